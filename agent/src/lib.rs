@@ -1,0 +1,3 @@
+//! hubmeter's agent.
+
+pub mod sample;

@@ -1,0 +1,172 @@
+//! One tick's derived numbers for the server and its workloads.
+//!
+//! The reading of the machine is in the modules below; nothing here touches `/proc`.
+
+use serde::Serialize;
+
+/// Where the memory figure comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemorySource {
+    /// The server's own cgroup, version 2.
+    Cgroup2,
+    /// The server's own cgroup, version 1.
+    Cgroup1,
+    /// Proportional set sizes over the process tree.
+    Pss,
+    /// Resident set sizes over the process tree.
+    Rss,
+}
+
+/// What a workload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkloadKind {
+    /// A notebook's or console's kernel.
+    Kernel,
+    /// A terminal and all that was started in it.
+    Terminal,
+    /// A proxied application.
+    App,
+    /// Jupyter itself.
+    Server,
+    /// Orphans and what nobody claims.
+    Other,
+}
+
+/// What a workload does, as the server extension says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkloadState {
+    /// Waiting for somebody.
+    Idle,
+    /// Running a cell.
+    Busy,
+    /// Coming up.
+    Starting,
+    /// Gone, not yet cleared away.
+    Dead,
+}
+
+/// One workload at one tick. The serialized fields are the contract's; the skipped ones are for
+/// the link and the meter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Workload {
+    /// What it is.
+    pub kind: WorkloadKind,
+    /// Kernel id, terminal name, or a name of ours; unique within its kind.
+    pub id: String,
+    /// The kernel's spec, the terminal's name.
+    pub name: String,
+    /// Its top-most process.
+    pub pid: u32,
+    /// Memory by the same source as the server's where that can be told apart, else PSS or RSS.
+    pub memory_used_bytes: Option<u64>,
+    /// Sum of resident set sizes.
+    pub rss_bytes: u64,
+    /// Sum of proportional set sizes.
+    pub pss_bytes: Option<u64>,
+    /// CPU time so far, milliseconds.
+    pub cpu_millis: u64,
+    /// Cores in use since the previous sample.
+    pub cpu_cores: Option<f64>,
+    /// Processes now.
+    pub processes: u32,
+    /// Threads now.
+    pub threads: u32,
+    /// File name of its notebook, without the folder.
+    #[serde(skip)]
+    pub notebook: Option<String>,
+    /// What it does.
+    #[serde(skip)]
+    pub state: Option<WorkloadState>,
+    /// How long ago it last did what its owner asked for, milliseconds.
+    #[serde(skip)]
+    pub idle_ms: Option<u64>,
+}
+
+/// A workload that is no longer there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// What it was.
+    pub kind: WorkloadKind,
+    /// Kernel id, terminal name.
+    pub id: String,
+    /// The kernel's spec, the terminal's name.
+    pub name: String,
+    /// File name of its notebook.
+    pub notebook: Option<String>,
+    /// Its top-most process.
+    pub pid: u32,
+    /// Whether the out-of-memory killer took it: the cgroup's counter moved in the same tick.
+    pub out_of_memory: bool,
+    /// The last memory figure seen.
+    pub memory_used_bytes: u64,
+}
+
+/// One tick of the server. Field names, units and order are the contract's (`sample --format json`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// RFC 3339 UTC with milliseconds.
+    pub time: String,
+    /// Distance to the previous sample; `None` for the first.
+    pub interval_ms: Option<u64>,
+    /// What cannot be given back before the out-of-memory killer comes.
+    pub memory_used_bytes: u64,
+    /// cAdvisor's number.
+    pub memory_working_set_bytes: Option<u64>,
+    /// Where the figure comes from.
+    pub memory_source: MemorySource,
+    /// How old the figure is.
+    pub memory_age_ms: u64,
+    /// The limit in force.
+    pub memory_limit_bytes: Option<u64>,
+    /// `cgroup2:<path>`, `cgroup1:<path>`, `env` or `machine`.
+    pub memory_limit_source: Option<String>,
+    /// Whether passing the limit kills.
+    pub memory_limit_enforced: bool,
+    /// Whether others share the limit.
+    pub memory_limit_shared: bool,
+    /// Sum of resident set sizes over the tree.
+    pub rss_bytes: u64,
+    /// Sum of proportional set sizes over the tree.
+    pub pss_bytes: Option<u64>,
+    /// Swapped out.
+    pub swap_bytes: Option<u64>,
+    /// memory_used_bytes less the workloads' sum.
+    pub unattributed_bytes: Option<i64>,
+    /// CPU time since the root process started, milliseconds; never goes back.
+    pub cpu_millis: u64,
+    /// Cores in use since the previous sample.
+    pub cpu_cores: Option<f64>,
+    /// Processes of the tree.
+    pub processes: u32,
+    /// Threads of the tree.
+    pub threads: u32,
+    /// Every process of the tree is in exactly one of these; largest first.
+    pub workloads: Vec<Workload>,
+    /// Milliseconds since boot at which it was taken.
+    #[serde(skip)]
+    pub mono_ms: u64,
+    /// Milliseconds since the Unix epoch at which it was taken.
+    #[serde(skip)]
+    pub wall_ms: u64,
+    /// Taken between base-interval samples because memory moved near the limit.
+    #[serde(skip)]
+    pub burst: bool,
+    /// Out-of-memory kills the cgroup has counted so far.
+    #[serde(skip)]
+    pub oom_kills: Option<u64>,
+    /// `MEM_GUARANTEE`.
+    #[serde(skip)]
+    pub memory_guarantee_bytes: Option<u64>,
+    /// `CPU_LIMIT` or the cgroup's quota, thousandths of a core.
+    #[serde(skip)]
+    pub cpu_limit_millicores: Option<u32>,
+    /// `CPU_GUARANTEE`, thousandths of a core.
+    #[serde(skip)]
+    pub cpu_guarantee_millicores: Option<u32>,
+    /// What ended since the previous sample.
+    #[serde(skip)]
+    pub ended: Vec<Ended>,
+}

@@ -1,0 +1,7 @@
+//! hubmeter's collector.
+
+pub mod clock;
+pub mod fact;
+pub mod state;
+pub mod text;
+pub mod verdict;

@@ -1,0 +1,18 @@
+//! hubmeter's wire.
+//!
+//! [`v1`] is generated from `hubmeter/v1/*.proto` and committed; `tests/generated.rs` fails when
+//! the two drift apart (`UPDATE=1 cargo test -p hubmeter-proto` writes it anew). [`limits`] holds
+//! every bound that both ends rely on.
+//!
+//! Only the agent's `link` and the collector's `link/admit` may name the types of [`v1`].
+
+pub mod limits;
+
+/// Version 1 of the protocol.
+pub mod v1 {
+    #![allow(missing_docs, clippy::all, unreachable_pub)]
+    include!("gen/hubmeter.v1.rs");
+}
+
+/// The newest protocol version this build speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
