@@ -99,6 +99,6 @@ if demo["test_token"]:
         {
             "name": "tests",
             "services": ["tests"],
-            "scopes": ["admin:users", "admin:servers", "admin:server_state", "tokens", "access:servers"],
+            "scopes": ["admin:users", "admin:servers", "admin:server_state", "tokens", "access:servers", "proxy"],
         }
     )
