@@ -4,7 +4,10 @@ import 'uplot/dist/uPlot.min.css';
 import type { History } from './api';
 import { bytes } from './format';
 
-const HEIGHT_PX = 180;
+const HEIGHT_PX = 200;
+
+/// Ticks of the memory axis fall on whole binary figures: 1, 2 or 4 of a power of 1024.
+const INCREMENTS_BYTES = Array.from({ length: 25 }, (_, power) => 2 ** (20 + power));
 
 type Column = (number | null)[];
 
@@ -15,6 +18,10 @@ function figures(past: History, name: string): Column {
 /// Time as uPlot wants it: seconds since the epoch.
 function times(past: History): number[] {
   return (past.columns['time'] ?? []).map(value => (typeof value === 'number' ? value / 1000 : Date.parse(String(value)) / 1000));
+}
+
+function clock(seconds: number): string {
+  return new Date(seconds * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hour12: false });
 }
 
 function colour(name: string): string {
@@ -40,8 +47,8 @@ export function Chart({ past }: { past: History }) {
         legend: { show: false },
         cursor: { y: false },
         axes: [
-          { stroke: text, grid, ticks: grid },
-          { stroke: text, grid, ticks: grid, size: 70, values: (_, splits) => splits.map(split => bytes(split)) }
+          { stroke: text, grid, ticks: grid, space: 70, values: (_, splits) => splits.map(clock) },
+          { stroke: text, grid, ticks: grid, size: 74, incrs: INCREMENTS_BYTES, values: (_, splits) => splits.map(split => bytes(split)) }
         ],
         scales: { y: { range: (_, __, max) => [0, max * 1.05 || 1] } },
         series: [

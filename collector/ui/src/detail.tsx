@@ -67,7 +67,7 @@ function Workloads({ rows }: { rows: Workload[] }) {
         {rows.map(row => (
           <tr key={`${row.kind}/${row.id}`}>
             <th scope="row">
-              {row.notebook ?? (row.name !== '' ? row.name : row.id)} <span class="hm-of">{row.kind}</span>
+              {title(row)} <span class="hm-of">{row.kind === 'server' ? '' : row.kind}</span>
             </th>
             <td class="hm-figure">{bytes(row.memory_used_bytes)}</td>
             <td class="hm-figure">{cores(row.cpu_cores)}</td>
@@ -80,6 +80,13 @@ function Workloads({ rows }: { rows: Workload[] }) {
       </tbody>
     </table>
   );
+}
+
+function title(row: Workload): string {
+  if (row.kind === 'server') {
+    return 'Jupyter itself';
+  }
+  return row.notebook ?? (row.name !== '' ? row.name : row.id);
 }
 
 function Facts({ row }: { row: Server }) {

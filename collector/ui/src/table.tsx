@@ -132,6 +132,9 @@ function level(share: number | null): string {
 
 function Memory({ row }: { row: Server }) {
   const share = percent(row.memory_used_bytes, row.memory_limit_bytes);
+  if (row.memory_used_bytes === null) {
+    return <span class="hm-of">not measured</span>;
+  }
   const words = `${bytes(row.memory_used_bytes)} of ${bytes(row.memory_limit_bytes)}`;
   return (
     <div class="hm-memory" title={`${words}, counted by ${row.memory_source ?? 'nobody'}; limit from ${row.memory_limit_source ?? 'nowhere'}`}>
