@@ -1,6 +1,7 @@
 //! hubmeter's collector.
 
 pub mod clock;
+pub mod cull;
 pub mod fact;
 pub mod state;
 pub mod text;
