@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod rate;
 pub mod sample;
 pub mod sampler;
 pub mod workload;
