@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::workload::Names;
+
 /// Exit code for mistakes in usage or configuration (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
 
@@ -40,7 +42,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// The server's root process [default: the nearest Jupyter server above this process, else
-    /// the parent process]
+    /// the leader of its login session, else its parent]
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
     /// How to print
@@ -58,13 +60,16 @@ pub struct SampleArgs {
     /// Read /proc and cgroups, or what every system offers (no limit, no cgroup, no PSS)
     #[arg(long, value_enum, default_value_t = Reader::Linux)]
     pub reader: Reader,
+    /// How much of names to show
+    #[arg(env = "HUBMETER_NAMES", long, hide = true, value_enum, default_value_t = Names::Base)]
+    pub names: Names,
 }
 
 /// `hubmeter-agent doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// The server's root process [default: the nearest Jupyter server above this process, else
-    /// the parent process]
+    /// the leader of its login session, else its parent]
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
     /// How to print

@@ -9,4 +9,5 @@ pub mod config;
 pub mod rate;
 pub mod sample;
 pub mod sampler;
+pub mod show;
 pub mod workload;

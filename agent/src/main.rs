@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hubmeter_agent::config::{Cli, Command, EXIT_USAGE};
+use hubmeter_agent::{
+    config::{Cli, Command, EXIT_USAGE},
+    show,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -16,7 +19,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Sample(_args) => ExitCode::FAILURE,
+        Command::Sample(args) => show::run(&args, args.names),
         Command::Doctor(_args) => ExitCode::FAILURE,
     }
 }

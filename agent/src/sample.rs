@@ -9,6 +9,7 @@ pub mod kernels;
 pub mod limit;
 pub mod memory;
 pub(crate) mod orphans;
+pub mod own;
 pub mod process;
 pub(crate) mod stat;
 pub(crate) mod tree;

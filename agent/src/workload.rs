@@ -63,6 +63,26 @@ pub(crate) struct Claims {
     unresolved: bool,
 }
 
+// === impl Tag ===
+
+impl Tag {
+    /// What nobody claims.
+    pub(crate) fn other(names: Names) -> Self {
+        let name = match names {
+            Names::None => "",
+            Names::Base | Names::Full => "other",
+        };
+        Self {
+            kind: WorkloadKind::Other,
+            id: "other".to_owned(),
+            name: name.to_owned(),
+            notebook: None,
+            state: None,
+            idle_ms: None,
+        }
+    }
+}
+
 // === impl Claims ===
 
 impl Claims {

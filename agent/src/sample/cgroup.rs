@@ -1,8 +1,4 @@
-//! Cgroups: where the server's are, whether one is its own, and what it says.
-//!
-//! A cgroup's figure is the server's only if the cgroup holds nothing but the server's tree, its
-//! orphans and its agent, and holds all of the tree. Anything else in it, and the figure is
-//! somebody else's too.
+//! Cgroups: where the server's are, and what they say. Whether one is its own is `own`'s.
 
 use std::{
     collections::BTreeSet,
@@ -14,22 +10,13 @@ use std::{
 use procfs::{FromBufRead, ProcessCGroups, process::MountInfos};
 use serde::Serialize;
 
-use super::{
-    file::{field, read_bytes, read_text},
-    tree::Tree,
-};
+use super::file::{field, read_bytes, read_text};
 
 /// Cgroups looked into below one: containers that run a service manager have some tens.
 const GROUPS_MAX: usize = 256;
 
 /// Cgroups above one: Slurm's and Kubernetes' are under ten deep.
 const DEPTH_MAX: usize = 64;
-
-/// Strangers named to a person.
-const STRANGERS_NAMED_MAX: usize = 5;
-
-/// Orphans come to it; in a container it is there for the server alone.
-const INIT_PID: u32 = 1;
 
 /// "Unlimited" in version 1 is the largest number of pages; nothing real is above this.
 pub(crate) const UNLIMITED_BYTES: u64 = 1 << 62;
@@ -66,37 +53,6 @@ pub(crate) struct GroupMemory {
     pub(crate) swap_bytes: Option<u64>,
 }
 
-/// A process in a cgroup that is none of the server's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Stranger {
-    /// Its pid; 0 is one outside of this pid namespace.
-    pub pid: u32,
-    /// Its short name.
-    pub name: String,
-}
-
-/// What was found about one cgroup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Checked {
-    /// `cgroup1:<path>` or `cgroup2:<path>`.
-    pub group: String,
-    /// Whether its figure is the server's.
-    pub own: bool,
-    /// Why or why not.
-    pub why: String,
-    /// Some of those it is shared with.
-    pub strangers: Vec<Stranger>,
-}
-
-/// Whether the server has a cgroup of its own.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ownership {
-    pub(crate) own: Option<Group>,
-    pub(crate) checked: Vec<Checked>,
-    /// Orphans that only the cgroup shows.
-    pub(crate) orphans: Vec<u32>,
-}
-
 /// The server's cgroups.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groups {
@@ -112,14 +68,13 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Finds the cgroups of `pid`.
-    pub(crate) fn of(proc_root: &Path, cgroup_root: &Path, pid: u32) -> Self {
+    pub(crate) fn of(mounts: &Mounts, proc_root: &Path, pid: u32) -> Self {
         let memberships = read_bytes(&proc_root.join(pid.to_string()).join("cgroup"))
             .ok()
             .and_then(|text| ProcessCGroups::from_buf_read(Cursor::new(text)).ok());
         let Some(memberships) = memberships else {
             return Self::default();
         };
-        let mounts = mounts(proc_root, cgroup_root);
         let find = |controller: &str, proof: &str| {
             // A controller is on version 1 or on 2, never both; where it is on 1 it is named.
             let named = memberships
@@ -128,11 +83,11 @@ impl Groups {
                 .find(|m| m.controllers.iter().any(|c| c == controller));
             let unified = memberships.0.iter().find(|m| m.hierarchy == 0);
             let v1 = named.and_then(|m| {
-                let mount = mounts.iter().find(|mount| mount.has(controller))?;
+                let mount = mounts.0.iter().find(|mount| mount.has(controller))?;
                 mount.group(Version::V1, &m.pathname, pid)
             });
             v1.or_else(|| {
-                let mount = mounts.iter().find(|mount| mount.controllers.is_none())?;
+                let mount = mounts.0.iter().find(|mount| mount.controllers.is_none())?;
                 let group = mount.group(Version::V2, &unified?.pathname, pid)?;
                 // Hybrid machines mount version 2 without controllers.
                 group
@@ -149,6 +104,10 @@ impl Groups {
     }
 }
 
+/// Where cgroups are mounted.
+#[derive(Debug)]
+pub(crate) struct Mounts(Vec<Mount>);
+
 /// A mounted hierarchy.
 #[derive(Debug)]
 struct Mount {
@@ -159,28 +118,28 @@ struct Mount {
     root: String,
 }
 
-fn mounts(proc_root: &Path, cgroup_root: &Path) -> Vec<Mount> {
-    let text = read_bytes(&proc_root.join("self/mountinfo")).unwrap_or_default();
-    let infos = MountInfos::from_buf_read(Cursor::new(text)).map_or_else(|_| Vec::new(), |m| m.0);
-    infos
-        .into_iter()
-        .filter(|info| info.fs_type == "cgroup" || info.fs_type == "cgroup2")
-        .map(|info| Mount {
-            controllers: (info.fs_type == "cgroup")
-                .then(|| info.super_options.keys().cloned().collect()),
-            dir: info.mount_point.strip_prefix(CGROUP_ROOT).map_or(
-                info.mount_point.clone(),
-                |below| {
-                    if below.as_os_str().is_empty() {
-                        cgroup_root.to_owned()
-                    } else {
-                        cgroup_root.join(below)
-                    }
+// === impl Mounts ===
+
+impl Mounts {
+    /// As this process sees them.
+    pub(crate) fn read(proc_root: &Path, cgroup_root: &Path) -> Self {
+        let text = read_bytes(&proc_root.join("self/mountinfo")).unwrap_or_default();
+        let infos =
+            MountInfos::from_buf_read(Cursor::new(text)).map_or_else(|_| Vec::new(), |m| m.0);
+        let mounts = infos
+            .into_iter()
+            .filter(|info| info.fs_type == "cgroup" || info.fs_type == "cgroup2")
+            .map(|info| Mount {
+                controllers: (info.fs_type == "cgroup")
+                    .then(|| info.super_options.keys().cloned().collect()),
+                dir: match info.mount_point.strip_prefix(CGROUP_ROOT) {
+                    Ok(below) => cgroup_root.join(below),
+                    Err(_) => info.mount_point,
                 },
-            ),
-            root: info.root,
-        })
-        .collect()
+                root: info.root,
+            });
+        Self(mounts.collect())
+    }
 }
 
 // === impl Mount ===
@@ -267,7 +226,7 @@ impl Group {
     }
 
     /// The machine's own root cgroup, which has no limit and accounts nothing.
-    fn is_machine_root(&self) -> bool {
+    pub(super) fn is_machine_root(&self) -> bool {
         self.dir == self.mount
             && match self.version {
                 Version::V1 => self.dir.join("release_agent").is_file(),
@@ -278,18 +237,6 @@ impl Group {
     /// Whether it is `other` or lies below it.
     pub(crate) fn is_at_or_below(&self, other: &Self) -> bool {
         self.dir.starts_with(&other.dir)
-    }
-
-    /// Whether somebody in it or below is none of the server's. What can't be listed counts as
-    /// somebody.
-    pub(crate) fn has_others(&self, tree: &Tree) -> bool {
-        let family = Family::of(tree);
-        let Some(pids) = self.pids() else {
-            return true;
-        };
-        let container = pids.contains(&INIT_PID) && family.ancestors.contains(&INIT_PID);
-        pids.iter()
-            .any(|&pid| matches!(family.relation(pid, container), Relation::Stranger))
     }
 
     fn direct_pids(&self) -> Option<Vec<u32>> {
@@ -423,178 +370,4 @@ fn parse_pids(text: &str) -> Vec<u32> {
     text.split_ascii_whitespace()
         .filter_map(|pid| pid.parse().ok())
         .collect()
-}
-
-// === impl Ownership ===
-
-impl Ownership {
-    /// Looks for the smallest cgroup, from `group` up, that holds the whole tree, and whether it
-    /// holds nothing else.
-    /// `accounts` says whether a cgroup has the figure that is wanted.
-    pub(crate) fn decide(group: Option<&Group>, tree: &Tree, accounts: fn(&Group) -> bool) -> Self {
-        let mut ownership = Self::default();
-        let Some(group) = group else {
-            return ownership;
-        };
-        let family = Family::of(tree);
-        for candidate in group.up() {
-            let (checked, verdict) = family.check(&candidate, accounts);
-            ownership.checked.push(checked);
-            match verdict {
-                Verdict::Own(orphans) => {
-                    ownership.own = Some(candidate);
-                    ownership.orphans = orphans;
-                    return ownership;
-                }
-                Verdict::TooSmall => {}
-                Verdict::NotOwn => return ownership,
-            }
-        }
-        ownership
-    }
-}
-
-/// Who belongs to the server, and who may be beside it.
-#[derive(Debug)]
-struct Family<'a> {
-    tree: &'a Tree,
-    root_start_ticks: u64,
-    /// From the root's parent up to pid 1.
-    ancestors: Vec<u32>,
-}
-
-enum Verdict {
-    /// The server's own, and these orphans are only seen here.
-    Own(Vec<u32>),
-    /// Part of the tree is outside: a cgroup above may hold all.
-    TooSmall,
-    /// Others are in it, so they are in all above, too.
-    NotOwn,
-}
-
-// === impl Family ===
-
-impl<'a> Family<'a> {
-    fn of(tree: &'a Tree) -> Self {
-        let root = tree.root();
-        Self {
-            tree,
-            root_start_ticks: root.map_or(0, |root| root.key.start_ticks),
-            ancestors: tree.ancestors(tree.root_pid),
-        }
-    }
-
-    fn check(&self, group: &Group, accounts: fn(&Group) -> bool) -> (Checked, Verdict) {
-        let mut checked = Checked {
-            group: group.source(),
-            own: false,
-            why: String::new(),
-            strangers: Vec::new(),
-        };
-        let mut because = |why: &str| why.clone_into(&mut checked.why);
-        if group.is_machine_root() {
-            because("is the machine's root cgroup");
-            return (checked, Verdict::NotOwn);
-        }
-        let Some(pids) = group.pids() else {
-            because("its processes cannot be listed");
-            return (checked, Verdict::NotOwn);
-        };
-        // A container's init is there for the server alone, and so are the wrappers between.
-        let container = self.ancestors.contains(&INIT_PID) && pids.contains(&INIT_PID);
-        let mut orphans = Vec::new();
-        let mut strangers = Vec::new();
-        for &pid in &pids {
-            match self.relation(pid, container) {
-                Relation::Member | Relation::Gone => {}
-                Relation::Orphan => orphans.push(pid),
-                Relation::Stranger => strangers.push(pid),
-            }
-        }
-        if !strangers.is_empty() {
-            because(&format!(
-                "{} processes in it are not the server's",
-                strangers.len()
-            ));
-            checked.strangers = strangers
-                .iter()
-                .take(STRANGERS_NAMED_MAX)
-                .map(|&pid| Stranger {
-                    pid,
-                    name: self.tree.name(pid).unwrap_or_default(),
-                })
-                .collect();
-            return (checked, Verdict::NotOwn);
-        }
-        let outside = self.outside(&pids);
-        if outside > 0 {
-            because(&format!(
-                "{outside} of the server's processes are outside of it"
-            ));
-            return (checked, Verdict::TooSmall);
-        }
-        if !accounts(group) {
-            because("accounts nothing");
-            return (checked, Verdict::TooSmall);
-        }
-        because("holds all of the server and nobody else");
-        checked.own = true;
-        (checked, Verdict::Own(orphans))
-    }
-
-    fn outside(&self, pids: &BTreeSet<u32>) -> usize {
-        self.tree
-            .readings()
-            .filter(|reading| !reading.zombie && !pids.contains(&reading.key.pid))
-            // It may have ended since it was read.
-            .filter(|reading| {
-                self.tree
-                    .stat(reading.key.pid)
-                    .is_some_and(|stat| !stat.is_zombie())
-            })
-            .count()
-    }
-
-    fn relation(&self, pid: u32, container: bool) -> Relation {
-        if self.tree.contains(pid) || self.tree.is_agent(pid) {
-            return Relation::Member;
-        }
-        if container && self.ancestors.contains(&pid) {
-            return Relation::Member;
-        }
-        if pid == 0 {
-            return Relation::Stranger;
-        }
-        let Some(stat) = self.tree.stat(pid) else {
-            return Relation::Gone;
-        };
-        // Born since the tree was read, or a child of an agent.
-        let above = self.tree.ancestors(pid);
-        if above
-            .iter()
-            .any(|&up| self.tree.contains(up) || self.is_agent_below_root(up))
-        {
-            return Relation::Member;
-        }
-        // Re-parented to pid 1, after the server had started. A
-        // wrapper that started the server is older; what somebody put here has a parent elsewhere.
-        let adopted = stat.ppid == INIT_PID;
-        let same_server = self.tree.could_be_ours(pid);
-        if adopted && stat.start_ticks >= self.root_start_ticks && same_server {
-            return Relation::Orphan;
-        }
-        Relation::Stranger
-    }
-
-    /// Under `run -- CMD` the agent is above the root, and everything is below it.
-    fn is_agent_below_root(&self, pid: u32) -> bool {
-        self.tree.is_agent(pid) && !self.ancestors.contains(&pid)
-    }
-}
-
-enum Relation {
-    Member,
-    Orphan,
-    Stranger,
-    Gone,
 }

@@ -11,6 +11,9 @@ pub enum SampleError {
         /// Which.
         pid: u32,
     },
+    /// The portable reader knows this system not.
+    #[error("the portable reader does not work here: {0}")]
+    Portable(#[source] sysinfo::Error),
     /// A file of the machine could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {

@@ -7,6 +7,7 @@ use super::{
     cgroup::Group,
     file::{field_kb, read_bytes, read_text},
     kernels::variable,
+    own::has_others,
     tree::Tree,
 };
 
@@ -179,7 +180,7 @@ impl Limit {
         let (bytes, limiting) = smallest?;
         // Below or at the server's own cgroup nobody else can be.
         let in_own = own.is_some_and(|own| limiting.is_at_or_below(own));
-        let shared = !in_own && limiting.has_others(tree);
+        let shared = !in_own && has_others(&limiting, tree);
         Some(Self {
             bytes,
             source: limiting.source(),

@@ -145,10 +145,17 @@ pub(crate) fn figure(reading: &Reading) -> u64 {
 
 impl TreeMemory {
     /// Of these processes, at `now_ms`.
-    pub(crate) fn of<'a>(readings: impl Iterator<Item = &'a Reading>, now_ms: u64) -> Self {
+    /// `denied` counts those whose proportional set may not be read.
+    pub(crate) fn of<'a>(
+        readings: impl Iterator<Item = &'a Reading>,
+        denied: usize,
+        now_ms: u64,
+    ) -> Self {
         let mut memory = Self {
             used_bytes: 0,
-            proportional: false,
+            // Resident less shared is near enough where nobody was worth reading yet; where nobody
+            // may be read it would be all there ever is.
+            proportional: denied == 0,
             age_ms: 0,
             rss_bytes: 0,
             pss_bytes: Some(0),

@@ -144,13 +144,6 @@ impl Tree {
         self.processes.values().filter(denied).count()
     }
 
-    /// Whether this process is dead and waits to be reaped.
-    pub(crate) fn is_zombie(&self, key: &Key) -> bool {
-        self.processes
-            .get(key)
-            .is_some_and(|process| process.reading.zombie)
-    }
-
     /// CPU time of what this agent waited for as the server's subreaper.
     pub(crate) fn reaped_by_agent_ns(&self) -> Option<u64> {
         let stat = self.subreaper.then(|| self.stat(self.own_pid))??;
