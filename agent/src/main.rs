@@ -1,2 +1,22 @@
-//! x
-fn main() {}
+//! hubmeter's agent: the command line. Everything it does is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hubmeter_agent::config::{Cli, Command, EXIT_USAGE};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refused) => {
+            let code = if refused.use_stderr() { EXIT_USAGE } else { 0 };
+            // Nothing is left to do when even the message cannot be written.
+            let _ = refused.print();
+            return ExitCode::from(code);
+        }
+    };
+    match cli.command {
+        Command::Sample(_args) => ExitCode::FAILURE,
+        Command::Doctor(_args) => ExitCode::FAILURE,
+    }
+}
