@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Run(args) => { let _ = args; ExitCode::FAILURE },
         Command::Sample(_args) => ExitCode::FAILURE,
         Command::Doctor(_args) => ExitCode::FAILURE,
     }

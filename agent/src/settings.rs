@@ -12,27 +12,16 @@ use std::{
 use hubmeter_proto::limits::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
 use serde::Deserialize;
 
+use crate::{
+    config::{RunArgs, parse_duration}, link::credential::Credential, workload::Names};
+
 pub mod collector_url;
 
 pub use self::collector_url::CollectorUrl;
-use crate::link::credential::Credential;
+
 
 /// Where the machine's administrator puts what holds for every agent.
 pub const FILE: &str = "/etc/hubmeter/agent.toml";
-
-/// Settings as given on the command line; text, so that every source is judged by one parser.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct Flags {
-    /// Collector to stream to: grpcs://host:port, grpc://host:port (loopback) or unix:///path
-    #[arg(long, value_name = "URL")]
-    pub collector: Option<String>,
-    /// Time between samples, 1s to 60s; a bare number is seconds
-    #[arg(long, value_name = "DURATION")]
-    pub interval: Option<String>,
-    /// Name of this server for a collector without a hub
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-}
 
 /// Everything `run` works by.
 #[derive(Clone, Debug)]
@@ -49,22 +38,10 @@ pub struct Settings {
     pub credential: Credential,
     /// Name of this server for a collector without a hub.
     pub name: String,
-    /// What leaves this machine of a notebook's path.
-    pub names: NotebookNames,
+    /// How much of names leaves this machine.
+    pub names: Names,
     /// Where people and scripts reach the collector, when it does not say so itself.
     pub api_url: Option<String>,
-}
-
-/// What the collector is told of a notebook's path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NotebookNames {
-    /// Its file name.
-    #[default]
-    Base,
-    /// All of it.
-    Full,
-    /// Nothing.
-    None,
 }
 
 /// Where settings come from besides the command line; a trait, so that tests need no real
@@ -118,29 +95,6 @@ struct Given {
     by_flag: bool,
 }
 
-/// Parses a duration such as `5s`, `500ms`, `2m`, `1h`; a bare number is seconds.
-///
-/// # Errors
-/// Says what cannot be read.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let number: f64 = number
-        .parse()
-        .map_err(|_| format!("`{text}` is no duration, write 5s"))?;
-    let seconds = match unit.trim() {
-        "" | "s" => number,
-        "ms" => number / 1000.0,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        other => return Err(format!("`{other}` is no unit of time, use ms, s, m or h")),
-    };
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"))
-}
-
 // === impl ProcessEnvironment ===
 
 impl Environment for ProcessEnvironment {
@@ -149,25 +103,12 @@ impl Environment for ProcessEnvironment {
     }
 }
 
-// === impl NotebookNames ===
-
-impl NotebookNames {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "base" => Ok(Self::Base),
-            "full" => Ok(Self::Full),
-            "none" => Ok(Self::None),
-            other => Err(format!("`{other}` is not one of base, full, none")),
-        }
-    }
-}
-
 // === impl Settings ===
 
 impl Settings {
     /// Gathers every source; what is wrong keeps its default and is listed.
     #[must_use]
-    pub fn gather(flags: &Flags, env: &impl Environment, file: &Path) -> (Self, Vec<Mistake>) {
+    pub fn gather(flags: &RunArgs, env: &impl Environment, file: &Path) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let from_file = FileSettings::read(file, &mut mistakes);
         let pick = |flag: Option<(&str, &Option<String>)>, variable: &str, key: &str, in_file: Option<String>| {
@@ -213,7 +154,7 @@ impl Settings {
                 env.get("JUPYTERHUB_API_TOKEN"),
             ),
             name: name.map(|given| given.text).unwrap_or_default(),
-            names: judge(names, &mut mistakes, NotebookNames::parse).unwrap_or_default(),
+            names: judge(names, &mut mistakes, parse_names).unwrap_or_default(),
             api_url: api_url.map(|given| given.text),
         };
         (settings, mistakes)
@@ -240,7 +181,7 @@ fn judge<T>(
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text)?;
+    let interval = parse_duration(text).map_err(|reason| format!("`{text}`: {reason}"))?;
     if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
         return Ok(interval);
     }
@@ -249,6 +190,11 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         INTERVAL_MIN.as_secs(),
         INTERVAL_MAX.as_secs()
     ))
+}
+
+fn parse_names(text: &str) -> Result<Names, String> {
+    <Names as clap::ValueEnum>::from_str(text, false)
+        .map_err(|_| format!("`{text}` is not one of base, full, none"))
 }
 
 fn absolute(text: &str) -> Result<PathBuf, String> {

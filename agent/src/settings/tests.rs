@@ -11,7 +11,7 @@ impl Environment for Fake {
 }
 
 fn gather(
-    flags: &Flags,
+    flags: &RunArgs,
     env: &[(&'static str, &'static str)],
     file: &str,
 ) -> (Settings, Vec<Mistake>) {
@@ -21,8 +21,8 @@ fn gather(
     Settings::gather(flags, &Fake(env.iter().copied().collect()), &path)
 }
 
-fn interval(text: &str) -> Flags {
-    Flags { interval: Some(text.to_owned()), ..Flags::default() }
+fn interval(text: &str) -> RunArgs {
+    RunArgs { interval: Some(text.to_owned()), ..RunArgs::default() }
 }
 
 #[test]
@@ -33,15 +33,15 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     assert_eq!(mistakes, []);
     assert_eq!(settings.interval, Duration::from_secs(10));
     assert_eq!(settings.name, "env");
-    assert_eq!(settings.names, NotebookNames::None);
-    let (settings, _) = gather(&Flags::default(), &[], file);
+    assert_eq!(settings.names, Names::None);
+    let (settings, _) = gather(&RunArgs::default(), &[], file);
     assert_eq!(settings.interval, Duration::from_secs(30));
 }
 
 #[test]
 fn without_any_setting_it_stays_on_this_machine_at_five_seconds() {
     let missing = Path::new("/nonexistent/agent.toml");
-    let (settings, mistakes) = Settings::gather(&Flags::default(), &Fake(HashMap::new()), missing);
+    let (settings, mistakes) = Settings::gather(&RunArgs::default(), &Fake(HashMap::new()), missing);
     assert_eq!(mistakes, []);
     assert_eq!(settings.collector, None);
     assert_eq!(settings.interval, INTERVAL_DEFAULT);
@@ -73,13 +73,13 @@ fn all_mistakes_are_told_at_once_and_each_with_its_place() {
 
 #[test]
 fn an_unknown_key_in_the_file_is_a_mistake() {
-    let (_, mistakes) = gather(&Flags::default(), &[], "colector = \"grpc://localhost:1\"\n");
+    let (_, mistakes) = gather(&RunArgs::default(), &[], "colector = \"grpc://localhost:1\"\n");
     assert_eq!(mistakes.len(), 1);
     assert!(mistakes[0].reason.contains("colector"), "{}", mistakes[0]);
 }
 
 #[test]
 fn a_token_never_shows_in_the_settings() {
-    let (settings, _) = gather(&Flags::default(), &[("JUPYTERHUB_API_TOKEN", "s3cret")], "");
+    let (settings, _) = gather(&RunArgs::default(), &[("JUPYTERHUB_API_TOKEN", "s3cret")], "");
     assert!(!format!("{settings:?}").contains("s3cret"));
 }
