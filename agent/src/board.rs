@@ -104,7 +104,9 @@ impl Board {
         let mut recent = self.recent.lock();
         let from_ms = reading.sample.mono_ms.saturating_sub(RECENT_MS);
         while recent.len() >= RECENT_MAX
-            || recent.front().is_some_and(|oldest| oldest.sample.mono_ms < from_ms)
+            || recent
+                .front()
+                .is_some_and(|oldest| oldest.sample.mono_ms < from_ms)
         {
             recent.pop_front();
         }
@@ -172,7 +174,11 @@ mod tests {
     use crate::link::encode::tests::sample;
 
     fn board() -> Board {
-        Board::new(LinkStatus { state: LinkState::Off, collector: None, api_url: None })
+        Board::new(LinkStatus {
+            state: LinkState::Off,
+            collector: None,
+            api_url: None,
+        })
     }
 
     fn notice(episode: &str, cleared: bool) -> Notice {
@@ -190,7 +196,10 @@ mod tests {
     fn recent_is_bounded_in_time_and_number() {
         let board = board();
         let show = |at_ms| {
-            board.show(Reading { sample: sample(at_ms, 1), figures: Figures::default() });
+            board.show(Reading {
+                sample: sample(at_ms, 1),
+                figures: Figures::default(),
+            });
         };
         for second in 0..2_000 {
             show(second * 1_000);

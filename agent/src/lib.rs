@@ -18,4 +18,5 @@ pub mod sample;
 pub mod sampler;
 pub mod settings;
 pub mod spool;
+pub mod stop;
 pub mod workload;

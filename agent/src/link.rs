@@ -24,6 +24,7 @@ use crate::{
     sample::Sample,
     settings::CollectorUrl,
     spool::{SPOOL_BYTES_MAX, Spool},
+    stop::Stop,
 };
 
 pub mod backoff;
@@ -103,9 +104,9 @@ impl Outbox {
 // === impl Link ===
 
 impl Link {
-    /// Streams until `stop` turns true, another agent takes over, or there is nothing more to
+    /// Streams until it is to stop, another agent takes over, or there is nothing more to
     /// hope for.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self, mut stop: Stop) {
         let mut backoff = Backoff::new(fastrand::Rng::new());
         let mut last_trouble = String::new();
         loop {
@@ -118,7 +119,10 @@ impl Link {
                     info!(collector = %self.url, "another agent reports for this server, this one stops");
                     break;
                 }
-                Ok(End::Bye { reason, retry_after }) => {
+                Ok(End::Bye {
+                    reason,
+                    retry_after,
+                }) => {
                     info!(collector = %self.url, ?reason, "the collector ended the stream");
                     retry_after
                 }
@@ -152,10 +156,10 @@ impl Link {
 }
 
 /// True when `until` came first.
-async fn wait_unless_stopped(until: Instant, stop: &mut watch::Receiver<bool>) -> bool {
+async fn wait_unless_stopped(until: Instant, stop: &mut Stop) -> bool {
     tokio::select! {
         () = tokio::time::sleep_until(until) => true,
-        _ = stop.wait_for(|stop| *stop) => false,
+        () = stop.asked() => false,
     }
 }
 

@@ -88,9 +88,14 @@ impl Local {
             let file = std::fs::symlink_metadata(path)?;
             Ok((listener, (file.dev(), file.ino())))
         };
-        let (listener, identity) =
-            listen(&path).map_err(|source| LocalError::Listen { path: path.clone(), source })?;
-        Ok(Self { listener, file: SocketFile { path, identity } })
+        let (listener, identity) = listen(&path).map_err(|source| LocalError::Listen {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            listener,
+            file: SocketFile { path, identity },
+        })
     }
 
     /// Where it is.

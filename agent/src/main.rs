@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run(args) => { let _ = args; ExitCode::FAILURE },
+        Command::Run(args) => hubmeter_agent::run::run(&args),
         Command::Sample(_args) => ExitCode::FAILURE,
         Command::Doctor(_args) => ExitCode::FAILURE,
     }

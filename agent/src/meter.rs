@@ -45,9 +45,9 @@ impl Meter {
         Figures {
             momentum_bytes,
             trend_bytes_per_second: trend.map(|trend| trend.bytes_per_second),
-            forecast: trend.zip(sample.memory_limit_bytes).and_then(|(trend, limit)| {
-                forecast(sample.memory_used_bytes, limit, &trend)
-            }),
+            forecast: trend
+                .zip(sample.memory_limit_bytes)
+                .and_then(|(trend, limit)| forecast(sample.memory_used_bytes, limit, &trend)),
         }
     }
 }

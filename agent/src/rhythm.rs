@@ -64,7 +64,9 @@ impl Rhythm {
     /// Base samples come at this distance from the last one on.
     pub fn set_interval(&mut self, interval: Duration, now_ms: u64) {
         self.interval_ms = millis(interval);
-        let due = self.last_base_ms.map_or(now_ms, |last| last + self.interval_ms);
+        let due = self
+            .last_base_ms
+            .map_or(now_ms, |last| last + self.interval_ms);
         self.base_due_ms = due.max(now_ms);
     }
 
@@ -148,7 +150,9 @@ impl Rhythm {
 }
 
 fn millis(interval: Duration) -> u64 {
-    u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(interval.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 #[cfg(test)]

@@ -4,21 +4,22 @@
 //! caller's choice: an agent that starts somebody's server goes on with what is right.
 
 use std::{
-    fmt,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use hubmeter_proto::limits::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
-use serde::Deserialize;
 
 use crate::{
-    config::{RunArgs, parse_duration}, link::credential::Credential, workload::Names};
+    config::{RunArgs, parse_duration},
+    link::credential::Credential,
+    workload::Names,
+};
 
 pub mod collector_url;
 
 pub use self::collector_url::CollectorUrl;
-
 
 /// Where the machine's administrator puts what holds for every agent.
 pub const FILE: &str = "/etc/hubmeter/agent.toml";
@@ -67,25 +68,23 @@ pub struct Mistake {
     pub by_flag: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileSettings {
-    collector: Option<String>,
-    interval: Option<Interval>,
-    ca_file: Option<String>,
-    socket: Option<String>,
-    token_file: Option<String>,
-    name: Option<String>,
-    names: Option<String>,
-    api_url: Option<String>,
-}
+/// Keys of the file; each is also `HUBMETER_` and itself in capitals.
+const KEYS: [&str; 8] = [
+    "collector",
+    "interval",
+    "ca_file",
+    "socket",
+    "token_file",
+    "name",
+    "names",
+    "api_url",
+];
 
-/// `interval = 5` and `interval = "5s"` mean the same.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Interval {
-    Seconds(u64),
-    Text(String),
+/// Environment and file, asked by key.
+struct Sources<'a, E> {
+    env: &'a E,
+    file: &'a Path,
+    table: toml::Table,
 }
 
 /// A text setting with the name people know its source by.
@@ -109,39 +108,15 @@ impl Settings {
     /// Gathers every source; what is wrong keeps its default and is listed.
     #[must_use]
     pub fn gather(flags: &RunArgs, env: &impl Environment, file: &Path) -> (Self, Vec<Mistake>) {
-        let mut mistakes = Vec::new();
-        let from_file = FileSettings::read(file, &mut mistakes);
-        let pick = |flag: Option<(&str, &Option<String>)>, variable: &str, key: &str, in_file: Option<String>| {
-            if let Some((name, Some(text))) = flag {
-                return Some(Given { text: text.clone(), source_name: name.to_owned(), by_flag: true });
-            }
-            if let Some(text) = env.get(variable) {
-                return Some(Given { text, source_name: variable.to_owned(), by_flag: false });
-            }
-            let source_name = format!("{}: {key}", file.display());
-            in_file.map(|text| Given { text, source_name, by_flag: false })
-        };
-
-        let allow_plaintext = env.get("HUBMETER_ALLOW_PLAINTEXT").is_some_and(|value| value == "1");
-        let collector = pick(
-            Some(("--collector", &flags.collector)),
-            "HUBMETER_COLLECTOR",
-            "collector",
-            from_file.collector,
-        );
-        let interval = pick(
-            Some(("--interval", &flags.interval)),
-            "HUBMETER_INTERVAL",
-            "interval",
-            from_file.interval.map(Interval::into_text),
-        );
-        let name = pick(Some(("--name", &flags.name)), "HUBMETER_NAME", "name", from_file.name);
-        let names = pick(None, "HUBMETER_NAMES", "names", from_file.names);
-        let ca_file = pick(None, "HUBMETER_CA_FILE", "ca_file", from_file.ca_file);
-        let socket = pick(None, "HUBMETER_SOCKET", "socket", from_file.socket);
-        let token_file = pick(None, "HUBMETER_TOKEN_FILE", "token_file", from_file.token_file);
-        let api_url = pick(None, "HUBMETER_API_URL", "api_url", from_file.api_url);
-
+        let (sources, mut mistakes) = Sources::read(env, file);
+        let allow_plaintext = env.get("HUBMETER_ALLOW_PLAINTEXT").as_deref() == Some("1");
+        let collector = sources.pick("collector", flags.collector.as_ref());
+        let interval = sources.pick("interval", flags.interval.as_ref());
+        let name = sources.pick("name", flags.name.as_ref());
+        let [names, ca_file, socket, token_file, api_url] =
+            ["names", "ca_file", "socket", "token_file", "api_url"]
+                .map(|key| sources.pick(key, None));
+        let token_file = token_file.map(|given| given.text.into());
         let settings = Self {
             collector: judge(collector, &mut mistakes, |text| {
                 CollectorUrl::parse(text, allow_plaintext).map_err(|error| error.to_string())
@@ -149,10 +124,7 @@ impl Settings {
             interval: judge(interval, &mut mistakes, parse_interval).unwrap_or(INTERVAL_DEFAULT),
             ca_file: ca_file.map(|given| given.text.into()),
             socket: judge(socket, &mut mistakes, absolute),
-            credential: Credential::new(
-                token_file.map(|given| given.text.into()),
-                env.get("JUPYTERHUB_API_TOKEN"),
-            ),
+            credential: Credential::new(token_file, env.get("JUPYTERHUB_API_TOKEN")),
             name: name.map(|given| given.text).unwrap_or_default(),
             names: judge(names, &mut mistakes, parse_names).unwrap_or_default(),
             api_url: api_url.map(|given| given.text),
@@ -205,34 +177,66 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     Err(format!("`{text}` is no absolute path"))
 }
 
-// === impl FileSettings ===
+// === impl Sources ===
 
-impl FileSettings {
-    fn read(path: &Path, mistakes: &mut Vec<Mistake>) -> Self {
-        let mut mistake = |reason: &dyn fmt::Display| {
-            mistakes.push(Mistake {
-                source_name: path.display().to_string(),
-                reason: reason.to_string(),
-                by_flag: false,
-            });
-            Self::default()
+impl<'a, E: Environment> Sources<'a, E> {
+    /// Reads the file; a missing one says nothing.
+    fn read(env: &'a E, file: &'a Path) -> (Self, Vec<Mistake>) {
+        let mistake = |reason: String| Mistake {
+            source_name: file.display().to_string(),
+            reason,
+            by_flag: false,
         };
-        match std::fs::read_to_string(path) {
-            Ok(text) => toml::from_str(&text).unwrap_or_else(|error| mistake(&error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
-            Err(error) => mistake(&error),
+        let read = match std::fs::read_to_string(file) {
+            Ok(text) => text
+                .parse()
+                .map_err(|error: toml::de::Error| mistake(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(toml::Table::new()),
+            Err(error) => Err(mistake(error.to_string())),
+        };
+        let (table, mut mistakes) = match read {
+            Ok(table) => (table, Vec::new()),
+            Err(mistake) => (toml::Table::new(), vec![mistake]),
+        };
+        for (key, value) in &table {
+            if !KEYS.contains(&key.as_str()) {
+                mistakes.push(mistake(format!(
+                    "`{key}` is not one of {}",
+                    KEYS.join(", ")
+                )));
+            } else if !value.is_str() && !value.is_integer() {
+                mistakes.push(mistake(format!(
+                    "`{key}` is neither text nor a whole number"
+                )));
+            }
         }
+        (Self { env, file, table }, mistakes)
     }
-}
 
-// === impl Interval ===
-
-impl Interval {
-    fn into_text(self) -> String {
-        match self {
-            Self::Seconds(seconds) => seconds.to_string(),
-            Self::Text(text) => text,
+    /// The first source that has `key`.
+    fn pick(&self, key: &str, flag: Option<&String>) -> Option<Given> {
+        let given = |text: String, source_name: String, by_flag: bool| Given {
+            text,
+            source_name,
+            by_flag,
+        };
+        if let Some(text) = flag {
+            return Some(given(text.clone(), format!("--{key}"), true));
         }
+        let variable = format!("HUBMETER_{}", key.to_uppercase());
+        if let Some(text) = self.env.get(&variable) {
+            return Some(given(text, variable, false));
+        }
+        let text = match self.table.get(key)? {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(number) => number.to_string(),
+            _ => return None,
+        };
+        Some(given(
+            text,
+            format!("{}: {key}", self.file.display()),
+            false,
+        ))
     }
 }
 

@@ -125,10 +125,12 @@ impl Spool {
             };
         }
         let index = usize::try_from(cursor - self.first_seq).unwrap_or(usize::MAX);
-        self.reports.get(index).map_or(Next::Nothing, |message| Next::Report {
-            seq: cursor,
-            message: message.clone(),
-        })
+        self.reports
+            .get(index)
+            .map_or(Next::Nothing, |message| Next::Report {
+                seq: cursor,
+                message: message.clone(),
+            })
     }
 
     fn pop_oldest(&mut self) {
@@ -183,8 +185,15 @@ mod tests {
         for _ in 0..messages {
             match spool.next_from(*cursor) {
                 Next::Nothing => return,
-                Next::Gap { from_seq, through_seq } => {
-                    assert_eq!(from_seq, collector.seen + 1, "a gap starts where the order left off");
+                Next::Gap {
+                    from_seq,
+                    through_seq,
+                } => {
+                    assert_eq!(
+                        from_seq,
+                        collector.seen + 1,
+                        "a gap starts where the order left off"
+                    );
                     collector.declared.extend(from_seq..=through_seq);
                     collector.seen = through_seq;
                 }
@@ -251,7 +260,10 @@ mod tests {
         let mut spool = Spool::new(BYTES_MAX);
         spool.push(Bytes::from_static(b"one"));
         spool.acknowledge(u64::MAX);
-        assert_eq!((spool.first_seq(), spool.next_seq(), spool.bytes()), (2, 2, 0));
+        assert_eq!(
+            (spool.first_seq(), spool.next_seq(), spool.bytes()),
+            (2, 2, 0)
+        );
     }
 
     #[test]
@@ -261,7 +273,13 @@ mod tests {
             spool.push(Bytes::from(vec![0; 300]));
         }
         let first = spool.first_seq();
-        assert_eq!(spool.next_from(1), Next::Gap { from_seq: 1, through_seq: first - 1 });
+        assert_eq!(
+            spool.next_from(1),
+            Next::Gap {
+                from_seq: 1,
+                through_seq: first - 1
+            }
+        );
         assert!(matches!(spool.next_from(first), Next::Report { .. }));
         assert_eq!(spool.dropped(), first - 1);
     }

@@ -33,7 +33,10 @@ impl Backoff {
     /// Starts with the first ceiling.
     #[must_use]
     pub fn new(random: fastrand::Rng) -> Self {
-        Self { ceiling: WAIT_FIRST, random }
+        Self {
+            ceiling: WAIT_FIRST,
+            random,
+        }
     }
 
     /// The wait after a stream that lived for `lived` (zero: it never came up). What the

@@ -87,7 +87,10 @@ pub(super) async fn channel(
     url: &CollectorUrl,
     ca_file: Option<&PathBuf>,
 ) -> Result<Channel, ConnectError> {
-    let failed = |source| ConnectError::Transport { url: url.clone(), source };
+    let failed = |source| ConnectError::Transport {
+        url: url.clone(),
+        source,
+    };
     let connect = async {
         match url {
             CollectorUrl::Tls { authority } => {
@@ -136,7 +139,10 @@ pub(super) async fn stream(
         .await
         .map_err(|error| Status::from_error(error.into()))?;
     let path = PathAndQuery::from_static(STREAM_PATH);
-    Ok(client.streaming(request, path, LinkCodec).await?.into_inner())
+    Ok(client
+        .streaming(request, path, LinkCodec)
+        .await?
+        .into_inner())
 }
 
 async fn tls(ca_file: Option<&PathBuf>) -> Result<ClientTlsConfig, ConnectError> {

@@ -29,7 +29,9 @@ pub enum CredentialError {
         source: std::io::Error,
     },
     /// Empty, too long, or with characters no header may carry.
-    #[error("the token is empty, longer than {TOKEN_BYTES_MAX} bytes, or has unprintable characters")]
+    #[error(
+        "the token is empty, longer than {TOKEN_BYTES_MAX} bytes, or has unprintable characters"
+    )]
     Malformed,
 }
 
@@ -51,9 +53,11 @@ impl Credential {
         let from_file;
         let token = match (&self.file, &self.token) {
             (Some(path), _) => {
-                from_file = std::fs::read_to_string(path).map_err(|source| {
-                    CredentialError::Read { path: path.clone(), source }
-                })?;
+                from_file =
+                    std::fs::read_to_string(path).map_err(|source| CredentialError::Read {
+                        path: path.clone(),
+                        source,
+                    })?;
                 from_file.trim()
             }
             (None, Some(token)) => token.trim(),
@@ -97,7 +101,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let credential = Credential::new(Some(file.clone()), Some("old".to_owned()));
-        assert!(matches!(credential.authorization(), Err(CredentialError::Read { .. })));
+        assert!(matches!(
+            credential.authorization(),
+            Err(CredentialError::Read { .. })
+        ));
         for token in ["one", "two"] {
             std::fs::write(&file, format!("{token}\n")).unwrap();
             let value = credential.authorization().unwrap().unwrap();
@@ -107,8 +114,21 @@ mod tests {
 
     #[test]
     fn without_a_token_nothing_is_sent() {
-        assert!(Credential::new(None, None).authorization().unwrap().is_none());
-        assert!(Credential::new(None, Some("a\nb".to_owned())).authorization().is_err());
-        assert!(Credential::new(None, Some("  ".to_owned())).authorization().is_err());
+        assert!(
+            Credential::new(None, None)
+                .authorization()
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            Credential::new(None, Some("a\nb".to_owned()))
+                .authorization()
+                .is_err()
+        );
+        assert!(
+            Credential::new(None, Some("  ".to_owned()))
+                .authorization()
+                .is_err()
+        );
     }
 }

@@ -30,7 +30,10 @@ pub fn report(seq: u64, sample: &Sample) -> Bytes {
 /// Reports that had to be given up.
 #[must_use]
 pub fn gap(from_seq: u64, through_seq: u64) -> Bytes {
-    up(Body::Gap(v1::Gap { from_seq, through_seq }))
+    up(Body::Gap(v1::Gap {
+        from_seq,
+        through_seq,
+    }))
 }
 
 /// The end of a stream on purpose.
@@ -55,7 +58,10 @@ pub fn fold_small(workloads: &mut Vec<Workload>) {
     }
     let size = |workload: &Workload| workload.memory_used_bytes.unwrap_or(workload.rss_bytes);
     workloads.sort_by_key(|workload| std::cmp::Reverse(size(workload)));
-    let mut other = match workloads.iter().position(|workload| workload.kind == WorkloadKind::Other) {
+    let mut other = match workloads
+        .iter()
+        .position(|workload| workload.kind == WorkloadKind::Other)
+    {
         Some(at) => workloads.remove(at),
         None => empty_other(),
     };
@@ -166,7 +172,8 @@ fn wire_workload(workload: &Workload) -> v1::Workload {
 fn largest_ended(ended: &[Ended]) -> Vec<v1::Ended> {
     let mut ended: Vec<&Ended> = ended.iter().collect();
     if ended.len() > ENDED_PER_SAMPLE_MAX {
-        ended.sort_by_key(|ended| std::cmp::Reverse((ended.out_of_memory, ended.memory_used_bytes)));
+        ended
+            .sort_by_key(|ended| std::cmp::Reverse((ended.out_of_memory, ended.memory_used_bytes)));
         ended.truncate(ENDED_PER_SAMPLE_MAX);
     }
     ended.into_iter().map(wire_ended).collect()
@@ -352,7 +359,14 @@ pub(crate) mod tests {
         let sent = decode(&report(7, &sample(1, 1)));
         assert_eq!(sent.seq, 7);
         let sent = &sent.samples[0];
-        assert_eq!((sent.oom_kills, sent.swap_bytes, sent.memory_working_set_bytes), (None, None, None));
+        assert_eq!(
+            (
+                sent.oom_kills,
+                sent.swap_bytes,
+                sent.memory_working_set_bytes
+            ),
+            (None, None, None)
+        );
         assert_eq!(sent.interval_ms, 0);
         assert_eq!(sent.unattributed_bytes, Some(-1));
     }

@@ -15,22 +15,18 @@ use hubmeter_proto::{
     v1::{self, bye::Reason, down::Body},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tracing::info;
 
-use super::{
-    Link, connect,
-    connect::ConnectError,
-    credential::CredentialError,
-    encode,
-};
+use super::{Link, connect, connect::ConnectError, credential::CredentialError, encode};
 use crate::{
     board::{LinkState, NOTICE_TEXT_BYTES_MAX, Notice},
     spool::Next,
+    stop::Stop,
 };
 
 /// Messages between us and the connection: enough to fill a packet when a backlog is resent.
@@ -64,7 +60,10 @@ pub(super) enum End {
     /// Another agent took over.
     Superseded,
     /// The collector wants us to come back later.
-    Bye { reason: Reason, retry_after: Duration },
+    Bye {
+        reason: Reason,
+        retry_after: Duration,
+    },
 }
 
 /// A stream that failed.
@@ -130,11 +129,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Ended {
-        let never_up = |outcome| Ended { lived: Duration::ZERO, outcome };
+    pub(super) async fn run(mut self, stop: &mut Stop) -> Ended {
+        let never_up = |outcome| Ended {
+            lived: Duration::ZERO,
+            outcome,
+        };
         let opened = tokio::select! {
             opened = self.open() => opened,
-            _ = stop.wait_for(|stop| *stop) => return never_up(Ok(End::Stopped)),
+            () = stop.asked() => return never_up(Ok(End::Stopped)),
         };
         let mut open = match opened {
             Ok(Ok(open)) => open,
@@ -145,7 +147,10 @@ impl<'a> Session<'a> {
         self.link.board.set_link_state(LinkState::Streaming);
         info!(collector = %self.link.url, from_seq = self.cursor, "streaming");
         let outcome = self.pump(&mut open, stop).await;
-        Ended { lived: since.elapsed(), outcome }
+        Ended {
+            lived: since.elapsed(),
+            outcome,
+        }
     }
 
     /// Connects and greets. The inner error is an end that the collector chose.
@@ -200,7 +205,9 @@ impl<'a> Session<'a> {
         let mut spool = self.link.outbox.spool.lock();
         self.cursor = welcome.resume_seq.max(1);
         if self.cursor > spool.next_seq() {
-            return Err(SessionError::Protocol("it resumes from a report we never sent"));
+            return Err(SessionError::Protocol(
+                "it resumes from a report we never sent",
+            ));
         }
         spool.acknowledge(self.cursor - 1);
         drop(spool);
@@ -216,13 +223,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Sends and receives until the stream ends. Once `stop` is true it only waits for the last
+    /// Sends and receives until the stream ends. Asked to stop, it only waits for the last
     /// receipts, and says goodbye.
-    async fn pump(
-        &mut self,
-        open: &mut Open,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<End, SessionError> {
+    async fn pump(&mut self, open: &mut Open, stop: &mut Stop) -> Result<End, SessionError> {
         let outbox = &self.link.outbox;
         let mut drain_until: Option<Instant> = None;
         loop {
@@ -241,7 +244,7 @@ impl<'a> Session<'a> {
                     Err(_) => Event::UpClosed,
                 },
                 () = outbox.news.notified(), if idle => continue,
-                _ = stop.wait_for(|stop| *stop), if drain_until.is_none() => {
+                () = stop.asked(), if drain_until.is_none() => {
                     drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
                     continue;
                 }
@@ -266,7 +269,10 @@ impl<'a> Session<'a> {
 
     fn send(&mut self, next: Next, room: mpsc::Permit<'_, Bytes>) {
         match next {
-            Next::Gap { from_seq, through_seq } => {
+            Next::Gap {
+                from_seq,
+                through_seq,
+            } => {
                 room.send(encode::gap(from_seq, through_seq));
                 self.cursor = through_seq + 1;
             }
@@ -302,9 +308,8 @@ impl<'a> Session<'a> {
     }
 
     fn pace(&self, interval_ms: u32) {
-        let interval = (interval_ms > 0).then(|| {
-            Duration::from_millis(interval_ms.into()).clamp(INTERVAL_MIN, INTERVAL_MAX)
-        });
+        let interval = (interval_ms > 0)
+            .then(|| Duration::from_millis(interval_ms.into()).clamp(INTERVAL_MIN, INTERVAL_MAX));
         self.link.pace.send_if_modified(|pace| {
             let changed = *pace != interval;
             *pace = interval;

@@ -104,9 +104,16 @@ pub fn prepare(
 /// # Errors
 /// When the path is something else, or in use.
 pub fn clear_stale(path: &Path) -> Result<(), PlaceError> {
-    let taken = |by| PlaceError::Taken { path: path.to_owned(), by };
+    let taken = |by| PlaceError::Taken {
+        path: path.to_owned(),
+        by,
+    };
     let failed = |what| {
-        move |source| PlaceError::Io { what, path: path.to_owned(), source }
+        move |source| PlaceError::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
     };
     let file = match std::fs::symlink_metadata(path) {
         Ok(file) => file,
@@ -127,17 +134,22 @@ pub fn clear_stale(path: &Path) -> Result<(), PlaceError> {
 
 fn check_path(path: &Path, home: Option<&Path>) -> Result<(), PlaceError> {
     if path.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX {
-        return Err(PlaceError::TooLong { path: path.to_owned() });
+        return Err(PlaceError::TooLong {
+            path: path.to_owned(),
+        });
     }
     // `/` is the home of accounts that have none.
     let under_home = home.is_some_and(|home| {
         let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         home != Path::new("/")
             && home.as_os_str() != OsStr::new("")
-            && (path.starts_with(home) || existing(path).is_some_and(|dir| real(dir).starts_with(real(home))))
+            && (path.starts_with(home)
+                || existing(path).is_some_and(|dir| real(dir).starts_with(real(home))))
     });
     if under_home {
-        return Err(PlaceError::UnderHome { path: path.to_owned() });
+        return Err(PlaceError::UnderHome {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
@@ -166,7 +178,9 @@ fn own_dir(dir: &Path, uid: u32) -> Result<(), PlaceError> {
     if is_ours_alone(&found, uid) {
         return Ok(());
     }
-    Err(PlaceError::Directory { path: dir.to_owned() })
+    Err(PlaceError::Directory {
+        path: dir.to_owned(),
+    })
 }
 
 fn is_ours_alone(found: &Metadata, uid: u32) -> bool {
@@ -201,7 +215,12 @@ mod tests {
     }
 
     fn env(pairs: &[(&'static str, &Path)]) -> Fake {
-        Fake(pairs.iter().map(|(key, path)| (*key, path.display().to_string())).collect())
+        Fake(
+            pairs
+                .iter()
+                .map(|(key, path)| (*key, path.display().to_string()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -209,7 +228,10 @@ mod tests {
         let runtime = tempfile::tempdir().unwrap();
         let path = prepare(None, 42, &env(&[("XDG_RUNTIME_DIR", runtime.path())])).unwrap();
         assert_eq!(path, runtime.path().join("hubmeter/42.sock"));
-        let mode = std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
+        let mode = std::fs::metadata(path.parent().unwrap())
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700);
     }
 
@@ -223,7 +245,11 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, linked.join("hubmeter")).unwrap();
         let open = dir.path().join("open");
         std::fs::create_dir_all(open.join("hubmeter")).unwrap();
-        std::fs::set_permissions(open.join("hubmeter"), std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(
+            open.join("hubmeter"),
+            std::fs::Permissions::from_mode(0o777),
+        )
+        .unwrap();
         for runtime in [&dir.path().join("missing"), &linked, &open] {
             let path = prepare(None, 42, &env(&[("XDG_RUNTIME_DIR", runtime)])).unwrap();
             assert!(path.starts_with("/tmp"), "{}", path.display());
@@ -237,7 +263,11 @@ mod tests {
         let link = elsewhere.path().join("link");
         std::os::unix::fs::symlink(home.path(), &link).unwrap();
         let env = env(&[("HOME", home.path()), ("XDG_RUNTIME_DIR", home.path())]);
-        for chosen in [home.path().join("a.sock"), home.path().join("b/a.sock"), link.join("a.sock")] {
+        for chosen in [
+            home.path().join("a.sock"),
+            home.path().join("b/a.sock"),
+            link.join("a.sock"),
+        ] {
             assert!(matches!(
                 prepare(Some(&chosen), 1, &env),
                 Err(PlaceError::UnderHome { .. })

@@ -60,7 +60,11 @@ impl Service {
     /// Answers from `board`; `told` takes what the server extension says.
     #[must_use]
     pub fn new(board: Arc<Board>, told: mpsc::Sender<Told>) -> Self {
-        Self { board, told, readers: Arc::default() }
+        Self {
+            board,
+            told,
+            readers: Arc::default(),
+        }
     }
 
     /// Answers one request.
@@ -68,9 +72,13 @@ impl Service {
         let is_read = request.method() == Method::GET;
         match request.uri().path() {
             "/v1/sample" if is_read => self.sample(),
-            "/v1/recent" if is_read => json_body(&view::recent(&self.board.recent(), &self.board.link())),
+            "/v1/recent" if is_read => {
+                json_body(&view::recent(&self.board.recent(), &self.board.link()))
+            }
             "/v1/stream" if is_read => self.stream(),
-            "/v1/kernels" if request.method() == Method::PUT => self.kernels(request.into_body()).await,
+            "/v1/kernels" if request.method() == Method::PUT => {
+                self.kernels(request.into_body()).await
+            }
             "/healthz" if is_read => with_body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
             "/v1/sample" | "/v1/recent" | "/v1/stream" | "/healthz" => not_allowed("GET"),
             "/v1/kernels" => not_allowed("PUT"),
@@ -81,7 +89,10 @@ impl Service {
     fn sample(&self) -> Answer {
         match self.board.newest().borrow().as_deref() {
             Some(reading) => json_body(&view::sample(reading, &self.board.link())),
-            None => problem(StatusCode::SERVICE_UNAVAILABLE, "no sample has been taken yet"),
+            None => problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no sample has been taken yet",
+            ),
         }
     }
 
@@ -103,7 +114,11 @@ impl Service {
             let line = feed.next().await?;
             Some((Ok(Frame::data(Bytes::from(line))), feed))
         });
-        answer(StatusCode::OK, "application/x-ndjson", StreamBody::new(lines))
+        answer(
+            StatusCode::OK,
+            "application/x-ndjson",
+            StreamBody::new(lines),
+        )
     }
 
     async fn kernels(&self, body: Incoming) -> Answer {
@@ -122,7 +137,10 @@ impl Service {
         match Told::from_json(&body) {
             Ok(told) => match self.told.try_send(told) {
                 Ok(()) => answer(StatusCode::NO_CONTENT, "application/json", Full::default()),
-                Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "too many messages between two samples"),
+                Err(_) => problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many messages between two samples",
+                ),
             },
             Err(error @ ToldError::TooLong { .. }) => {
                 problem(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())

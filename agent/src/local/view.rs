@@ -31,10 +31,22 @@ pub fn sample(reading: &Reading, link: &LinkStatus) -> Value {
     let more = [
         ("burst", json!(reading.sample.burst)),
         ("momentum_bytes", json!(figures.momentum_bytes)),
-        ("trend_bytes_per_second", json!(figures.trend_bytes_per_second)),
-        ("seconds_to_limit", json!(forecast.map(|f| f.seconds_to_limit))),
-        ("seconds_to_limit_low", json!(forecast.map(|f| f.seconds_to_limit_low))),
-        ("seconds_to_limit_high", json!(forecast.and_then(|f| f.seconds_to_limit_high))),
+        (
+            "trend_bytes_per_second",
+            json!(figures.trend_bytes_per_second),
+        ),
+        (
+            "seconds_to_limit",
+            json!(forecast.map(|f| f.seconds_to_limit)),
+        ),
+        (
+            "seconds_to_limit_low",
+            json!(forecast.map(|f| f.seconds_to_limit_low)),
+        ),
+        (
+            "seconds_to_limit_high",
+            json!(forecast.and_then(|f| f.seconds_to_limit_high)),
+        ),
         ("link", json!(link)),
         ("agent", agent()),
     ];
@@ -45,7 +57,10 @@ pub fn sample(reading: &Reading, link: &LinkStatus) -> Value {
 /// The readings of the last ten minutes. What the agent costs and how the link is are of now.
 #[must_use]
 pub fn recent(readings: &[Arc<Reading>], link: &LinkStatus) -> Value {
-    let items: Vec<_> = readings.iter().map(|reading| sample(reading, link)).collect();
+    let items: Vec<_> = readings
+        .iter()
+        .map(|reading| sample(reading, link))
+        .collect();
     json!({ "items": items })
 }
 

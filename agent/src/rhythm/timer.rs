@@ -37,7 +37,10 @@ impl Timer {
     pub fn set(&self, due_ms: u64) -> io::Result<()> {
         // All zero would disarm the timer.
         let due_ms = due_ms.max(1);
-        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let none = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let due = Itimerspec {
             it_interval: none,
             it_value: Timespec {

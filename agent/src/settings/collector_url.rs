@@ -29,13 +29,17 @@ pub enum CollectorUrl {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CollectorUrlError {
     /// Neither of the schemes we know.
-    #[error("`{0}` is no collector address, write grpcs://host:port, grpc://host:port or unix:///path")]
+    #[error(
+        "`{0}` is no collector address, write grpcs://host:port, grpc://host:port or unix:///path"
+    )]
     Scheme(String),
     /// The other carrier.
     #[error("`{0}` asks for a WebSocket, but this build speaks gRPC only: write grpcs://host:port")]
     WebSocket(String),
     /// A pinned key.
-    #[error("`{0}` pins the collector's key, which this build cannot check: name its certificate in HUBMETER_CA_FILE and leave `#…` out")]
+    #[error(
+        "`{0}` pins the collector's key, which this build cannot check: name its certificate in HUBMETER_CA_FILE and leave `#…` out"
+    )]
     Pin(String),
     /// Host or port missing, or more than both.
     #[error("`{0}` needs a host and a port and nothing more, as in grpcs://hub.example.org:8443")]
@@ -44,7 +48,9 @@ pub enum CollectorUrlError {
     #[error("`{0}` needs an absolute path, as in unix:///run/hubmeter/link.sock")]
     Path(String),
     /// A token would travel in the clear.
-    #[error("`{0}` would send the server's token in the clear: use grpcs://, or set HUBMETER_ALLOW_PLAINTEXT=1 if the network itself is private")]
+    #[error(
+        "`{0}` would send the server's token in the clear: use grpcs://, or set HUBMETER_ALLOW_PLAINTEXT=1 if the network itself is private"
+    )]
     Plaintext(String),
 }
 
@@ -112,7 +118,10 @@ fn host_of(authority: &str) -> Option<&str> {
 
 /// `localhost` is taken at its word; any other name could resolve to anything.
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -135,7 +144,11 @@ mod tests {
 
     #[test]
     fn a_token_never_travels_in_the_clear_unless_somebody_said_so() {
-        for text in ["grpc://10.0.0.1:9000", "grpc://hub:9000", "grpc://127.0.0.1.example.org:9000"] {
+        for text in [
+            "grpc://10.0.0.1:9000",
+            "grpc://hub:9000",
+            "grpc://127.0.0.1.example.org:9000",
+        ] {
             assert!(matches!(
                 CollectorUrl::parse(text, false),
                 Err(CollectorUrlError::Plaintext(_))
@@ -147,7 +160,10 @@ mod tests {
     #[test]
     fn what_this_build_cannot_do_is_refused_in_a_sentence() {
         let error = CollectorUrl::parse("wss://hub/services/hubmeter/link", false).unwrap_err();
-        assert!(error.to_string().contains("this build speaks gRPC only"), "{error}");
+        assert!(
+            error.to_string().contains("this build speaks gRPC only"),
+            "{error}"
+        );
         let error = CollectorUrl::parse("grpcs://hub:1#sha256:00", false).unwrap_err();
         assert!(error.to_string().contains("HUBMETER_CA_FILE"), "{error}");
     }
@@ -155,9 +171,19 @@ mod tests {
     #[test]
     fn half_an_address_is_refused() {
         for text in [
-            "hub:9000", "http://hub:9000", "grpcs://", "grpcs://hub", "grpcs://hub:", "grpcs://hub:0",
-            "grpcs://hub:99999", "grpcs://u@hub:1", "grpcs://hub:1/path", "grpcs://:1", "grpcs://[::1:1",
-            "unix://relative", "unix:///",
+            "hub:9000",
+            "http://hub:9000",
+            "grpcs://",
+            "grpcs://hub",
+            "grpcs://hub:",
+            "grpcs://hub:0",
+            "grpcs://hub:99999",
+            "grpcs://u@hub:1",
+            "grpcs://hub:1/path",
+            "grpcs://:1",
+            "grpcs://[::1:1",
+            "unix://relative",
+            "unix:///",
         ] {
             assert!(CollectorUrl::parse(text, true).is_err(), "{text}");
         }

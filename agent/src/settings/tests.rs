@@ -22,7 +22,10 @@ fn gather(
 }
 
 fn interval(text: &str) -> RunArgs {
-    RunArgs { interval: Some(text.to_owned()), ..RunArgs::default() }
+    RunArgs {
+        interval: Some(text.to_owned()),
+        ..RunArgs::default()
+    }
 }
 
 #[test]
@@ -41,7 +44,8 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 #[test]
 fn without_any_setting_it_stays_on_this_machine_at_five_seconds() {
     let missing = Path::new("/nonexistent/agent.toml");
-    let (settings, mistakes) = Settings::gather(&RunArgs::default(), &Fake(HashMap::new()), missing);
+    let (settings, mistakes) =
+        Settings::gather(&RunArgs::default(), &Fake(HashMap::new()), missing);
     assert_eq!(mistakes, []);
     assert_eq!(settings.collector, None);
     assert_eq!(settings.interval, INTERVAL_DEFAULT);
@@ -55,7 +59,10 @@ fn an_interval_outside_its_bounds_is_refused_with_the_bounds() {
         assert!(mistakes[0].by_flag);
     }
     let (_, mistakes) = gather(&interval("61s"), &[], "");
-    assert_eq!(mistakes[0].to_string(), "--interval: `61s` is outside 1s to 60s");
+    assert_eq!(
+        mistakes[0].to_string(),
+        "--interval: `61s` is outside 1s to 60s"
+    );
     for text in ["1", "1s", "60", "1m", "1000ms", "2.5"] {
         let (_, mistakes) = gather(&interval(text), &[], "");
         assert_eq!(mistakes, [], "{text}");
@@ -64,22 +71,45 @@ fn an_interval_outside_its_bounds_is_refused_with_the_bounds() {
 
 #[test]
 fn all_mistakes_are_told_at_once_and_each_with_its_place() {
-    let env = [("HUBMETER_COLLECTOR", "wss://hub/x"), ("HUBMETER_NAMES", "some"), ("HUBMETER_SOCKET", "a")];
+    let env = [
+        ("HUBMETER_COLLECTOR", "wss://hub/x"),
+        ("HUBMETER_NAMES", "some"),
+        ("HUBMETER_SOCKET", "a"),
+    ];
     let (settings, mistakes) = gather(&interval("0"), &env, "");
-    let places: Vec<_> = mistakes.iter().map(|mistake| mistake.source_name.as_str()).collect();
-    assert_eq!(places, ["HUBMETER_COLLECTOR", "--interval", "HUBMETER_SOCKET", "HUBMETER_NAMES"]);
+    let places: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| mistake.source_name.as_str())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "HUBMETER_COLLECTOR",
+            "--interval",
+            "HUBMETER_SOCKET",
+            "HUBMETER_NAMES"
+        ]
+    );
     assert_eq!(settings.collector, None);
 }
 
 #[test]
 fn an_unknown_key_in_the_file_is_a_mistake() {
-    let (_, mistakes) = gather(&RunArgs::default(), &[], "colector = \"grpc://localhost:1\"\n");
+    let (_, mistakes) = gather(
+        &RunArgs::default(),
+        &[],
+        "colector = \"grpc://localhost:1\"\n",
+    );
     assert_eq!(mistakes.len(), 1);
     assert!(mistakes[0].reason.contains("colector"), "{}", mistakes[0]);
 }
 
 #[test]
 fn a_token_never_shows_in_the_settings() {
-    let (settings, _) = gather(&RunArgs::default(), &[("JUPYTERHUB_API_TOKEN", "s3cret")], "");
+    let (settings, _) = gather(
+        &RunArgs::default(),
+        &[("JUPYTERHUB_API_TOKEN", "s3cret")],
+        "",
+    );
     assert!(!format!("{settings:?}").contains("s3cret"));
 }
