@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Run(args) => hubmeter_agent::run::run(&args),
         Command::Sample(args) => show::run(&args, args.names),
         Command::Doctor(_args) => ExitCode::FAILURE,
     }
