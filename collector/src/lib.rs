@@ -2,10 +2,17 @@
 
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod fact;
+pub mod history;
 pub mod hub;
+pub mod inbox;
 pub mod limits;
+pub mod link;
+pub mod notice;
+pub mod peer;
 pub mod pipeline;
+pub mod registry;
 pub mod state;
 pub mod stats;
 pub mod text;
