@@ -2,10 +2,14 @@
 
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod fact;
+pub mod history;
 pub mod hub;
 pub mod limits;
+pub mod notice;
 pub mod pipeline;
+pub mod registry;
 pub mod serve;
 pub mod state;
 pub mod stats;
