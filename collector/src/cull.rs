@@ -26,7 +26,7 @@ pub struct Question {
 pub struct CullRow {
     /// Which one.
     pub key: ServerKey,
-    /// How long nobody has worked there; `None` while somebody does or nobody knows.
+    /// How long nobody has worked there; 0 while somebody does, `None` when nobody knows.
     pub idle_ms: Option<i64>,
     /// Since when.
     pub idle_since_ms: Option<i64>,
@@ -62,9 +62,10 @@ pub fn rows(state: &State, question: &Question, now_ms: i64) -> Vec<CullRow> {
 
 fn row(server: &Server, question: &Question, now_ms: i64) -> CullRow {
     let work = work(server, now_ms);
-    let idle_since_ms = match work {
-        Work::IdleSince { at_ms, .. } => Some(at_ms),
-        Work::Goes(_) | Work::Unknown(_) => None,
+    let (idle_since_ms, idle_ms) = match work {
+        Work::IdleSince { at_ms, .. } => (Some(at_ms), Some(now_ms.saturating_sub(at_ms).max(0))),
+        Work::Goes(_) => (None, Some(0)),
+        Work::Unknown(_) => (None, None),
     };
     let held_until_ms = server.held_until_ms.filter(|&until_ms| until_ms > now_ms);
     let (cull, reason) = if held_until_ms.is_some() {
@@ -76,7 +77,7 @@ fn row(server: &Server, question: &Question, now_ms: i64) -> CullRow {
     };
     CullRow {
         key: server.key.clone(),
-        idle_ms: idle_since_ms.map(|at_ms| now_ms.saturating_sub(at_ms).max(0)),
+        idle_ms,
         idle_since_ms,
         cull,
         reason,
