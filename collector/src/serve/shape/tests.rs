@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::{
     fact::{InstanceId, MemorySource, Sample, ServerKey, WorkloadKey, WorkloadKind},
