@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod cull;
 pub mod data_dir;
 pub mod database;
 pub mod fact;
@@ -14,6 +15,8 @@ pub mod notice;
 pub mod peer;
 pub mod pipeline;
 pub mod registry;
+pub mod replay;
+pub mod serve;
 pub mod state;
 pub mod stats;
 pub mod text;
