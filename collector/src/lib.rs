@@ -8,6 +8,7 @@ pub mod history;
 pub mod hub;
 pub mod limits;
 pub mod notice;
+pub mod peer;
 pub mod pipeline;
 pub mod registry;
 pub mod serve;

@@ -197,6 +197,16 @@ pub fn seconds_since(since_ms: i64, now_ms: i64) -> u64 {
     u64::try_from(now_ms.saturating_sub(since_ms)).map_or(0, |passed_ms| passed_ms / 1000)
 }
 
+/// How long nothing was done in `server`: 0 while it works, `None` when nobody can tell.
+#[must_use]
+pub fn idle_seconds(server: &Server, now_ms: i64) -> Option<u64> {
+    match (server.idle_since_ms, &server.busy_reason) {
+        (Some(since_ms), _) => Some(seconds_since(since_ms, now_ms)),
+        (None, Some(_)) => Some(0),
+        (None, None) => None,
+    }
+}
+
 fn finite(number: f64) -> Option<f64> {
     number.is_finite().then_some(number)
 }
@@ -213,11 +223,6 @@ impl ServerJson {
     pub fn new(server: &Server, now_ms: i64) -> Self {
         let latest = server.latest.as_ref();
         let forecast = server.forecast.as_ref();
-        let idle = match (server.idle_since_ms, &server.busy_reason) {
-            (Some(since_ms), _) => Some(seconds_since(since_ms, now_ms)),
-            (None, Some(_)) => Some(0),
-            (None, None) => None,
-        };
         Self {
             user: server.key.user.to_string(),
             server: server.key.server.to_string(),
@@ -250,7 +255,7 @@ impl ServerJson {
             cpu_cores: server.cpu_cores.and_then(finite),
             cpu_limit_cores: latest.and_then(|s| s.cpu_limit_millicores).map(cores),
             cpu_guarantee_cores: latest.and_then(|s| s.cpu_guarantee_millicores).map(cores),
-            idle_seconds: idle,
+            idle_seconds: idle_seconds(server, now_ms),
             idle_since: server.idle_since_ms.and_then(rfc3339),
             busy_reason: server.busy_reason.clone(),
             hub_last_activity: server.hub_last_activity_ms.and_then(rfc3339),
