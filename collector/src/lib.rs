@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod cull;
 pub mod database;
 pub mod fact;
 pub mod history;
