@@ -152,7 +152,10 @@ async fn connection(
         Some(identify) => {
             let told = tokio::task::spawn_blocking(move || {
                 let peer = identify(ends)?;
-                Some(Caller { peer, user: peer.login() })
+                Some(Caller {
+                    peer,
+                    user: peer.login(),
+                })
             });
             told.await.ok().flatten()
         }

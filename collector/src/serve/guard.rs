@@ -253,7 +253,9 @@ impl Reach {
             || self.users.contains(&*key.user)
             || groups.iter().any(|g| self.groups.contains(g.as_str()))
             || (!self.servers.is_empty()
-                && self.servers.contains(&format!("{}/{}", key.user, key.server)))
+                && self
+                    .servers
+                    .contains(&format!("{}/{}", key.user, key.server)))
     }
 
     fn is_empty(&self) -> bool {
@@ -345,7 +347,12 @@ pub(crate) async fn viewer(
         )));
     }
     let session = credential.fingerprint();
-    Ok(Viewer::of_hub(&identity, service, credential.browser, session))
+    Ok(Viewer::of_hub(
+        &identity,
+        service,
+        credential.browser,
+        session,
+    ))
 }
 
 /// In standalone the caller's login is all there is, and a browser lends it to any page: requests
@@ -375,9 +382,8 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match said("sec-fetch-mode") {
         Some(mode) => mode == "navigate",
-        None => said("accept").is_none_or(|accept| {
-            accept.contains("text/html") || accept.contains("*/*")
-        }),
+        None => said("accept")
+            .is_none_or(|accept| accept.contains("text/html") || accept.contains("*/*")),
     }
 }
 
@@ -386,7 +392,10 @@ pub(crate) fn visible<'a>(
     truth: &'a Truth,
     sight: &'a Sight,
 ) -> impl Iterator<Item = &'a Server> + 'a {
-    truth.servers.values().filter(move |server| sight.sees(server))
+    truth
+        .servers
+        .values()
+        .filter(move |server| sight.sees(server))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ fn count(site: &Site) {
     for rule in Rule::ALL {
         site.stats.verdicts_open(rule, verdicts[rule as usize]);
     }
-    site.stats.limit_set(Limit::Servers, truth.policy.servers_max);
+    site.stats
+        .limit_set(Limit::Servers, truth.policy.servers_max);
     site.stats.limit_now(Limit::Servers, truth.servers.len());
 }

@@ -221,7 +221,9 @@ impl Filter {
         let group = self.group.as_ref();
         user.is_none_or(|user| **user == *server.key.user)
             && group.is_none_or(|group| server.groups.iter().any(|g| g.as_str() == group))
-            && self.state.is_none_or(|state| state == shape::phase_word(server.phase))
+            && self
+                .state
+                .is_none_or(|state| state == shape::phase_word(server.phase))
             && self
                 .rule
                 .is_none_or(|rule| server.verdicts.iter().any(|v| v.rule.as_str() == rule))

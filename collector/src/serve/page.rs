@@ -42,13 +42,19 @@ fn serve(path: &str, kept: &'static str, headers: &HeaderMap) -> Result<Response
     let asset = ASSETS.iter().find(|asset| asset.path == path);
     let asset = asset.ok_or_else(|| Problem::not_found("the page has no such file"))?;
     let about = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(asset.content_type),
+        ),
         (header::ETAG, HeaderValue::from_static(asset.etag)),
         (header::CACHE_CONTROL, HeaderValue::from_static(kept)),
     ];
     let known = headers.get_all(header::IF_NONE_MATCH).iter();
     let mut known = known.filter_map(|tags| tags.to_str().ok());
-    if known.any(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.etag)) {
+    if known.any(|tags| {
+        tags.split(',')
+            .any(|tag| tag.trim().trim_start_matches("W/") == asset.etag)
+    }) {
         return Ok((StatusCode::NOT_MODIFIED, about).into_response());
     }
     Ok((about, asset.bytes).into_response())

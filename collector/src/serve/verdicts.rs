@@ -53,7 +53,10 @@ pub(crate) async fn verdicts(
     let rows = open
         .chain(cleared)
         .filter(|verdict| rule.is_none_or(|rule| rule == verdict.rule.as_str()))
-        .filter(|verdict| user.as_deref().is_none_or(|user| user == &*verdict.key.user))
+        .filter(|verdict| {
+            user.as_deref()
+                .is_none_or(|user| user == &*verdict.key.user)
+        })
         .map(|verdict| (place(verdict, order.field), verdict))
         .collect();
     let (rows, next) = order.page(rows);
