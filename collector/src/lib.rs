@@ -1,8 +1,23 @@
 //! hubmeter's collector.
 
 pub mod clock;
+pub mod config;
 pub mod cull;
+pub mod data_dir;
+pub mod database;
 pub mod fact;
+pub mod history;
+pub mod hub;
+pub mod inbox;
+pub mod limits;
+pub mod link;
+pub mod notice;
+pub mod peer;
+pub mod pipeline;
+pub mod registry;
+pub mod replay;
+pub mod serve;
 pub mod state;
+pub mod stats;
 pub mod text;
 pub mod verdict;

@@ -436,3 +436,6 @@ impl Changed {
         self.verdicts.extend(verdicts);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

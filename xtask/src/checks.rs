@@ -18,6 +18,12 @@ pub(crate) const TEST_REQUIREMENTS: &str = "tests/e2e/requirements.txt";
 /// Where the units say the programs are installed.
 const INSTALLED: &str = "/usr/local/bin/hubmeter-";
 
+/// The systemd that knows restarts in steps; older ones ignore the keys and restart evenly.
+const STEPS_SINCE: u32 = 254;
+
+/// Those keys.
+const STEPS_KEYS: [&str; 2] = ["RestartSteps=", "RestartMaxDelaySec="];
+
 /// `cargo fmt --check`
 pub(crate) fn format() -> Result<()> {
     cargo_step("rustfmt", &["fmt", "--all", "--check"])
@@ -123,7 +129,7 @@ pub(crate) fn python() -> Result<()> {
         ])
         .env("PATH", node::path_with(&[venv.bin()])?)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .current_dir(&space.root);
+        .current_dir(space.root.join("labextension"));
     step.run(&space.logs, "pytest", command)?;
     step.done();
     Ok(())
@@ -158,11 +164,11 @@ pub(crate) fn typescript() -> Result<()> {
 /// The units, as systemd itself reads them.
 pub(crate) fn units() -> Result<()> {
     let space = Workspace::here()?;
-    if process::on_path("systemd-analyze").is_none() {
+    let Some(version) = systemd_version() else {
         say("     units not checked: systemd-analyze is not on this machine");
         return Ok(());
-    }
-    let mut step = Step::begin("systemd-analyze verify");
+    };
+    let mut step = Step::begin(&format!("systemd-analyze verify (systemd {version})"));
     let dir = space.target.join("units");
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
@@ -176,10 +182,9 @@ pub(crate) fn units() -> Result<()> {
         {
             continue;
         }
-        // It also wants the programs to be there: /bin/true stands in for what is not installed.
         let text = fs::read_to_string(&path)?;
         let copy = dir.join(path.file_name().context("a unit without a name")?);
-        fs::write(&copy, stand_in(&text))?;
+        fs::write(&copy, checkable(&text, version))?;
         command.arg(copy);
     }
     step.run(&space.logs, "systemd-analyze", command)?;
@@ -192,8 +197,18 @@ pub(crate) fn units() -> Result<()> {
     Ok(())
 }
 
-fn stand_in(unit: &str) -> String {
+fn systemd_version() -> Option<u32> {
+    let said = process::output("systemd-analyze", &["--version"])?;
+    said.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The unit as this machine can check it: programs that are not installed are stood in for, and
+/// keys that this systemd would only ignore are left out.
+fn checkable(unit: &str, version: u32) -> String {
     unit.lines()
+        .filter(|line| {
+            version >= STEPS_SINCE || !STEPS_KEYS.iter().any(|key| line.starts_with(key))
+        })
         .map(|line| match line.split_once(INSTALLED) {
             Some((before, _)) if line.starts_with("Exec") => format!("{before}/bin/true\n"),
             _ => format!("{line}\n"),
@@ -243,12 +258,19 @@ fn has_script(package: &std::path::Path, script: &str) -> Result<bool> {
 mod tests {
     use super::*;
 
+    const UNIT: &str = "[Service]\nExecStart=/usr/local/bin/hubmeter-agent run\n\
+        ReadOnlyPaths=/usr/local/bin/hubmeter-x\nRestartSteps=6\n";
+
     #[test]
     fn only_commands_of_ours_are_stood_in_for() {
-        let unit = "[Service]\nExecStart=/usr/local/bin/hubmeter-agent run\nReadWritePaths=/usr/local/bin/hubmeter-x\n";
         assert_eq!(
-            stand_in(unit),
-            "[Service]\nExecStart=/bin/true\nReadWritePaths=/usr/local/bin/hubmeter-x\n"
+            checkable(UNIT, STEPS_SINCE),
+            "[Service]\nExecStart=/bin/true\nReadOnlyPaths=/usr/local/bin/hubmeter-x\nRestartSteps=6\n"
         );
+    }
+
+    #[test]
+    fn an_old_systemd_is_not_asked_about_keys_it_ignores() {
+        assert!(!checkable(UNIT, 252).contains("RestartSteps"));
     }
 }

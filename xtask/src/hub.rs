@@ -292,8 +292,10 @@ impl Hub {
         loop {
             stop::check()?;
             self.daemon.check()?;
-            let hub = http::status(ports.public, "/hub/api/");
-            let collector = http::status(ports.public, "/services/hubmeter/readyz");
+            // The hub first, at its own port: until it is up the proxy only logs errors.
+            let hub = http::status(ports.hub, "/hub/api/");
+            let collector =
+                hub.and_then(|_| http::status(ports.public, "/services/hubmeter/readyz"));
             if hub == Some(200) && collector == Some(200) {
                 return Ok(());
             }

@@ -159,6 +159,10 @@ impl Server {
     /// Its agent spoke.
     pub(super) fn heard(&mut self, at_ms: i64) -> Vec<Verdict> {
         self.last_seen_ms = self.last_seen_ms.max(Some(at_ms));
+        if !self.started_by_hub {
+            let first_heard_ms = self.started_ms.map_or(at_ms, |ms| ms.min(at_ms));
+            self.started_ms = Some(first_heard_ms);
+        }
         self.phase = Phase::Live;
         self.gone_since_ms = None;
         self.connected = true;
