@@ -32,10 +32,39 @@ pub struct Cli {
 /// What the agent can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Watch a server and stream what it uses; with CMD, start that server and end with its code.
+    Run(RunArgs),
     /// Print what a server and its workloads use now.
     Sample(SampleArgs),
     /// Say in words what is measured here, how, and what cannot be seen.
     Doctor(DoctorArgs),
+}
+
+/// `hubmeter-agent run`. Settings are text here: flags, environment and file go through the same
+/// judge in [`crate::settings`].
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Collector to stream to: grpcs://host:port, grpc://host:port (loopback) or unix:///path
+    /// [env: HUBMETER_COLLECTOR] [default: none, everything stays on this machine]
+    #[arg(long, value_name = "URL")]
+    pub collector: Option<String>,
+    /// Time between samples: `5s`, `1m`, bare seconds; 1s to 60s [env: HUBMETER_INTERVAL]
+    /// [default: 5s]
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
+    pub interval: Option<String>,
+    /// The server's root process [default: the parent process]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
+    pub pid: Option<u32>,
+    /// Name of this server for a collector without a hub [env: HUBMETER_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The server to start, with its arguments
+    #[arg(
+        value_name = "CMD",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// `hubmeter-agent sample`.
@@ -51,7 +80,7 @@ pub struct SampleArgs {
     /// Go on sampling at this distance: `500ms`, `5s`, `1m`, bare seconds; 100ms to 1h
     #[arg(long, value_name = "DUR", value_parser = parse_every)]
     pub every: Option<Duration>,
-    /// Stop after so many samples [default: 1, endless with --every]
+    /// Stop after so many samples, 5 s apart without --every [default: 1, endless with --every]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub count: Option<u64>,
     /// Read proportional set sizes at every sample, or rarely within a budget of time

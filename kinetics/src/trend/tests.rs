@@ -1,0 +1,220 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MB: u64 = 1_000_000;
+
+/// Points `every_ms` apart with the given bytes.
+fn regular(every_ms: u64, bytes: impl IntoIterator<Item = u64>) -> Vec<Point> {
+    bytes
+        .into_iter()
+        .enumerate()
+        .map(|(i, bytes)| Point {
+            mono_ms: 1_000 + i as u64 * every_ms,
+            bytes,
+        })
+        .collect()
+}
+
+fn slope(points: &[Point]) -> Trend {
+    trend(points.iter().copied(), u64::MAX).expect("enough points")
+}
+
+#[test]
+fn two_points_or_nine_seconds_are_not_enough() {
+    assert_eq!(trend(regular(60_000, [1, 2]), u64::MAX), None);
+    assert_eq!(trend(regular(1_000, 0..10), u64::MAX), None);
+    assert!(trend(regular(1_000, 0..11), u64::MAX).is_some());
+    assert!(trend(regular(5_000, 0..3), u64::MAX).is_some());
+}
+
+#[test]
+fn points_before_the_horizon_do_not_count() {
+    let points = regular(5_000, (0..8).map(|i| if i < 4 { 500 * MB } else { i * MB }));
+    let trend = trend(points, 15_000).unwrap();
+    assert_eq!(trend.points, 4);
+    assert_eq!(trend.bytes_per_second, MB as f64 / 5.0);
+}
+
+#[test]
+fn an_array_allocated_once_is_not_a_rate() {
+    let bytes = [150, 150, 150, 750, 750, 750, 750, 750].map(|mb| mb * MB);
+    for seen in 4..=bytes.len() {
+        let trend = slope(&regular(5_000, bytes[..seen].iter().copied()));
+        assert_eq!(trend.bytes_per_second, 0.0, "after {seen} samples");
+        assert_eq!(trend.high_bytes_per_second, 0.0, "after {seen} samples");
+    }
+}
+
+#[test]
+fn a_flat_saw_tooth_is_not_believed_to_rise() {
+    let points = regular(5_000, (0..16).map(|i| 400 * MB + (i % 4) * 50 * MB));
+    let trend = slope(&points);
+    assert!(trend.low_bytes_per_second <= 0.0, "{trend:?}");
+    assert!(trend.bytes_per_second < 4e6, "{trend:?}");
+}
+
+#[test]
+fn a_rising_saw_tooth_is_believed_to_rise() {
+    let points = regular(
+        5_000,
+        (0..16).map(|i| 400 * MB + (i % 4) * 20 * MB + (i / 4) * 100 * MB),
+    );
+    assert!(slope(&points).low_bytes_per_second > 2e6);
+}
+
+#[test]
+fn a_kernel_that_takes_off_is_believed_within_its_third_sample() {
+    let mut tracker = Tracker::default();
+    for i in 0..60 {
+        tracker.push(Point {
+            mono_ms: i * 5_000,
+            bytes: 150 * MB,
+        });
+    }
+    assert_eq!(tracker.trend().unwrap().bytes_per_second, 0.0);
+    let takeoff_ms = 59 * 5_000;
+    for after_ms in [5_000, 6_000, 7_000] {
+        let bytes = 150 * MB + after_ms * MB / 10;
+        tracker.push(Point {
+            mono_ms: takeoff_ms + after_ms,
+            bytes,
+        });
+    }
+    let trend = tracker.trend().unwrap();
+    assert!(trend.low_bytes_per_second > 5e7, "{trend:?}");
+    assert!(trend.bytes_per_second > 9e7, "{trend:?}");
+}
+
+#[test]
+fn a_slow_leak_is_seen_over_the_long_horizon() {
+    let mut tracker = Tracker::default();
+    for i in 0..100_u64 {
+        let noise = [0, 700_000, 200_000][i as usize % 3];
+        tracker.push(Point {
+            mono_ms: i * 5_000,
+            bytes: 300 * MB + i * 500_000 + noise,
+        });
+    }
+    let trend = tracker.trend().unwrap();
+    assert!(trend.span_ms > 240_000, "{trend:?}");
+    assert!((trend.bytes_per_second - 1e5).abs() < 1e4, "{trend:?}");
+}
+
+#[test]
+fn a_spaced_series_covers_its_horizon_and_ends_at_the_newest_point() {
+    let mut series = Series::<4>::new(4_000);
+    for point in regular(1_000, 0..20) {
+        assert!(series.push(point));
+    }
+    let times: Vec<u64> = series.iter().map(|p| p.mono_ms / 1_000).collect();
+    assert_eq!(times.last(), Some(&20));
+    assert_eq!(times.len(), 4);
+    assert!(times[..3].windows(2).all(|w| w[1] - w[0] >= 4), "{times:?}");
+}
+
+#[test]
+fn time_does_not_go_back() {
+    let mut series = Series::<4>::new(0);
+    assert!(series.push(Point {
+        mono_ms: 10,
+        bytes: 1
+    }));
+    assert!(!series.push(Point {
+        mono_ms: 10,
+        bytes: 2
+    }));
+    assert!(!series.push(Point {
+        mono_ms: 9,
+        bytes: 3
+    }));
+    assert_eq!(
+        series.iter().collect::<Vec<_>>(),
+        [Point {
+            mono_ms: 10,
+            bytes: 1
+        }]
+    );
+}
+
+/// 3 to 16 points at irregular distances of 0.8 s to 30 s, at least 10 s together.
+fn irregular() -> impl Strategy<Value = Vec<Point>> {
+    prop::collection::vec((800_u64..30_000, 0_u64..1 << 36), POINTS_MIN..=POINTS_MAX)
+        .prop_map(|steps| {
+            let mut mono_ms = 5_000;
+            steps
+                .into_iter()
+                .map(|(after_ms, bytes)| {
+                    mono_ms += after_ms;
+                    Point { mono_ms, bytes }
+                })
+                .collect::<Vec<_>>()
+        })
+        .prop_filter("too short", |points| {
+            points[points.len() - 1].mono_ms - points[0].mono_ms >= SPAN_MIN_MS
+        })
+}
+
+proptest! {
+    #[test]
+    fn adding_the_same_to_every_point_changes_nothing(points in irregular(), add in 0_u64..1 << 40) {
+        let moved = points.iter().map(|p| Point { bytes: p.bytes + add, ..*p });
+        prop_assert_eq!(trend(moved, u64::MAX), Some(slope(&points)));
+    }
+
+    #[test]
+    fn waiting_before_the_first_point_changes_nothing(points in irregular(), wait_ms in 0_u64..1 << 40) {
+        let moved = points.iter().map(|p| Point { mono_ms: p.mono_ms + wait_ms, ..*p });
+        prop_assert_eq!(trend(moved, u64::MAX), Some(slope(&points)));
+    }
+
+    #[test]
+    fn eight_times_the_bytes_is_eight_times_the_slope(points in irregular()) {
+        let scaled: Vec<_> = points.iter().map(|p| Point { bytes: p.bytes * 8, ..*p }).collect();
+        let (one, eight) = (slope(&points), slope(&scaled));
+        prop_assert_eq!(eight.bytes_per_second, one.bytes_per_second * 8.0);
+        prop_assert_eq!(eight.low_bytes_per_second, one.low_bytes_per_second * 8.0);
+        prop_assert_eq!(eight.high_bytes_per_second, one.high_bytes_per_second * 8.0);
+        prop_assert_eq!(eight.rising_share, one.rising_share);
+    }
+
+    #[test]
+    fn a_constant_has_slope_zero(points in irregular(), bytes in 0_u64..1 << 40) {
+        let flat: Vec<_> = points.iter().map(|p| Point { bytes, ..*p }).collect();
+        let trend = slope(&flat);
+        prop_assert_eq!(
+            (trend.bytes_per_second, trend.low_bytes_per_second, trend.high_bytes_per_second),
+            (0.0, 0.0, 0.0)
+        );
+        prop_assert_eq!(trend.rising_share, 0.0);
+    }
+
+    #[test]
+    fn a_straight_line_gives_its_exact_slope(points in irregular(), per_ms in 1_u64..1_000_000) {
+        let line: Vec<_> = points.iter().map(|p| Point { bytes: p.mono_ms * per_ms, ..*p }).collect();
+        let expected = per_ms as f64 * 1000.0;
+        let trend = slope(&line);
+        for slope in [trend.bytes_per_second, trend.low_bytes_per_second, trend.high_bytes_per_second] {
+            prop_assert!((slope - expected).abs() <= expected * 1e-12, "{slope} {expected}");
+        }
+        prop_assert_eq!(trend.rising_share, 1.0);
+    }
+
+    #[test]
+    fn the_interval_holds_the_slope(points in irregular()) {
+        let trend = slope(&points);
+        prop_assert!(trend.low_bytes_per_second <= trend.bytes_per_second);
+        prop_assert!(trend.bytes_per_second <= trend.high_bytes_per_second);
+    }
+
+    #[test]
+    fn one_odd_point_moves_a_line_little(
+        at in 1_usize..9, odd in 0_u64..1 << 36, per_step in 1_u64..1 << 24,
+    ) {
+        let mut points = regular(5_000, (0..10).map(|i| (1 << 34) + i * per_step));
+        points[at].bytes = odd;
+        let line = per_step as f64 / 5.0;
+        let trend = slope(&points);
+        prop_assert!((trend.bytes_per_second - line).abs() <= line * 1e-9, "{trend:?} {line}");
+    }
+}
