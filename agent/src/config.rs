@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::workload::Names;
+
 /// Exit code for mistakes in usage or configuration (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
 
@@ -69,7 +71,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// The server's root process [default: the nearest Jupyter server above this process, else
-    /// the parent process]
+    /// the leader of its login session, else its parent]
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
     /// How to print
@@ -78,7 +80,7 @@ pub struct SampleArgs {
     /// Go on sampling at this distance: `500ms`, `5s`, `1m`, bare seconds; 100ms to 1h
     #[arg(long, value_name = "DUR", value_parser = parse_every)]
     pub every: Option<Duration>,
-    /// Stop after so many samples [default: 1, endless with --every]
+    /// Stop after so many samples, 5 s apart without --every [default: 1, endless with --every]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub count: Option<u64>,
     /// Read proportional set sizes at every sample, or rarely within a budget of time
@@ -87,13 +89,16 @@ pub struct SampleArgs {
     /// Read /proc and cgroups, or what every system offers (no limit, no cgroup, no PSS)
     #[arg(long, value_enum, default_value_t = Reader::Linux)]
     pub reader: Reader,
+    /// How much of names to show
+    #[arg(env = "HUBMETER_NAMES", long, hide = true, value_enum, default_value_t = Names::Base)]
+    pub names: Names,
 }
 
 /// `hubmeter-agent doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// The server's root process [default: the nearest Jupyter server above this process, else
-    /// the parent process]
+    /// the leader of its login session, else its parent]
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
     /// How to print

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hubmeter_agent::config::{Cli, Command, EXIT_USAGE};
+use hubmeter_agent::{
+    config::{Cli, Command, EXIT_USAGE},
+    doctor, run, show,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -16,8 +19,8 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run(args) => hubmeter_agent::run::run(&args),
-        Command::Sample(_args) => ExitCode::FAILURE,
-        Command::Doctor(_args) => ExitCode::FAILURE,
+        Command::Run(args) => run::run(&args),
+        Command::Sample(args) => show::run(&args, args.names),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
