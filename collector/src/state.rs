@@ -3,15 +3,32 @@
 //! No clock and no I/O: the same facts in the same order give the same state and the same
 //! verdicts, bit for bit.
 
-use std::collections::BTreeMap;
+pub mod dedupe;
+pub mod evict;
+pub mod invariants;
+pub mod series;
+
+mod presence;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
+use hubmeter_proto::limits::INTERVAL_MAX;
 
 use crate::{
-    fact::{InstanceId, Sample, ServerKey, WorkloadKey},
+    fact::{Fact, InstanceId, Sample, ServerKey, WorkloadKey},
     text::Label,
-    verdict::Verdict,
+    verdict::{self, Detectors, Verdict, View},
 };
+use dedupe::{Admission, Due, Lost, Sequence};
+use series::Measured;
+
+/// Cleared verdicts kept for whoever asks for `state=all`: a day of a busy hub.
+pub const CLEARED_MAX: usize = 4_096;
+
+/// Former instances of a server whose numbering is remembered, so that nothing they send again is
+/// applied again.
+pub const RETIRED_MAX: usize = 8;
 
 /// Whether a server's agent is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +84,24 @@ pub struct Server {
     pub held_until_ms: Option<i64>,
     /// Open verdicts, oldest first.
     pub verdicts: Vec<Verdict>,
+    /// Its agent's base interval; 0 while unknown.
+    pub interval_ms: u32,
+    /// The hub lists it as up.
+    pub listed: bool,
+    /// When the hub first listed it.
+    pub first_listed_ms: Option<i64>,
+    /// Since when it is gone.
+    pub gone_since_ms: Option<i64>,
+    pub(crate) started_by_hub: bool,
+    /// Distance of the newest base sample to the one before.
+    pub(crate) distance_ms: u32,
+    pub(crate) connected: bool,
+    /// Its stream ended without a word, and nobody has asked why yet.
+    pub(crate) unexplained: bool,
+    pub(crate) sequence: Sequence,
+    pub(crate) retired: VecDeque<(InstanceId, Sequence)>,
+    pub(crate) measured: Measured,
+    pub(crate) detectors: Detectors,
 }
 
 /// Bounds and habits of judging; from the settings file.
@@ -78,6 +113,27 @@ pub struct Policy {
     pub servers_max: usize,
     /// How long a server that stopped stays visible.
     pub gone_kept_ms: i64,
+    /// Growth that reaches the limit within this time is `runaway_memory`.
+    pub runaway_within_ms: i64,
+}
+
+/// What was left out or let go, by reason; counts up for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reports applied before, or given up.
+    pub reports_known: u64,
+    /// Reports of an instance that another one has replaced.
+    pub reports_superseded: u64,
+    /// Samples not later than the one before.
+    pub samples_out_of_order: u64,
+    /// Servers forgotten a while after they stopped.
+    pub servers_expired: u64,
+    /// Servers forgotten early because there was no room.
+    pub servers_evicted: u64,
+    /// Facts about servers there was no room for.
+    pub servers_refused: u64,
+    /// Cleared verdicts forgotten because there was no room.
+    pub verdicts_forgotten: u64,
 }
 
 /// What one fact changed, for those who tell.
@@ -95,9 +151,13 @@ pub struct State {
     /// Every server known, by key.
     pub servers: BTreeMap<ServerKey, Server>,
     /// Cleared verdicts, newest last, bounded.
-    pub cleared: std::collections::VecDeque<Verdict>,
+    pub cleared: VecDeque<Verdict>,
     /// How to judge.
     pub policy: Policy,
+    /// What was left out, by reason.
+    pub counts: Counts,
+    /// Whether a hub's list was ever seen; without one, silence alone tells that a server is gone.
+    pub(crate) hub_heard: bool,
 }
 
 // === impl Policy ===
@@ -108,6 +168,287 @@ impl Default for Policy {
             idle_after_ms: 60 * 60 * 1000,
             servers_max: 100_000,
             gone_kept_ms: 24 * 60 * 60 * 1000,
+            runaway_within_ms: 10 * 60 * 1000,
         }
     }
 }
+
+// === impl State ===
+
+impl State {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            servers: BTreeMap::new(),
+            cleared: VecDeque::new(),
+            policy,
+            counts: Counts::default(),
+            hub_heard: false,
+        }
+    }
+
+    /// Takes one fact in; tells what it changed.
+    pub fn apply(&mut self, fact: &Fact) -> Changed {
+        let changed = match fact {
+            Fact::Connected {
+                at_ms,
+                key,
+                instance,
+                host,
+                interval_ms,
+            } => self.connected(*at_ms, key, *instance, host, *interval_ms),
+            Fact::Report {
+                arrived_ms,
+                key,
+                instance,
+                seq,
+                samples,
+            } => {
+                let due = Due {
+                    arrived_ms: *arrived_ms,
+                    samples: samples.clone(),
+                };
+                self.report(key, *instance, *seq, due)
+            }
+            Fact::Gap {
+                at_ms: _,
+                key,
+                instance,
+                from_seq,
+                through_seq,
+            } => self.gap(key, *instance, *from_seq, *through_seq),
+            Fact::Disconnected {
+                at_ms,
+                key,
+                instance,
+                farewell,
+            } => self.disconnected(*at_ms, key, *instance, *farewell),
+            Fact::Hub { at_ms, servers } => self.hub_list(*at_ms, servers),
+            Fact::Hold {
+                at_ms: _,
+                key,
+                until_ms,
+            } => self.hold(key, *until_ms),
+            Fact::Tick { at_ms } => self.tick(*at_ms),
+        };
+        for verdict in &changed.verdicts {
+            if verdict.cleared_ms.is_some() {
+                self.remember_cleared(verdict.clone());
+            }
+        }
+        debug_assert_eq!(invariants::check_changed(self, &changed), Ok(()));
+        changed
+    }
+
+    fn report(&mut self, key: &ServerKey, instance: InstanceId, seq: u64, due: Due) -> Changed {
+        let arrived_ms = due.arrived_ms;
+        let Some(server) = self.server_mut(key) else {
+            return Changed::default();
+        };
+        if server.is_retired(instance) {
+            self.counts.reports_superseded += 1;
+            return Changed::default();
+        }
+        let verdicts = server.adopt(instance, arrived_ms);
+        let due = match server.sequence.admit(seq, due) {
+            Admission::Due(due) => due,
+            Admission::Waits => Vec::new(),
+            Admission::Known => {
+                self.counts.reports_known += 1;
+                Vec::new()
+            }
+        };
+        if due.is_empty() && verdicts.is_empty() {
+            return Changed::default();
+        }
+        self.take(key, due, verdicts)
+    }
+
+    fn gap(
+        &mut self,
+        key: &ServerKey,
+        instance: InstanceId,
+        from_seq: u64,
+        through_seq: u64,
+    ) -> Changed {
+        match self.servers.get_mut(key) {
+            Some(server) if server.instance == Some(instance) => {
+                let due = server.sequence.declare_lost(from_seq, through_seq);
+                server.through_seq = server.sequence.through_seq();
+                self.take(key, due, Vec::new())
+            }
+            _ => Changed::default(),
+        }
+    }
+
+    /// Applies reports whose turn has come.
+    fn take(&mut self, key: &ServerKey, due: Vec<Due>, mut verdicts: Vec<Verdict>) -> Changed {
+        let Some(server) = self.servers.get_mut(key) else {
+            return Changed::default();
+        };
+        server.through_seq = server.sequence.through_seq();
+        for due in due {
+            verdicts.extend(server.heard(due.arrived_ms));
+            for sample in due.samples {
+                match server.take(sample, &self.policy) {
+                    Some(changed) => verdicts.extend(changed),
+                    None => self.counts.samples_out_of_order += 1,
+                }
+            }
+        }
+        Changed::of(key, verdicts)
+    }
+
+    fn hold(&mut self, key: &ServerKey, until_ms: Option<i64>) -> Changed {
+        match self.servers.get_mut(key) {
+            Some(server) if server.held_until_ms != until_ms => {
+                server.held_until_ms = until_ms;
+                Changed::of(key, Vec::new())
+            }
+            _ => Changed::default(),
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Nothing known but its name.
+    #[must_use]
+    pub fn new(key: ServerKey) -> Self {
+        Self {
+            key,
+            groups: Vec::new(),
+            phase: Phase::Silent,
+            host: None,
+            started_ms: None,
+            last_seen_ms: None,
+            hub_last_activity_ms: None,
+            instance: None,
+            through_seq: 0,
+            latest: None,
+            momentum_bytes: None,
+            trend: None,
+            forecast: None,
+            cpu_cores: None,
+            workload_cpu_cores: BTreeMap::new(),
+            workload_idle_since_ms: BTreeMap::new(),
+            idle_since_ms: None,
+            busy_reason: None,
+            held_until_ms: None,
+            verdicts: Vec::new(),
+            interval_ms: 0,
+            listed: false,
+            first_listed_ms: None,
+            gone_since_ms: None,
+            started_by_hub: false,
+            distance_ms: 0,
+            connected: false,
+            unexplained: false,
+            sequence: Sequence::default(),
+            retired: VecDeque::new(),
+            measured: Measured::default(),
+            detectors: Detectors::default(),
+        }
+    }
+
+    /// Size of the change to the newest base-interval sample.
+    #[must_use]
+    pub fn speed_bytes(&self) -> Option<u64> {
+        self.momentum_bytes.map(i64::unsigned_abs)
+    }
+
+    /// Reports of this instance that never came.
+    #[must_use]
+    pub fn lost(&self) -> &[Lost] {
+        self.sequence.lost()
+    }
+
+    /// Takes one sample in and judges it; `None` when it is not later than the newest.
+    fn take(&mut self, sample: Sample, policy: &Policy) -> Option<Vec<Verdict>> {
+        let before = self.latest.take();
+        if let Some(newest) = before.as_ref()
+            && sample.mono_ms <= newest.mono_ms
+        {
+            self.latest = before;
+            return None;
+        }
+        let derived = self.measured.take(&sample);
+        if !sample.burst {
+            self.momentum_bytes = derived.momentum_bytes;
+            self.follow_rhythm(sample.interval_ms);
+        }
+        self.trend = derived.trend;
+        self.forecast = derived.forecast;
+        self.cpu_cores = derived.cpu_cores;
+        let verdicts = verdict::judge(
+            &mut self.detectors,
+            &mut self.verdicts,
+            &self.key,
+            &View {
+                sample: &sample,
+                before: before.as_ref(),
+                measured: &self.measured,
+                trend: derived.trend,
+                forecast: derived.forecast,
+                workload_went: derived.workload_went,
+                interval_ms: self.interval_ms,
+                started_ms: self.started_ms,
+                policy,
+            },
+        );
+        self.show_workloads();
+        self.show_idle();
+        self.latest = Some(sample);
+        Some(verdicts)
+    }
+
+    /// Follows the rhythm that the samples show: two distances alike are one. A single distance
+    /// is no promise: a machine that slept for a night has not slowed down.
+    fn follow_rhythm(&mut self, distance_ms: u32) {
+        let before_ms = std::mem::replace(&mut self.distance_ms, distance_ms);
+        let alike = distance_ms.abs_diff(before_ms) <= before_ms / 4;
+        if distance_ms > 0 && (alike || self.interval_ms == 0) {
+            let max_ms = u32::try_from(INTERVAL_MAX.as_millis()).unwrap_or(u32::MAX);
+            self.interval_ms = distance_ms.min(max_ms);
+        }
+    }
+
+    fn show_workloads(&mut self) {
+        self.workload_cpu_cores = self
+            .measured
+            .workloads()
+            .filter_map(|(key, measured)| Some((key.clone(), measured.cpu_cores()?)))
+            .collect();
+        self.workload_idle_since_ms = self
+            .measured
+            .workloads()
+            .map(|(key, measured)| (key.clone(), measured.idle_since_ms))
+            .collect();
+    }
+
+    fn show_idle(&mut self) {
+        self.idle_since_ms = self.detectors.idle.since_ms();
+        self.busy_reason = self.detectors.idle.busy_reason().map(str::to_owned);
+    }
+}
+
+// === impl Changed ===
+
+impl Changed {
+    fn of(key: &ServerKey, verdicts: Vec<Verdict>) -> Self {
+        Self {
+            servers: vec![key.clone()],
+            verdicts,
+        }
+    }
+
+    fn add(&mut self, key: &ServerKey, verdicts: Vec<Verdict>) {
+        self.servers.push(key.clone());
+        self.verdicts.extend(verdicts);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,6 +1,24 @@
 //! Judgements with evidence: raised, updated, cleared.
+//!
+//! A detector looks at one sample in the light of the ones before and says what it finds, or
+//! nothing; `episode` turns that into verdicts that open once, change, and clear. No clock, no I/O:
+//! the same samples give the same verdicts, bit for bit.
 
-use crate::{fact::ServerKey, text::Label};
+pub mod idle;
+pub mod killed;
+pub mod near_limit;
+pub mod runaway;
+pub mod silent;
+
+pub(crate) mod episode;
+
+use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
+
+use crate::{
+    fact::{Sample, ServerKey, WorkloadKey, WorkloadSample},
+    state::{Policy, series::Measured},
+    text::Label,
+};
 
 /// The rules of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +96,64 @@ pub struct WorkloadName {
     pub title: Label,
 }
 
+/// What a detector finds in one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Finding {
+    pub(crate) workload: Option<WorkloadName>,
+    pub(crate) severity: Severity,
+    pub(crate) evidence: Vec<(&'static str, Evidence)>,
+    pub(crate) clears_when: String,
+}
+
+/// What detectors see of one sample.
+pub(crate) struct View<'a> {
+    pub(crate) sample: &'a Sample,
+    /// The sample before, of the same instance.
+    pub(crate) before: Option<&'a Sample>,
+    pub(crate) measured: &'a Measured,
+    pub(crate) trend: Option<Trend>,
+    pub(crate) forecast: Option<Forecast>,
+    /// A workload of the sample before is gone or was started anew.
+    pub(crate) workload_went: bool,
+    /// The base interval in force.
+    pub(crate) interval_ms: u32,
+    /// When the server started, by the hub.
+    pub(crate) started_ms: Option<i64>,
+    pub(crate) policy: &'a Policy,
+}
+
+/// What the detectors remember of one server's instance.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Detectors {
+    pub(crate) runaway: runaway::Runaway,
+    pub(crate) killed: killed::Killed,
+    pub(crate) idle: idle::Idle,
+}
+
+/// Lets every detector look at one sample; gives the verdicts raised, changed or cleared.
+pub(crate) fn judge(
+    detectors: &mut Detectors,
+    open: &mut Vec<Verdict>,
+    key: &ServerKey,
+    view: &View<'_>,
+) -> Vec<Verdict> {
+    let at_ms = view.sample.at_ms;
+    let mut changed = detectors.killed.judge(view, key, open);
+    let runaway = detectors
+        .runaway
+        .judge(view, episode::is_open(open, Rule::RunawayMemory));
+    let near_limit = near_limit::judge(view, episode::is_open(open, Rule::NearLimit));
+    let idle = detectors.idle.judge(view);
+    for (rule, finding) in [
+        (Rule::RunawayMemory, runaway),
+        (Rule::NearLimit, near_limit),
+        (Rule::Idle, idle),
+    ] {
+        changed.extend(episode::settle(open, key, rule, at_ms, finding));
+    }
+    changed
+}
+
 // === impl Rule ===
 
 impl Rule {
@@ -117,6 +193,64 @@ impl Rule {
     }
 }
 
+// === impl WorkloadName ===
+
+impl WorkloadName {
+    /// What people call the workload `key`: its notebook, else its name, else its id.
+    pub(crate) fn new(key: &WorkloadKey, name: &Label, notebook: Option<&Label>) -> Self {
+        let title = notebook
+            .into_iter()
+            .chain([name])
+            .find(|label| !label.is_empty())
+            .unwrap_or(&key.id);
+        Self {
+            id: key.id.clone(),
+            title: title.clone(),
+        }
+    }
+
+    /// What people call the workload `key` of `sample`.
+    pub(crate) fn in_sample(sample: &Sample, key: &WorkloadKey) -> Option<Self> {
+        let is_it = |workload: &&WorkloadSample| workload.key == *key;
+        let workload = sample.workloads.iter().find(is_it)?;
+        Some(Self::new(key, &workload.name, workload.notebook.as_ref()))
+    }
+}
+
+// === impl Evidence ===
+
+impl Evidence {
+    /// A count of bytes or milliseconds.
+    pub(crate) fn count(value: u64) -> Self {
+        Self::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+
+    /// A moment, as RFC 3339 UTC with milliseconds.
+    pub(crate) fn time(at_ms: i64) -> Self {
+        let text = jiff::Timestamp::from_millisecond(at_ms)
+            .map_or_else(|_| "unknown".to_owned(), |at| format!("{at:.3}"));
+        Self::Word(Label::clean(&text, text.len()))
+    }
+
+    /// A flag for the limit's kind, and what it is.
+    pub(crate) fn limit(sample: &Sample) -> Vec<(&'static str, Self)> {
+        let Some(limit_bytes) = sample.memory_limit_bytes else {
+            return Vec::new();
+        };
+        vec![
+            ("memory_limit_bytes", Self::count(limit_bytes)),
+            (
+                "memory_limit_enforced",
+                Self::Flag(sample.memory_limit_enforced),
+            ),
+            (
+                "memory_limit_shared",
+                Self::Flag(sample.memory_limit_shared),
+            ),
+        ]
+    }
+}
+
 // === impl Severity ===
 
 impl Severity {
@@ -130,3 +264,6 @@ impl Severity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,6 +212,11 @@ impl Tracker {
         self.fast.newest()
     }
 
+    /// The last minute, oldest first, thinned to what fits.
+    pub fn minute(&self) -> impl Iterator<Item = Point> + '_ {
+        self.middle.within(HORIZON_MIDDLE_MS)
+    }
+
     /// The trend in force: of the longest horizon that the shorter ones do not contradict. While
     /// nothing new happens that is the precise long one; when a kernel takes off, the seconds
     /// since then speak.

@@ -1,0 +1,330 @@
+//! The list of keys: what each means, its default, and what does not go together.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    Addr, Config, Flags, Hub, Link, Mail, MailTls, Mistakes, Notice, Policy, Secret, Tls, Webhook,
+    draft::{Draft, Place, Setting},
+};
+use crate::limits;
+
+/// HTTP when nobody says otherwise.
+const LISTEN_DEFAULT: &str = "127.0.0.1:9640";
+/// The link when nobody says otherwise.
+const LINK_LISTEN_DEFAULT: &str = "127.0.0.1:9641";
+/// Idle when nobody says otherwise: idle-culler's usual hour.
+const IDLE_AFTER_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// Stopped servers stay visible for a day.
+const GONE_KEPT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Submission with STARTTLS.
+const MAIL_PORT_DEFAULT: u16 = 587;
+
+/// What the settings are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Serve,
+    Check,
+}
+
+pub(super) fn config(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+    purpose: Purpose,
+) -> Result<Config, Mistakes> {
+    let mut draft = Draft::new(environment);
+    let file = flags.config.clone().or_else(|| {
+        draft
+            .variable("HUBMETER_COLLECTOR_CONFIG")
+            .map(PathBuf::from)
+    });
+    if let Some(file) = &file {
+        draft.read_file(file);
+    }
+    draft.take::<PathBuf>("config"); // only meaningful as a variable
+    let standalone_set: Option<(bool, Place)> = draft.take_placed("standalone");
+    let standalone = flags.standalone || standalone_set.is_some_and(|(on, _)| on);
+    let hub = hub(&mut draft, standalone, purpose);
+    let service_url = draft.variable("JUPYTERHUB_SERVICE_URL");
+
+    let listen_flag = draft.flag("--listen", flags.listen.as_deref());
+    let listen_set = draft.take_placed("listen");
+    let (listen, listen_place) = listen_flag
+        .or(listen_set)
+        .or_else(|| service_listen(&mut draft, standalone, service_url.as_deref()))
+        .or_else(|| default_addr(LISTEN_DEFAULT))
+        .unwrap_or_else(unspecified);
+    let metrics_flag = draft.flag("--metrics-listen", flags.metrics_listen.as_deref());
+    let metrics_set = draft.take_placed("metrics.listen");
+    let metrics_listen: Option<Addr> = metrics_flag.or(metrics_set).map(|(addr, _)| addr);
+    let (link, link_place) = link(&mut draft, flags);
+    if standalone {
+        for (addr, place) in [(&listen, listen_place), (&link.listen, link_place.clone())] {
+            if !addr.is_local() {
+                let what =
+                    format!("standalone listens on loopback or a Unix socket only, not on {addr}");
+                draft.mistake(place, what);
+            }
+        }
+    }
+    if !link.listen.is_local() && link.tls.is_none() && !link.allow_plaintext {
+        let what = format!(
+            "{} can be reached from elsewhere: set link.tls.cert_file and link.tls.key_file, or \
+             link.allow_plaintext = true where the network itself is trusted",
+            link.listen
+        );
+        draft.mistake(link_place, what);
+    }
+
+    let data_dir_set: Option<PathBuf> = draft.take("data_dir");
+    let data_dir = flags
+        .data_dir
+        .clone()
+        .or(data_dir_set)
+        .unwrap_or_else(|| default_data_dir(&draft));
+    let policy = policy(&mut draft);
+    let notice = notice(&mut draft);
+    let unknown_variables = draft.finish()?;
+    Ok(Config {
+        listen,
+        metrics_listen,
+        data_dir,
+        standalone,
+        hub,
+        link,
+        policy,
+        notice,
+        unknown_variables,
+    })
+}
+
+fn hub(draft: &mut Draft, standalone: bool, purpose: Purpose) -> Option<Hub> {
+    let api_url: Option<String> = draft.take("hub.api_url");
+    let token_file: Option<(PathBuf, Place)> = draft.take_placed("hub.api_token_file");
+    let service_name: Option<String> = draft.take("hub.service_name");
+    let service_prefix: Option<String> = draft.take("hub.service_prefix");
+    let base_url: Option<String> = draft.take("hub.base_url");
+    let client_id: Option<String> = draft.take("hub.client_id");
+    let callback: Option<String> = draft.take("hub.oauth_callback_url");
+    let token = match token_file {
+        Some(file) => secret_file(draft, "hub.api_token_file", file),
+        None => draft.variable("JUPYTERHUB_API_TOKEN").map(Secret::new),
+    };
+    if standalone {
+        return None;
+    }
+    let api_url = api_url.or_else(|| draft.variable("JUPYTERHUB_API_URL"));
+    let (Some(api_url), Some(api_token)) = (api_url, token) else {
+        if purpose == Purpose::Serve {
+            draft.mistake(
+                Place::Nowhere,
+                "no hub: set hub.api_url and hub.api_token_file (or JUPYTERHUB_API_URL and \
+                 JUPYTERHUB_API_TOKEN, as the hub does for its services), or --standalone"
+                    .to_owned(),
+            );
+        }
+        return None;
+    };
+    let service_name = service_name
+        .or_else(|| draft.variable("JUPYTERHUB_SERVICE_NAME"))
+        .unwrap_or_else(|| "hubmeter".to_owned());
+    let base_url = slashed(
+        base_url
+            .or_else(|| draft.variable("JUPYTERHUB_BASE_URL"))
+            .unwrap_or_else(|| "/".to_owned()),
+    );
+    let service_prefix = slashed(
+        service_prefix
+            .or_else(|| draft.variable("JUPYTERHUB_SERVICE_PREFIX"))
+            .unwrap_or_else(|| format!("{base_url}services/{service_name}/")),
+    );
+    Some(Hub {
+        api_url,
+        api_token,
+        client_id: client_id
+            .or_else(|| draft.variable("JUPYTERHUB_CLIENT_ID"))
+            .unwrap_or_else(|| format!("service-{service_name}")),
+        oauth_callback_url: callback
+            .or_else(|| draft.variable("JUPYTERHUB_OAUTH_CALLBACK_URL"))
+            .unwrap_or_else(|| format!("{service_prefix}oauth_callback")),
+        base_url,
+        service_name,
+        service_prefix,
+    })
+}
+
+fn link(draft: &mut Draft, flags: &Flags) -> (Link, Place) {
+    let flag = draft.flag("--link-listen", flags.link_listen.as_deref());
+    let set = draft.take_placed("link.listen");
+    let (listen, place) = flag
+        .or(set)
+        .or_else(|| default_addr(LINK_LISTEN_DEFAULT))
+        .unwrap_or_else(unspecified);
+    let cert_file: Option<PathBuf> = draft.take("link.tls.cert_file");
+    let key_file: Option<PathBuf> = draft.take("link.tls.key_file");
+    let tls = match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => Some(Tls {
+            cert_file,
+            key_file,
+        }),
+        (None, None) => None,
+        _ => {
+            draft.mistake(
+                Place::Nowhere,
+                "link.tls.cert_file and link.tls.key_file go together".to_owned(),
+            );
+            None
+        }
+    };
+    let interval = draft.take_placed::<Duration>("link.interval");
+    if let Some((interval, place)) = &interval
+        && !(hubmeter_proto::limits::INTERVAL_MIN..=hubmeter_proto::limits::INTERVAL_MAX)
+            .contains(interval)
+    {
+        draft.mistake(place.clone(), "link.interval: from 1s to 60s".to_owned());
+    }
+    let streams_max: Option<u64> = draft.take("link.streams_max");
+    let link = Link {
+        listen,
+        allow_plaintext: draft.take("link.allow_plaintext").unwrap_or(false),
+        tls,
+        interval: interval.map(|(interval, _)| interval),
+        streams_max: streams_max
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(limits::STREAMS_DEFAULT)
+            .clamp(1, limits::SERVERS_MAX),
+    };
+    (link, place)
+}
+
+fn policy(draft: &mut Draft) -> Policy {
+    Policy {
+        idle_after: draft
+            .take("policy.idle_after")
+            .unwrap_or(IDLE_AFTER_DEFAULT),
+        gone_kept: draft.take("policy.gone_kept").unwrap_or(GONE_KEPT_DEFAULT),
+    }
+}
+
+fn notice(draft: &mut Draft) -> Notice {
+    let public_url: Option<String> = draft.take("notice.public_url");
+    Notice {
+        public_url: public_url.or_else(|| draft.variable("JUPYTERHUB_PUBLIC_URL")),
+        mail: mail(draft),
+        webhook: webhook(draft),
+    }
+}
+
+fn mail(draft: &mut Draft) -> Option<Mail> {
+    let host: Option<String> = draft.take("notice.mail.host");
+    let port: Option<u16> = draft.take("notice.mail.port");
+    let tls: Option<MailTls> = draft.take("notice.mail.tls");
+    let from: Option<String> = draft.take("notice.mail.from");
+    let to: Option<Vec<String>> = draft.take("notice.mail.to");
+    let username: Option<String> = draft.take("notice.mail.username");
+    let password_file: Option<(PathBuf, Place)> = draft.take_placed("notice.mail.password_file");
+    let password =
+        password_file.and_then(|file| secret_file(draft, "notice.mail.password_file", file));
+    match (host, from, to) {
+        (Some(host), Some(from), Some(to)) if !to.is_empty() => Some(Mail {
+            host,
+            port: port.unwrap_or(MAIL_PORT_DEFAULT),
+            tls: tls.unwrap_or(MailTls::Starttls),
+            from,
+            to,
+            username,
+            password,
+        }),
+        (None, None, None) => None,
+        _ => {
+            draft.mistake(
+                Place::Nowhere,
+                "notice.mail needs host, from and to (at least one address)".to_owned(),
+            );
+            None
+        }
+    }
+}
+
+fn webhook(draft: &mut Draft) -> Option<Webhook> {
+    let urls = draft.take_placed::<Vec<String>>("notice.webhook.urls");
+    let allow_private = draft.take("notice.webhook.allow_private").unwrap_or(false);
+    let (urls, place) = urls?;
+    for url in &urls {
+        if !url.starts_with("https://") && !(allow_private && url.starts_with("http://")) {
+            draft.mistake(
+                place.clone(),
+                "notice.webhook.urls: https:// only (http:// with allow_private = true)".to_owned(),
+            );
+        }
+    }
+    (!urls.is_empty()).then_some(Webhook {
+        urls,
+        allow_private,
+    })
+}
+
+/// What the hub wants its managed service to listen on.
+fn service_listen(draft: &mut Draft, standalone: bool, url: Option<&str>) -> Option<(Addr, Place)> {
+    if standalone {
+        return None;
+    }
+    let place = Place::Variable("JUPYTERHUB_SERVICE_URL".to_owned());
+    let host = url?
+        .strip_prefix("http://")
+        .map(|rest| rest.split('/').next().unwrap_or_default());
+    match host.map(|host| Addr::read(&super::draft::Raw::Text(host.to_owned()))) {
+        Some(Ok(addr)) => Some((addr, place)),
+        _ => {
+            draft.mistake(place, "expected http://host:port/…".to_owned());
+            None
+        }
+    }
+}
+
+fn default_addr(text: &str) -> Option<(Addr, Place)> {
+    text.parse()
+        .ok()
+        .map(|addr| (Addr::Tcp(addr), Place::Nowhere))
+}
+
+/// Stands in where a mistake was found already; nothing listens there.
+fn unspecified() -> (Addr, Place) {
+    (Addr::Unix(PathBuf::new()), Place::Nowhere)
+}
+
+/// systemd's `StateDirectory=`, else `/var/lib/hubmeter` for root, else the user's own state.
+fn default_data_dir(draft: &Draft) -> PathBuf {
+    if let Some(dirs) = draft.variable("STATE_DIRECTORY") {
+        return dirs.split(':').next().unwrap_or(&dirs).into();
+    }
+    if nix::unistd::geteuid().is_root() {
+        return "/var/lib/hubmeter".into();
+    }
+    let state = draft
+        .variable("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| {
+            draft
+                .variable("HOME")
+                .map(|home| PathBuf::from(home).join(".local/state"))
+        });
+    state.map_or_else(|| "hubmeter".into(), |dir| dir.join("hubmeter"))
+}
+
+fn secret_file(draft: &mut Draft, key: &str, (path, place): (PathBuf, Place)) -> Option<Secret> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => Some(Secret::new(text.trim().to_owned())),
+        Ok(_) => {
+            draft.mistake(place, format!("{key}: {} is empty", path.display()));
+            None
+        }
+        Err(e) => {
+            draft.mistake(place, format!("{key}: cannot read {}: {e}", path.display()));
+            None
+        }
+    }
+}
+
+fn slashed(path: String) -> String {
+    format!("/{}/", path.trim_matches('/')).replace("//", "/")
+}

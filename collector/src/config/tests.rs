@@ -1,0 +1,139 @@
+use std::io::Write as _;
+
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], flags: Flags) -> Result<Config, String> {
+    let mut on_disk = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    on_disk.write_all(file.as_bytes()).unwrap();
+    let flags = Flags {
+        config: Some(on_disk.path().to_owned()),
+        ..flags
+    };
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(&flags, environment).map_err(|e| {
+        e.to_string()
+            .replace(&on_disk.path().display().to_string(), "FILE")
+    })
+}
+
+const HUB: [(&str, &str); 3] = [
+    ("JUPYTERHUB_API_URL", "http://127.0.0.1:8081/hub/api"),
+    ("JUPYTERHUB_API_TOKEN", "0123456789abcdef"),
+    ("JUPYTERHUB_SERVICE_PREFIX", "/jh/services/hubmeter/"),
+];
+
+#[test]
+fn all_mistakes_are_told_at_once_each_with_its_line() {
+    let file = "listen = 7\n\n[link]\nlisten = \"127.0.0.1:1\"\nlissen = \"x\"\n\
+                [policy]\nidle_after = \"soon\"\n";
+    let told = load(file, &HUB, Flags::default()).unwrap_err();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(
+        lines[0].starts_with("FILE:1: listen: expected text"),
+        "{told}"
+    );
+    assert_eq!(lines[1], "FILE:5: unknown key link.lissen");
+    assert!(
+        lines[2].starts_with("FILE:7: policy.idle_after: expected a time"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_with_its_line() {
+    let told = load("listen = \"127.0.0.1:1\"\n[link\n", &HUB, Flags::default()).unwrap_err();
+    assert!(told.starts_with("FILE:2: "), "{told}");
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_hub() {
+    let file = "listen = \"127.0.0.1:1\"\n[link]\nlisten = \"127.0.0.1:2\"\n";
+    let mut environment = HUB.to_vec();
+    environment.push(("HUBMETER_COLLECTOR_LISTEN", "127.0.0.1:3"));
+    environment.push(("HUBMETER_COLLECTOR_LINK_LISTEN", "127.0.0.1:4"));
+    environment.push(("JUPYTERHUB_SERVICE_URL", "http://127.0.0.1:5/jh/"));
+    let flags = Flags {
+        link_listen: Some("127.0.0.1:6".to_owned()),
+        ..Flags::default()
+    };
+    let config = load(file, &environment, flags).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3");
+    assert_eq!(config.link.listen.to_string(), "127.0.0.1:6");
+    assert_eq!(config.prefix(), "/jh/services/hubmeter/");
+
+    let mut environment = HUB.to_vec();
+    environment.push(("JUPYTERHUB_SERVICE_URL", "http://127.0.0.1:5/jh/"));
+    let config = load("", &environment, Flags::default()).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:5");
+}
+
+#[test]
+fn standalone_refuses_to_be_reached_from_elsewhere() {
+    let flags = Flags {
+        standalone: true,
+        listen: Some("0.0.0.0:9640".to_owned()),
+        link_listen: Some("unix:/run/hubmeter/link".to_owned()),
+        ..Flags::default()
+    };
+    let told = load("", &[], flags).unwrap_err();
+    assert_eq!(
+        told,
+        "--listen: standalone listens on loopback or a Unix socket only, not on 0.0.0.0:9640"
+    );
+}
+
+#[test]
+fn plaintext_beyond_this_machine_needs_a_word() {
+    let file = "[link]\nlisten = \"0.0.0.0:9641\"\n";
+    let told = load(file, &HUB, Flags::default()).unwrap_err();
+    assert!(
+        told.starts_with("FILE:2: 0.0.0.0:9641 can be reached"),
+        "{told}"
+    );
+    let file = "[link]\nlisten = \"0.0.0.0:9641\"\nallow_plaintext = true\n";
+    assert!(load(file, &HUB, Flags::default()).is_ok());
+}
+
+#[test]
+fn without_a_hub_and_not_standalone_nothing_starts() {
+    let told = load("", &[], Flags::default()).unwrap_err();
+    assert!(told.starts_with("no hub: "), "{told}");
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let config = load("", &HUB, Flags::default()).unwrap();
+    assert_eq!(
+        config.hub.as_ref().unwrap().api_token.expose(),
+        "0123456789abcdef"
+    );
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn variables_that_nobody_asked_for_are_named_not_refused() {
+    let mut environment = HUB.to_vec();
+    environment.push(("HUBMETER_COLLECTOR_SERVICE_HOST", "10.0.0.1"));
+    let config = load("", &environment, Flags::default()).unwrap();
+    assert_eq!(
+        config.unknown_variables,
+        ["HUBMETER_COLLECTOR_SERVICE_HOST"]
+    );
+}
+
+#[test]
+fn times_are_seconds_or_say_their_unit() {
+    for (written, seconds) in [
+        ("90", 90),
+        ("\"90s\"", 90),
+        ("\"10m\"", 600),
+        ("\"2h\"", 7200),
+    ] {
+        let file = format!("[policy]\nidle_after = {written}\n");
+        let config = load(&file, &HUB, Flags::default()).unwrap();
+        assert_eq!(config.policy.idle_after.as_secs(), seconds);
+    }
+}

@@ -1,0 +1,55 @@
+//! The hub: its REST API's only caller.
+//!
+//! Everything the collector knows about people and servers beyond what agents say comes through
+//! [`client::HubClient`]. Answers are bounded, requests have deadlines, redirects are not
+//! followed, and nothing here writes to the hub.
+
+pub mod client;
+pub mod servers;
+pub mod users;
+
+/// Why the hub could not answer a question.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The settings do not make a client.
+    #[error("cannot set up the hub client for {url}: {why}")]
+    Setup {
+        /// The API's address.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No answer: refused, timed out, cut.
+    #[error("no answer from the hub to {what}: {source}")]
+    Unreachable {
+        /// The question.
+        what: &'static str,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// An answer that is neither yes nor no.
+    #[error("the hub answered {what} with status {status}")]
+    Status {
+        /// The question.
+        what: &'static str,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Larger than any honest answer.
+    #[error("the hub's answer to {what} is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// The question.
+        what: &'static str,
+        /// The bound.
+        limit_bytes: usize,
+    },
+    /// Not what the API's documentation promises.
+    #[error("the hub's answer to {what} cannot be read: {why}")]
+    Malformed {
+        /// The question.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}

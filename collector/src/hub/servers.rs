@@ -1,0 +1,148 @@
+//! Which servers run: the hub's list, whole or not at all.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reqwest::{Method, header};
+use serde::Deserialize;
+
+use super::{HubError, client::HubClient};
+use crate::{
+    fact::{HubServer, ServerKey},
+    limits,
+    text::Label,
+};
+
+/// Asks for pages that say what comes next; without it the hub cuts the list silently.
+const PAGED: &str = "application/jupyterhub-pagination+json";
+const WHAT: &str = "GET /users";
+
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<User>,
+    #[serde(rename = "_pagination")]
+    pagination: Pagination,
+}
+
+#[derive(Deserialize)]
+struct Pagination {
+    next: Option<Next>,
+}
+
+#[derive(Deserialize)]
+struct Next {
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+struct User {
+    name: String,
+    #[serde(default)]
+    groups: Vec<String>,
+    /// Absent when our token may not read servers.
+    servers: Option<BTreeMap<String, Server>>,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    #[serde(default)]
+    ready: bool,
+    started: Option<String>,
+    last_activity: Option<String>,
+}
+
+// === impl HubClient ===
+
+impl HubClient {
+    /// Every active server, page by page. Either the whole list or an error: a part of it would
+    /// make the rest look stopped.
+    ///
+    /// # Errors
+    /// The hub did not answer, or not completely.
+    pub async fn running_servers(&self) -> Result<Vec<HubServer>, HubError> {
+        let mut servers = Vec::new();
+        let mut offset = 0;
+        for _ in 0..limits::HUB_PAGES_MAX {
+            let page = self.users_page(offset).await?;
+            for user in page.items {
+                collect(user, &mut servers)?;
+            }
+            match page.pagination.next {
+                None => return Ok(servers),
+                Some(next) if next.offset > offset => offset = next.offset,
+                Some(_) => return Err(malformed("its pages do not move on")),
+            }
+        }
+        Err(malformed("it has more pages than any hub has users"))
+    }
+
+    async fn users_page(&self, offset: u64) -> Result<Page, HubError> {
+        let query = [
+            ("state", "active".to_owned()),
+            ("limit", limits::HUB_PAGE_USERS.to_string()),
+            ("offset", offset.to_string()),
+        ];
+        let path = format!(
+            "/users?{}",
+            query
+                .map(|(name, value)| format!("{name}={value}"))
+                .join("&")
+        );
+        let mut token =
+            header::HeaderValue::from_str(&format!("token {}", self.hub.api_token.expose()))
+                .map_err(|_| malformed("our own token has characters that no header takes"))?;
+        token.set_sensitive(true);
+        let request = self
+            .request(Method::GET, &path)
+            .header(header::AUTHORIZATION, token)
+            .header(header::ACCEPT, PAGED);
+        self.ask(WHAT, request, limits::HUB_PAGE_BYTES_MAX, &[])
+            .await?
+            .ok_or_else(|| malformed("it is empty"))
+    }
+}
+
+fn collect(user: User, into: &mut Vec<HubServer>) -> Result<(), HubError> {
+    let Some(servers) = user.servers else {
+        return Err(malformed(
+            "it lists no servers: the service's role needs the scope read:servers",
+        ));
+    };
+    let mut groups: Vec<Label> = user
+        .groups
+        .iter()
+        .take(limits::GROUPS_PER_USER_MAX)
+        .map(|group| Label::clean(group, limits::HUB_NAME_BYTES_MAX))
+        .collect();
+    groups.sort();
+    for (name, server) in servers {
+        if into.len() >= limits::SERVERS_MAX {
+            return Err(malformed("it has more servers than the collector keeps"));
+        }
+        into.push(HubServer {
+            key: ServerKey::new(&user.name, &name),
+            groups: groups.clone(),
+            started_ms: time_ms(server.started.as_deref())?,
+            last_activity_ms: time_ms(server.last_activity.as_deref())?,
+            ready: server.ready,
+        });
+    }
+    Ok(())
+}
+
+/// The hub's times are RFC 3339; it drops the fraction when it is zero.
+fn time_ms(text: Option<&str>) -> Result<Option<i64>, HubError> {
+    text.map(|text| {
+        text.parse()
+            .map(Timestamp::as_millisecond)
+            .map_err(|_| malformed("a time in it is not RFC 3339"))
+    })
+    .transpose()
+}
+
+fn malformed(why: &str) -> HubError {
+    HubError::Malformed {
+        what: WHAT,
+        why: why.to_owned(),
+    }
+}

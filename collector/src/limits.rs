@@ -1,0 +1,166 @@
+//! Every bound of the collector, each with its reason. Bounds that the agent relies on too are in
+//! [`hubmeter_proto::limits`].
+//!
+//! What is driven by input ends somewhere; reaching an end is counted (`hubmeter_rejected_total`,
+//! `hubmeter_limit_dropped_total`), never silent.
+
+use std::time::Duration;
+
+// === hub ===
+
+/// Answer to `GET /user`: a token of an admin lists some hundred scopes; groups may add to it.
+pub const HUB_IDENTITY_BYTES_MAX: usize = 256 * 1024;
+
+/// First guess of an answer's size.
+pub const HUB_ANSWER_BYTES_USUAL: usize = 8 * 1024;
+
+/// Users per page: the hub's default `api_page_max_limit`.
+pub const HUB_PAGE_USERS: usize = 200;
+
+/// One page of users with their servers and options.
+pub const HUB_PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Pages of one list: 50,000 users at an admin's page limit of 50.
+pub const HUB_PAGES_MAX: usize = 1_000;
+
+/// Bytes of a user, server or group name. The hub's own columns take 255 characters.
+pub const HUB_NAME_BYTES_MAX: usize = 255 * 4;
+
+/// Groups kept per user.
+pub const GROUPS_PER_USER_MAX: usize = 64;
+
+/// Servers kept in state: twice the 50,000 that the design measures.
+pub const SERVERS_MAX: usize = 100_000;
+
+// === identity ===
+
+/// Bytes of a bearer token. The hub's are 32 hex digits; custom ones may reach 64.
+pub const TOKEN_BYTES_MAX: usize = 256;
+
+/// Questions to the hub about tokens, per second: a reconnecting hub must not be stormed.
+pub const VERIFY_PER_SECOND: u32 = 10;
+
+/// Questions about tokens under way at once.
+pub const VERIFY_CONCURRENT_MAX: usize = 16;
+
+/// A known token is taken without asking for this long: the time a revoked one keeps working.
+pub const TOKEN_FRESH: Duration = Duration::from_secs(60);
+
+/// While the hub does not answer, a known token is taken for this much longer.
+pub const TOKEN_GRACE: Duration = Duration::from_secs(10 * 60);
+
+// === link ===
+
+/// Live streams when the settings say nothing: the design's tested size.
+pub const STREAMS_DEFAULT: usize = 10_000;
+
+/// Any number on the wire: what JSON's readers can hold exactly; 9 PB, 285,000 years of CPU.
+pub const NUMBER_MAX: u64 = 1 << 53;
+
+/// Processes or threads of one server: the kernel's `PID_MAX_LIMIT`.
+pub const PROCESSES_MAX: u32 = 1 << 22;
+
+/// A sample is at most this old when it arrives: more than the agent's spool holds.
+pub const SAMPLE_AGE_MS_MAX: i64 = 6 * 60 * 60 * 1000;
+
+/// A sample is at most this far ahead of our clock: clocks differ, the future does not report.
+pub const SAMPLE_AHEAD_MS_MAX: i64 = 5_000;
+
+/// Bytes of a peer's or decoder's words in one log line.
+pub const LOGGED_BYTES_MAX: usize = 200;
+
+/// Reports of one server per second: one sample a second in a burst, and as much again.
+pub const REPORTS_PER_SECOND: u64 = 2;
+
+/// Reports of one server at once: a full spool, one sample each, five hours at five seconds.
+pub const REPORTS_BURST: u64 = 4_096;
+
+/// Bytes of one server per second.
+pub const REPORT_BYTES_PER_SECOND: u64 = 32 * 1024;
+
+/// Bytes of one server at once: twice the agent's spool, uncompressed.
+pub const REPORT_BYTES_BURST: u64 = 2 * 1024 * 1024;
+
+/// Streams one server may open per second, on average: nobody needs more than one in five.
+pub const STREAMS_PER_SECOND: u64 = 1;
+
+/// Streams one server may open at once: a crash loop of its agent.
+pub const STREAMS_BURST: u64 = 20;
+
+/// Notices waiting for one server's stream; the oldest gives way.
+pub const NOTICES_QUEUED_MAX: usize = 16;
+
+/// Messages waiting for one server's socket. Receipts are not among them: they have one slot.
+pub const DOWN_QUEUE: usize = 2;
+
+/// Beyond three intervals, silence is forgiven for this long: the longest batch an agent may hold
+/// back (60 s), and a slow network.
+pub const SILENCE_SLACK: Duration = Duration::from_secs(75);
+
+/// Connections beyond the streams: handshakes, and old streams that a new one just replaced.
+pub const CONNECTIONS_SPARE: usize = 256;
+
+/// The TLS handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Headers of a stream: the token is the largest.
+pub const HEADER_LIST_BYTES_MAX: u32 = 8 * 1024;
+
+/// Streams per connection: an agent needs one, and one more while it reconnects.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 4;
+
+/// HTTP/2 windows, per stream and per connection. They bound nothing we rely on (the quota and the
+/// inbox do); smaller ones shrink h2's budget for small frames.
+pub const WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// HTTP/2 pings: a peer that went away without a word is noticed in half a minute.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long a ping may stay unanswered.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after `accept` failed for want of descriptors: they come back when somebody leaves.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// === inbox ===
+
+/// Commits are at least this far apart.
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Messages waiting for a commit: two seconds of 10,000 servers at one a second.
+pub const INBOX_QUEUE: usize = 20_000;
+
+/// Bytes waiting for a commit.
+pub const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of one row: a crash loses no more of work in flight, a reader holds no more at once.
+pub const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Rows are kept this long at least, so that a start can rebuild what detectors look back on.
+pub const ROWS_KEPT_MS: i64 = 15 * 60 * 1000;
+
+/// A failed commit is tried again after this, then twice as long, up to [`RETRY_MAX`].
+pub const RETRY_MIN: Duration = Duration::from_millis(500);
+
+/// The longest pause between tries.
+pub const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Lives of one server's agent whose last report is remembered.
+pub const INSTANCES_PER_SERVER_MAX: usize = 4;
+
+// === pipeline ===
+
+/// Batches of facts waiting to be applied.
+pub const FACT_QUEUE: usize = 256;
+
+/// Changes a reader may lag behind before it must read the state afresh.
+pub const CHANGES_QUEUE: usize = 1_024;
+
+/// The hub's list of servers is asked for this often.
+pub const HUB_LIST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// And this soon after a server we did not know connected: once, however many they are.
+pub const HUB_LIST_SOON: Duration = Duration::from_secs(2);
+
+/// How long the stages may take to stop, together.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);

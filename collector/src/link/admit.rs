@@ -1,0 +1,536 @@
+//! The only door from wire to domain.
+//!
+//! Bytes come in as one message; what leaves is bounded, cleaned and in the collector's own types,
+//! or a [`Refusal`] that names the field. Nothing here waits, and nothing a peer sends makes it
+//! panic or grow beyond a small multiple of [`wire::MESSAGE_BYTES_MAX`]. What the collector says
+//! passes the same door outwards.
+//!
+//! Times: a sample's wall clock is a claim and is not used. Its monotonic clock orders, and the
+//! difference to the monotonic clock in Hello, added to Hello's arrival, says when it was by *our*
+//! clock; the result is clamped to a window around the arrival.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use hubmeter_proto::{PROTOCOL_VERSION, limits as wire, v1};
+use prost::Message as _;
+
+use crate::{
+    fact::{
+        EndCause, InstanceId, MemorySource, Sample, WorkloadEnd, WorkloadKey, WorkloadKind,
+        WorkloadSample, WorkloadState,
+    },
+    limits,
+    text::Label,
+    verdict::{Severity, Verdict},
+};
+
+/// What an agent said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incoming {
+    /// Its first message.
+    Hello(Hello),
+    /// Samples, oldest first.
+    Report {
+        /// Counts up by one from 1.
+        seq: u64,
+        /// What it measured.
+        samples: Vec<Sample>,
+    },
+    /// Reports it had to give up.
+    Gap {
+        /// First one lost.
+        from_seq: u64,
+        /// Last one lost.
+        through_seq: u64,
+    },
+    /// It ends.
+    Bye,
+}
+
+/// An agent's first message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hello {
+    /// Which life of the agent.
+    pub instance: InstanceId,
+    /// The oldest report it keeps.
+    pub first_seq: u64,
+    /// The number of its next new report.
+    pub next_seq: u64,
+    /// Its clock since boot.
+    pub mono_ms: u64,
+    /// Its base interval.
+    pub interval_ms: u32,
+    /// The machine or container it runs on.
+    pub host: Label,
+    /// Its version, for the log.
+    pub version: Label,
+    /// The server's name; read in standalone only.
+    pub server_name: Label,
+}
+
+/// How an agent's clock since boot maps to ours: fixed when its Hello arrives, kept with every
+/// report so that a replay reads the same times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Our clock less the agent's clock since boot.
+    pub offset_ms: i64,
+}
+
+/// What the collector says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    /// The answer to Hello.
+    Welcome {
+        /// Everything before is on disk.
+        resume_seq: u64,
+        /// The interval wanted; 0 leaves it to the agent.
+        interval_ms: u32,
+        /// Where the HTTP API is, for people and scripts.
+        api_url: String,
+    },
+    /// Everything up to here is on disk.
+    Receipt {
+        /// The last one.
+        through_seq: u64,
+    },
+    /// A message for the person at the server.
+    Notice(Notice),
+    /// The end.
+    Bye {
+        /// Why.
+        reason: ByeReason,
+        /// When to come back.
+        retry_after_ms: u32,
+    },
+}
+
+/// A message for the person at the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// The verdict it tells of.
+    pub verdict: Verdict,
+    /// The sentence to show.
+    pub text: String,
+}
+
+/// Why the collector ends a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // `link.proto` says what each means
+pub enum ByeReason {
+    Shutdown,
+    Superseded,
+    Unauthenticated,
+    Protocol,
+    Quota,
+    Busy,
+    Silent,
+    Version,
+}
+
+/// Why a message was not let in.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not protobuf, or not ours.
+    #[error("message cannot be decoded: {0}")]
+    Undecodable(String),
+    /// Larger than any message may be.
+    #[error("message of {0} bytes is over {max}", max = wire::MESSAGE_BYTES_MAX)]
+    TooLarge(usize),
+    /// Nothing in it.
+    #[error("message has no body this version knows")]
+    Empty,
+    /// A field passed its bound.
+    #[error("{field} is out of bounds: {why}")]
+    OutOfBounds {
+        /// The field's path in the message.
+        field: String,
+        /// The bound.
+        why: &'static str,
+    },
+    /// The protocol versions have nothing in common.
+    #[error("protocol {0} is not spoken here")]
+    Version(u32),
+}
+
+type Admitted<T> = Result<T, Refusal>;
+
+// === in ===
+
+/// Reads one message. `arrived_ms` is our clock now.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(message: &Bytes, arrived_ms: i64, clock: ClockOffset) -> Admitted<Incoming> {
+    if message.len() > wire::MESSAGE_BYTES_MAX {
+        return Err(Refusal::TooLarge(message.len()));
+    }
+    let up =
+        v1::Up::decode(message.clone()).map_err(|e| Refusal::Undecodable(cut(&e.to_string())))?;
+    match up.body.ok_or(Refusal::Empty)? {
+        v1::up::Body::Hello(hello) => read_hello(&hello).map(Incoming::Hello),
+        v1::up::Body::Report(report) => {
+            seq("report.seq", report.seq)?;
+            Ok(Incoming::Report {
+                seq: report.seq,
+                samples: read_samples(&report.samples, arrived_ms, clock)?,
+            })
+        }
+        v1::up::Body::Gap(gap) => {
+            seq("gap.from_seq", gap.from_seq)?;
+            seq("gap.through_seq", gap.through_seq)?;
+            if gap.from_seq > gap.through_seq {
+                return Err(out("gap.through_seq", "must not be before from_seq"));
+            }
+            Ok(Incoming::Gap {
+                from_seq: gap.from_seq,
+                through_seq: gap.through_seq,
+            })
+        }
+        v1::up::Body::Bye(_) => Ok(Incoming::Bye),
+    }
+}
+
+fn read_hello(hello: &v1::Hello) -> Admitted<Hello> {
+    if hello.protocol == 0 {
+        return Err(Refusal::Version(hello.protocol));
+    }
+    let instance = <[u8; wire::INSTANCE_ID_BYTES]>::try_from(&hello.instance_id[..])
+        .map_err(|_| out("hello.instance_id", "must be 16 bytes"))?;
+    seq("hello.first_seq", hello.first_seq)?;
+    seq("hello.next_seq", hello.next_seq)?;
+    if hello.first_seq > hello.next_seq {
+        return Err(out("hello.first_seq", "must not be after next_seq"));
+    }
+    number("hello.mono_ms", hello.mono_ms)?;
+    let interval = std::time::Duration::from_millis(hello.interval_ms.into());
+    if !(wire::INTERVAL_MIN..=wire::INTERVAL_MAX).contains(&interval) {
+        return Err(out("hello.interval_ms", "from 1 s to 60 s"));
+    }
+    text("hello.server_name", &hello.server_name, limits::HUB_NAME_BYTES_MAX)?;
+    Ok(Hello {
+        instance: InstanceId(instance),
+        first_seq: hello.first_seq,
+        next_seq: hello.next_seq,
+        mono_ms: hello.mono_ms,
+        interval_ms: hello.interval_ms,
+        host: label(&hello.host),
+        version: label(&hello.agent_version),
+        server_name: Label::clean(&hello.server_name, limits::HUB_NAME_BYTES_MAX),
+    })
+}
+
+fn read_samples(
+    samples: &[v1::Sample],
+    arrived_ms: i64,
+    clock: ClockOffset,
+) -> Admitted<Vec<Sample>> {
+    if samples.len() > wire::SAMPLES_PER_REPORT_MAX {
+        return Err(out("report.samples", "too many"));
+    }
+    let mut before_ms = 0;
+    let mut read = Vec::with_capacity(samples.len());
+    for (i, sample) in samples.iter().enumerate() {
+        let at = |field: &str| format!("report.samples[{i}].{field}");
+        if sample.mono_ms < before_ms {
+            return Err(out(&at("mono_ms"), "must not go backwards"));
+        }
+        before_ms = sample.mono_ms;
+        read.push(read_sample(sample, &at, arrived_ms, clock)?);
+    }
+    Ok(read)
+}
+
+fn read_sample(
+    sample: &v1::Sample,
+    at: &dyn Fn(&str) -> String,
+    arrived_ms: i64,
+    clock: ClockOffset,
+) -> Admitted<Sample> {
+    number(&at("mono_ms"), sample.mono_ms)?;
+    number(&at("memory_used_bytes"), sample.memory_used_bytes)?;
+    number(&at("rss_bytes"), sample.rss_bytes)?;
+    number(&at("cpu_millis"), sample.cpu_millis)?;
+    maybe(&at("memory_working_set_bytes"), sample.memory_working_set_bytes)?;
+    maybe(&at("memory_limit_bytes"), sample.memory_limit_bytes)?;
+    maybe(&at("pss_bytes"), sample.pss_bytes)?;
+    maybe(&at("swap_bytes"), sample.swap_bytes)?;
+    maybe(&at("oom_kills"), sample.oom_kills)?;
+    maybe(&at("memory_guarantee_bytes"), sample.memory_guarantee_bytes)?;
+    maybe(
+        &at("unattributed_bytes"),
+        sample.unattributed_bytes.map(i64::unsigned_abs),
+    )?;
+    processes(&at("processes"), sample.processes)?;
+    processes(&at("threads"), sample.threads)?;
+    let source = &sample.memory_limit_source;
+    text(&at("memory_limit_source"), source, wire::LIMIT_SOURCE_BYTES_MAX)?;
+    Ok(Sample {
+        at_ms: at_ms(sample.mono_ms, arrived_ms, clock),
+        mono_ms: sample.mono_ms,
+        interval_ms: sample.interval_ms,
+        burst: sample.burst,
+        memory_used_bytes: sample.memory_used_bytes,
+        memory_working_set_bytes: sample.memory_working_set_bytes,
+        memory_source: memory_source(sample.memory_source)
+            .ok_or_else(|| out(&at("memory_source"), "not one this version knows"))?,
+        memory_age_ms: sample.memory_age_ms,
+        memory_limit_bytes: sample.memory_limit_bytes,
+        memory_limit_source: (!source.is_empty())
+            .then(|| Label::clean(source, wire::LIMIT_SOURCE_BYTES_MAX)),
+        memory_limit_enforced: sample.memory_limit_enforced,
+        memory_limit_shared: sample.memory_limit_shared,
+        memory_guarantee_bytes: sample.memory_guarantee_bytes,
+        rss_bytes: sample.rss_bytes,
+        pss_bytes: sample.pss_bytes,
+        swap_bytes: sample.swap_bytes,
+        unattributed_bytes: sample.unattributed_bytes,
+        cpu_millis: sample.cpu_millis,
+        cpu_limit_millicores: sample.cpu_limit_millicores,
+        cpu_guarantee_millicores: sample.cpu_guarantee_millicores,
+        processes: sample.processes,
+        threads: sample.threads,
+        oom_kills: sample.oom_kills,
+        workloads: read_workloads(&sample.workloads, at)?,
+        ended: read_ended(&sample.ended, at)?,
+    })
+}
+
+fn read_workloads(
+    workloads: &[v1::Workload],
+    at: &dyn Fn(&str) -> String,
+) -> Admitted<Vec<WorkloadSample>> {
+    if workloads.len() > wire::WORKLOADS_PER_SAMPLE_MAX {
+        return Err(out(&at("workloads"), "too many"));
+    }
+    let mut seen = HashSet::with_capacity(workloads.len());
+    let mut read = Vec::with_capacity(workloads.len());
+    for (i, workload) in workloads.iter().enumerate() {
+        let at = |field: &str| at(&format!("workloads[{i}].{field}"));
+        let key = workload_key(workload.kind, &workload.id, &at)?;
+        if !seen.insert(key.clone()) {
+            return Err(out(&at("id"), "must be unique within its kind"));
+        }
+        number(&at("rss_bytes"), workload.rss_bytes)?;
+        number(&at("cpu_millis"), workload.cpu_millis)?;
+        maybe(&at("memory_used_bytes"), workload.memory_used_bytes)?;
+        maybe(&at("pss_bytes"), workload.pss_bytes)?;
+        maybe(&at("idle_ms"), workload.idle_ms)?;
+        processes(&at("processes"), workload.processes)?;
+        processes(&at("threads"), workload.threads)?;
+        read.push(WorkloadSample {
+            key,
+            name: label(&workload.name),
+            notebook: workload.notebook.as_deref().map(label),
+            state: workload_state(workload.state),
+            pid: workload.pid,
+            memory_used_bytes: workload.memory_used_bytes,
+            rss_bytes: workload.rss_bytes,
+            pss_bytes: workload.pss_bytes,
+            cpu_millis: workload.cpu_millis,
+            processes: workload.processes,
+            threads: workload.threads,
+            idle_ms: workload.idle_ms,
+        });
+    }
+    read.sort_by_key(|w| std::cmp::Reverse(w.memory_used_bytes.unwrap_or(w.rss_bytes)));
+    Ok(read)
+}
+
+fn read_ended(ended: &[v1::Ended], at: &dyn Fn(&str) -> String) -> Admitted<Vec<WorkloadEnd>> {
+    if ended.len() > wire::ENDED_PER_SAMPLE_MAX {
+        return Err(out(&at("ended"), "too many"));
+    }
+    let mut read = Vec::with_capacity(ended.len());
+    for (i, end) in ended.iter().enumerate() {
+        let at = |field: &str| at(&format!("ended[{i}].{field}"));
+        number(&at("memory_used_bytes"), end.memory_used_bytes)?;
+        read.push(WorkloadEnd {
+            key: workload_key(end.kind, &end.id, &at)?,
+            name: label(&end.name),
+            notebook: end.notebook.as_deref().map(label),
+            cause: match v1::ended::Cause::try_from(end.cause) {
+                Ok(v1::ended::Cause::OutOfMemory) => EndCause::OutOfMemory,
+                _ => EndCause::Gone,
+            },
+            memory_used_bytes: end.memory_used_bytes,
+        });
+    }
+    Ok(read)
+}
+
+fn workload_key(kind: i32, id: &str, at: &dyn Fn(&str) -> String) -> Admitted<WorkloadKey> {
+    let kind = match v1::WorkloadKind::try_from(kind) {
+        Ok(v1::WorkloadKind::Kernel) => WorkloadKind::Kernel,
+        Ok(v1::WorkloadKind::Terminal) => WorkloadKind::Terminal,
+        Ok(v1::WorkloadKind::App) => WorkloadKind::App,
+        Ok(v1::WorkloadKind::Server) => WorkloadKind::Server,
+        Ok(v1::WorkloadKind::Other) => WorkloadKind::Other,
+        Ok(v1::WorkloadKind::Unspecified) | Err(_) => {
+            return Err(out(&at("kind"), "not one this version knows"));
+        }
+    };
+    text(&at("id"), id, wire::LABEL_BYTES_MAX)?;
+    Ok(WorkloadKey {
+        kind,
+        id: label(id),
+    })
+}
+
+fn workload_state(state: i32) -> Option<WorkloadState> {
+    match v1::WorkloadState::try_from(state) {
+        Ok(v1::WorkloadState::Idle) => Some(WorkloadState::Idle),
+        Ok(v1::WorkloadState::Busy) => Some(WorkloadState::Busy),
+        Ok(v1::WorkloadState::Starting) => Some(WorkloadState::Starting),
+        Ok(v1::WorkloadState::Dead) => Some(WorkloadState::Dead),
+        Ok(v1::WorkloadState::Unspecified) | Err(_) => None,
+    }
+}
+
+fn memory_source(source: i32) -> Option<MemorySource> {
+    match v1::MemorySource::try_from(source) {
+        Ok(v1::MemorySource::Cgroup2) => Some(MemorySource::Cgroup2),
+        Ok(v1::MemorySource::Cgroup1) => Some(MemorySource::Cgroup1),
+        Ok(v1::MemorySource::Pss) => Some(MemorySource::Pss),
+        Ok(v1::MemorySource::Rss) => Some(MemorySource::Rss),
+        Ok(v1::MemorySource::Unspecified) | Err(_) => None,
+    }
+}
+
+fn at_ms(mono_ms: u64, arrived_ms: i64, clock: ClockOffset) -> i64 {
+    let mono_ms = i64::try_from(mono_ms).unwrap_or(i64::MAX);
+    clock.offset_ms.saturating_add(mono_ms).clamp(
+        arrived_ms.saturating_sub(limits::SAMPLE_AGE_MS_MAX),
+        arrived_ms.saturating_add(limits::SAMPLE_AHEAD_MS_MAX),
+    )
+}
+
+// === bounds ===
+
+fn out(field: &str, why: &'static str) -> Refusal {
+    Refusal::OutOfBounds {
+        field: field.to_owned(),
+        why,
+    }
+}
+
+fn seq(field: &str, seq: u64) -> Admitted<()> {
+    if seq == 0 {
+        return Err(out(field, "starts at 1"));
+    }
+    number(field, seq)
+}
+
+fn number(field: &str, n: u64) -> Admitted<()> {
+    if n > limits::NUMBER_MAX {
+        return Err(out(field, "over 2^53"));
+    }
+    Ok(())
+}
+
+fn maybe(field: &str, n: Option<u64>) -> Admitted<()> {
+    n.map_or(Ok(()), |n| number(field, n))
+}
+
+fn processes(field: &str, n: u32) -> Admitted<()> {
+    if n > limits::PROCESSES_MAX {
+        return Err(out(field, "over 2^22, the kernel's own bound"));
+    }
+    Ok(())
+}
+
+fn text(field: &str, text: &str, bytes_max: usize) -> Admitted<()> {
+    if text.len() > bytes_max {
+        return Err(out(field, "too long"));
+    }
+    Ok(())
+}
+
+fn label(text: &str) -> Label {
+    Label::clean(text, wire::LABEL_BYTES_MAX)
+}
+
+/// A decoder's words about hostile bytes, fit for a log.
+fn cut(text: &str) -> String {
+    Label::clean(text, limits::LOGGED_BYTES_MAX).as_str().to_owned()
+}
+
+impl ClockOffset {
+    /// The offset a Hello that arrived at `arrived_ms` tells.
+    #[must_use]
+    pub fn at_hello(hello: &Hello, arrived_ms: i64) -> Self {
+        Self {
+            offset_ms: arrived_ms.saturating_sub(i64::try_from(hello.mono_ms).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// For a message in which no time is read.
+    pub const NONE: Self = Self { offset_ms: 0 };
+}
+
+// === out ===
+
+/// Writes one message.
+#[must_use]
+pub fn write(message: Outgoing) -> Vec<u8> {
+    let body = match message {
+        Outgoing::Welcome {
+            resume_seq,
+            interval_ms,
+            api_url,
+        } => v1::down::Body::Welcome(v1::Welcome {
+            protocol: PROTOCOL_VERSION,
+            resume_seq,
+            interval_ms,
+            report_bytes_max: u32::try_from(wire::MESSAGE_BYTES_MAX).unwrap_or(u32::MAX),
+            api_url,
+            collector_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        Outgoing::Receipt { through_seq } => v1::down::Body::Receipt(v1::Receipt { through_seq }),
+        Outgoing::Notice(notice) => v1::down::Body::Notice(write_notice(notice)),
+        Outgoing::Bye {
+            reason,
+            retry_after_ms,
+        } => v1::down::Body::Bye(v1::Bye {
+            reason: write_reason(reason).into(),
+            retry_after_ms,
+        }),
+    };
+    v1::Down { body: Some(body) }.encode_to_vec()
+}
+
+fn write_notice(notice: Notice) -> v1::Notice {
+    let verdict = notice.verdict;
+    v1::Notice {
+        episode: verdict.episode,
+        rule: verdict.rule.as_str().to_owned(),
+        severity: match verdict.severity {
+            Severity::Info => v1::Severity::Info,
+            Severity::Warning => v1::Severity::Warning,
+            Severity::Critical => v1::Severity::Critical,
+        }
+        .into(),
+        text: notice.text,
+        workload_id: verdict
+            .workload
+            .map(|w| w.id.as_str().to_owned())
+            .unwrap_or_default(),
+        cleared: verdict.cleared_ms.is_some(),
+    }
+}
+
+fn write_reason(reason: ByeReason) -> v1::bye::Reason {
+    match reason {
+        ByeReason::Shutdown => v1::bye::Reason::Shutdown,
+        ByeReason::Superseded => v1::bye::Reason::Superseded,
+        ByeReason::Unauthenticated => v1::bye::Reason::Unauthenticated,
+        ByeReason::Protocol => v1::bye::Reason::Protocol,
+        ByeReason::Quota => v1::bye::Reason::Quota,
+        ByeReason::Busy => v1::bye::Reason::Busy,
+        ByeReason::Silent => v1::bye::Reason::Silent,
+        ByeReason::Version => v1::bye::Reason::Version,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Small state that must survive a restart: `state.db`.
+//!
+//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered and since when servers are
+//! idle. One connection behind a lock, every commit on the disk before the call returns; calls
+//! take a fraction of a millisecond of work and one write to the disk, so an asynchronous caller
+//! makes them on a blocking thread. Clones share the connection.
+
+mod episode;
+mod idle;
+mod outbox;
+mod token;
+
+use std::{path::Path, sync::Arc};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::database::{self, DatabaseError};
+
+pub use outbox::{DueNotice, NewNotice};
+
+/// What each schema version adds to the one before; the position is the version. Never edit a
+/// step that was released: add one.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE token (
+        sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
+        user TEXT NOT NULL,
+        server TEXT NOT NULL,
+        verified_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE episode (
+        episode TEXT PRIMARY KEY,
+        rule TEXT NOT NULL,
+        user TEXT NOT NULL,
+        server TEXT NOT NULL,
+        workload_id TEXT,
+        workload_title TEXT,
+        severity TEXT NOT NULL,
+        since_ms INTEGER NOT NULL,
+        updated_ms INTEGER NOT NULL,
+        cleared_ms INTEGER,
+        evidence TEXT NOT NULL,
+        clears_when TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX episode_cleared ON episode (cleared_ms);
+    CREATE TABLE notice (
+        id INTEGER PRIMARY KEY,
+        episode TEXT NOT NULL,
+        channel TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        user TEXT NOT NULL,
+        queued_ms INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        next_ms INTEGER,            -- NULL when it is settled
+        sent_ms INTEGER,
+        outcome TEXT,
+        UNIQUE (episode, channel, phase)
+    );
+    CREATE INDEX notice_next ON notice (next_ms) WHERE next_ms IS NOT NULL;
+    CREATE INDEX notice_sent ON notice (channel, sent_ms) WHERE sent_ms IS NOT NULL;
+    CREATE TABLE idle_mark (
+        user TEXT NOT NULL,
+        server TEXT NOT NULL,
+        idle_since_ms INTEGER NOT NULL,
+        PRIMARY KEY (user, server)
+    ) WITHOUT ROWID;
+"];
+
+/// Handle on `state.db`.
+#[derive(Clone)]
+pub struct Registry {
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// Why small state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The file could not be opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A newer program has written it.
+    #[error("state.db has schema {found}, this program knows up to {known}; start the newer one")]
+    Newer {
+        /// What the file says.
+        found: usize,
+        /// What we know.
+        known: usize,
+    },
+    /// SQLite refused a statement.
+    #[error("cannot {what} in state.db")]
+    Sql {
+        /// What was tried.
+        what: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// Opens `state.db` in `data_dir`, making both if need be, and brings its schema up to date.
+    pub fn open(data_dir: &Path) -> Result<Self, RegistryError> {
+        database::prepare_dir(data_dir)?;
+        let mut connection = database::open(&data_dir.join("state.db"))?;
+        migrate(&mut connection, &MIGRATIONS)?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+        })
+    }
+
+    /// Forgets tokens not verified, verdicts cleared and notices settled before `before_ms`.
+    pub fn prune(&self, before_ms: i64) -> Result<(), RegistryError> {
+        self.transact("prune", |tx| {
+            tx.execute("DELETE FROM token WHERE verified_ms < ?1", [before_ms])?;
+            tx.execute("DELETE FROM episode WHERE cleared_ms < ?1", [before_ms])?;
+            tx.execute(
+                "DELETE FROM notice WHERE next_ms IS NULL AND queued_ms < ?1",
+                [before_ms],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn with<T>(
+        &self,
+        what: &'static str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, RegistryError> {
+        run(&self.connection.lock()).map_err(|source| RegistryError::Sql { what, source })
+    }
+
+    fn transact<T>(
+        &self,
+        what: &'static str,
+        run: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, RegistryError> {
+        let mut connection = self.connection.lock();
+        let run = || {
+            let tx = connection.transaction()?;
+            let result = run(&tx)?;
+            tx.commit()?;
+            Ok(result)
+        };
+        run().map_err(|source| RegistryError::Sql { what, source })
+    }
+}
+
+fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), RegistryError> {
+    let sql = |source| RegistryError::Sql {
+        what: "update the schema",
+        source,
+    };
+    let tx = connection.transaction().map_err(sql)?;
+    tx.execute_batch("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+        .map_err(sql)?;
+    let found: usize = tx
+        .query_row(
+            "SELECT coalesce(max(version), 0) FROM schema_version",
+            [],
+            |row| row.get::<_, u32>(0),
+        )
+        .map_err(sql)? as usize;
+    if found > steps.len() {
+        return Err(RegistryError::Newer {
+            found,
+            known: steps.len(),
+        });
+    }
+    for (at, step) in steps.iter().enumerate().skip(found) {
+        tx.execute_batch(step).map_err(sql)?;
+        tx.execute("INSERT INTO schema_version VALUES (?1)", [at as i64 + 1])
+            .map_err(sql)?;
+    }
+    tx.commit().map_err(sql)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Connections in: TCP or Unix socket, each with deadlines, all within one bound.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, http::Request};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tower::{Service, ServiceExt};
+
+/// Connections at once: three event streams and a few requests each for a few hundred browsers,
+/// within the usual limit of 4096 open files that the link shares.
+const CONNECTIONS_MAX: usize = 2048;
+/// From the first byte of a connection, or the end of the request before, to the end of headers.
+/// Longer than the proxy's keep-alive, so that it is not we who cut a connection in use.
+const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of one request's head: a token, a session's cookies, a cursor.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// After a failed accept (no descriptors left), others get time to close.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What is under way when we are told to stop gets this long.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where requests come in.
+#[derive(Debug)]
+pub enum Listener {
+    /// `host:port`
+    Tcp(TcpListener),
+    /// `unix:/path`
+    Unix(UnixListener),
+}
+
+/// The two ends of a local connection, for telling whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Over TCP.
+    Tcp {
+        /// Our end.
+        local: SocketAddr,
+        /// The caller's end.
+        remote: SocketAddr,
+    },
+    /// Over a Unix socket: the system says who.
+    Unix {
+        /// The caller.
+        uid: u32,
+    },
+}
+
+/// Who is at the other end of a local connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The system's number for the login.
+    pub uid: u32,
+    /// The login's name.
+    pub user: Arc<str>,
+}
+
+/// Tells whose a local connection is; `None` refuses it. May read `/proc`.
+pub type Identify = Arc<dyn Fn(Ends) -> Option<Peer> + Send + Sync>;
+
+// === impl Listener ===
+
+impl Listener {
+    /// Serves `router` until `shutdown` says so.
+    pub(super) async fn serve(
+        self,
+        router: Router,
+        identify: Option<Identify>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let permit = tokio::select! {
+                permit = room.clone().acquire_owned() => permit,
+                _ = stopped(&mut shutdown) => break,
+            };
+            let accepted = tokio::select! {
+                accepted = self.accept() => accepted,
+                _ = stopped(&mut shutdown) => break,
+            };
+            match accepted {
+                Ok((stream, ends)) => {
+                    let (router, identify) = (router.clone(), identify.clone());
+                    let shutdown = shutdown.clone();
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        connection(stream, ends, router, identify, shutdown).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        let drained = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(DRAIN_WITHIN, drained).await;
+    }
+
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Ends)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                let local = stream.local_addr()?;
+                stream.set_nodelay(true)?; // events are small and must not wait for each other
+                Ok((Box::new(stream), Ends::Tcp { local, remote }))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                Ok((Box::new(stream), Ends::Unix { uid }))
+            }
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Returns once `shutdown` says so, or can no longer.
+pub(crate) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+async fn connection(
+    stream: Box<dyn Stream>,
+    ends: Ends,
+    router: Router,
+    identify: Option<Identify>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let peer = match identify {
+        Some(identify) => tokio::task::spawn_blocking(move || identify(ends)).await.ok().flatten(),
+        None => None,
+    };
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        answer(router.clone(), request.map(Body::new))
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = stopped(&mut shutdown) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer(
+    router: Router,
+    request: Request<Body>,
+) -> Result<axum::response::Response, Infallible> {
+    let mut router = router;
+    let ready = <Router as ServiceExt<Request<Body>>>::ready(&mut router).await?;
+    ready.call(request).await
+}

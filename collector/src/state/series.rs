@@ -1,0 +1,299 @@
+//! The fixed-size rings behind one server's figures: memory for the trend, CPU for rates and
+//! means, the same in small per workload.
+//!
+//! All distances are of the agent's clock since boot; a wall clock that jumps changes nothing.
+
+use std::collections::BTreeMap;
+
+use hubmeter_kinetics::{
+    forecast::{Forecast, forecast},
+    momentum::momentum_bytes,
+    trend::{HORIZON_MIDDLE_MS, POINTS_MAX, Point, Series, Tracker, Trend},
+};
+
+use crate::fact::{MemorySource, Sample, WorkloadKey, WorkloadSample, WorkloadState};
+
+/// Over how long CPU is averaged when it is asked whether somebody works.
+pub const CPU_MEAN_MS: u64 = 300_000;
+
+/// Below this the CPU mean says nothing.
+pub const CPU_MEAN_MIN_MS: u64 = 10_000;
+
+/// Points a CPU mean is made of: one in 20 s.
+const CPU_POINTS: usize = 16;
+
+/// CPU time over the last minutes.
+#[derive(Clone, Debug)]
+pub(crate) struct CpuWindow(Series<CPU_POINTS>);
+
+/// What one server keeps besides its newest sample.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    memory: Tracker,
+    memory_source: Option<MemorySource>,
+    cpu: CpuWindow,
+    previous_base_rss: Option<u64>,
+    previous_cpu: Option<Counter>,
+    workloads: BTreeMap<WorkloadKey, WorkloadMeasured>,
+}
+
+/// What one workload keeps; as many as the newest sample has.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkloadMeasured {
+    pid: u32,
+    memory: Series<POINTS_MAX>,
+    cpu: CpuWindow,
+    previous_cpu: Counter,
+    cpu_cores: Option<f64>,
+    /// Since when it is busy without a break.
+    pub(crate) busy_since_ms: Option<i64>,
+    /// When it was last seen at work, else when it was first seen.
+    pub(crate) idle_since_ms: i64,
+}
+
+/// A counter's reading.
+#[derive(Clone, Copy, Debug)]
+struct Counter {
+    mono_ms: u64,
+    cpu_millis: u64,
+}
+
+/// What a sample means in the light of the ones before.
+#[derive(Clone, Debug)]
+pub(crate) struct Derived {
+    /// `None` for an instance's first base sample and for a burst sample.
+    pub(crate) momentum_bytes: Option<i64>,
+    pub(crate) trend: Option<Trend>,
+    pub(crate) forecast: Option<Forecast>,
+    pub(crate) cpu_cores: Option<f64>,
+    /// A workload of the sample before is gone or was started anew.
+    pub(crate) workload_went: bool,
+}
+
+/// The workload behind a rise.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cause {
+    pub(crate) key: WorkloadKey,
+    pub(crate) bytes_per_second: f64,
+    /// Its share of everything that rose, 0..=1.
+    pub(crate) share: f64,
+}
+
+/// The last minute of memory in three numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Minute {
+    pub(crate) first_bytes: u64,
+    pub(crate) max_bytes: u64,
+    pub(crate) last_bytes: u64,
+}
+
+// === impl Measured ===
+
+impl Measured {
+    /// Takes `sample` in; it is later than the ones before.
+    pub(crate) fn take(&mut self, sample: &Sample) -> Derived {
+        if self.memory_source.replace(sample.memory_source) != Some(sample.memory_source) {
+            // Another way of counting is not growth.
+            self.memory.clear();
+        }
+        self.memory.push(Point {
+            mono_ms: sample.mono_ms,
+            bytes: sample.memory_used_bytes,
+        });
+        let momentum = (!sample.burst)
+            .then(|| self.previous_base_rss.replace(sample.rss_bytes))
+            .flatten()
+            .map(|previous| momentum_bytes(previous, sample.rss_bytes));
+        let counter = Counter {
+            mono_ms: sample.mono_ms,
+            cpu_millis: sample.cpu_millis,
+        };
+        let cpu_cores = self
+            .previous_cpu
+            .replace(counter)
+            .and_then(|previous| counter.cores_since(previous));
+        self.cpu.push(counter);
+        let workload_went = self.take_workloads(sample);
+
+        let trend = self.memory.trend();
+        let forecast = trend
+            .zip(sample.memory_limit_bytes)
+            .and_then(|(trend, limit)| forecast(sample.memory_used_bytes, limit, &trend));
+        Derived {
+            momentum_bytes: momentum,
+            trend,
+            forecast,
+            cpu_cores,
+            workload_went,
+        }
+    }
+
+    /// Takes the workloads in; whether one of those before is not among them.
+    fn take_workloads(&mut self, sample: &Sample) -> bool {
+        let mut before = std::mem::take(&mut self.workloads);
+        let mut went = false;
+        for workload in &sample.workloads {
+            let known = before.remove(&workload.key);
+            let same = |known: &WorkloadMeasured| known.pid == workload.pid;
+            went |= known.as_ref().is_some_and(|known| !same(known));
+            let known = known.filter(same);
+            let mut measured =
+                known.unwrap_or_else(|| WorkloadMeasured::new(workload, sample.at_ms));
+            measured.take(workload, sample.mono_ms, sample.at_ms);
+            self.workloads.insert(workload.key.clone(), measured);
+        }
+        went || !before.is_empty()
+    }
+
+    /// Mean cores over the last [`CPU_MEAN_MS`].
+    pub(crate) fn cpu_mean_cores(&self) -> Option<f64> {
+        self.cpu.mean_cores()
+    }
+
+    pub(crate) fn workload(&self, key: &WorkloadKey) -> Option<&WorkloadMeasured> {
+        self.workloads.get(key)
+    }
+
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = (&WorkloadKey, &WorkloadMeasured)> {
+        self.workloads.iter()
+    }
+
+    /// The workload that rose most over the last `span_ms`, if any did.
+    pub(crate) fn cause(&self, span_ms: u64) -> Option<Cause> {
+        let span_ms = span_ms.min(HORIZON_MIDDLE_MS);
+        let rise = |measured: &WorkloadMeasured| {
+            let first = measured.memory.within(span_ms).next();
+            let newest = measured.memory.newest();
+            first.zip(newest).map_or(0, |(first, newest)| {
+                newest.bytes.saturating_sub(first.bytes)
+            })
+        };
+        let all: u64 = self
+            .workloads
+            .values()
+            .map(rise)
+            .fold(0, u64::saturating_add);
+        let (key, measured) = self
+            .workloads
+            .iter()
+            .rev() // of equals the first key wins
+            .max_by_key(|(_, measured)| rise(measured))?;
+        let first = measured.memory.within(span_ms).next()?;
+        let newest = measured.memory.newest()?;
+        let own = rise(measured);
+        (own > 0 && newest.mono_ms > first.mono_ms).then(|| Cause {
+            key: key.clone(),
+            bytes_per_second: own as f64 * 1000.0 / (newest.mono_ms - first.mono_ms) as f64,
+            share: own as f64 / all as f64,
+        })
+    }
+
+    /// The last minute of memory, the newest sample included.
+    pub(crate) fn minute(&self) -> Option<Minute> {
+        let first = self.memory.minute().next()?;
+        let last = self.memory.newest()?;
+        let max_bytes = self.memory.minute().map(|point| point.bytes).max()?;
+        Some(Minute {
+            first_bytes: first.bytes,
+            max_bytes,
+            last_bytes: last.bytes,
+        })
+    }
+}
+
+// === impl WorkloadMeasured ===
+
+impl WorkloadMeasured {
+    fn new(workload: &WorkloadSample, at_ms: i64) -> Self {
+        Self {
+            pid: workload.pid,
+            memory: Series::new(HORIZON_MIDDLE_MS / (POINTS_MAX as u64 - 1)),
+            cpu: CpuWindow::default(),
+            previous_cpu: Counter {
+                mono_ms: u64::MAX,
+                cpu_millis: workload.cpu_millis,
+            },
+            cpu_cores: None,
+            busy_since_ms: None,
+            idle_since_ms: at_ms,
+        }
+    }
+
+    fn take(&mut self, workload: &WorkloadSample, mono_ms: u64, at_ms: i64) {
+        self.memory.push(Point {
+            mono_ms,
+            bytes: workload.memory_used_bytes.unwrap_or(workload.rss_bytes),
+        });
+        let counter = Counter {
+            mono_ms,
+            cpu_millis: workload.cpu_millis,
+        };
+        self.cpu_cores = counter.cores_since(self.previous_cpu);
+        self.previous_cpu = counter;
+        self.cpu.push(counter);
+
+        let busy = workload.state == Some(WorkloadState::Busy);
+        self.busy_since_ms = busy.then(|| self.busy_since_ms.unwrap_or(at_ms));
+        if let Some(idle_ms) = workload.idle_ms.and_then(|ms| i64::try_from(ms).ok()) {
+            self.idle_since_ms = at_ms.saturating_sub(idle_ms);
+        }
+        let works = busy
+            || self
+                .cpu_cores
+                .is_some_and(|cores| cores > crate::verdict::idle::WORK_CORES);
+        if works {
+            self.idle_since_ms = at_ms;
+        }
+    }
+
+    /// Cores over the newest interval.
+    pub(crate) fn cpu_cores(&self) -> Option<f64> {
+        self.cpu_cores
+    }
+
+    /// Mean cores over the last [`CPU_MEAN_MS`].
+    pub(crate) fn cpu_mean_cores(&self) -> Option<f64> {
+        self.cpu.mean_cores()
+    }
+}
+
+// === impl Counter ===
+
+impl Counter {
+    /// Cores between `previous` and this; unknown when no time passed or the counter went back.
+    fn cores_since(self, previous: Self) -> Option<f64> {
+        let wall_ms = self.mono_ms.checked_sub(previous.mono_ms)?;
+        let cpu_ms = self.cpu_millis.checked_sub(previous.cpu_millis)?;
+        (wall_ms > 0).then(|| cpu_ms as f64 / wall_ms as f64)
+    }
+}
+
+// === impl CpuWindow ===
+
+impl Default for CpuWindow {
+    fn default() -> Self {
+        Self(Series::new(CPU_MEAN_MS / (CPU_POINTS as u64 - 1)))
+    }
+}
+
+impl CpuWindow {
+    /// A counter is a series like any other: its "bytes" are milliseconds of CPU.
+    fn push(&mut self, counter: Counter) {
+        if let Some(newest) = self.0.newest()
+            && counter.cpu_millis < newest.bytes
+        {
+            self.0.clear();
+        }
+        self.0.push(Point {
+            mono_ms: counter.mono_ms,
+            bytes: counter.cpu_millis,
+        });
+    }
+
+    fn mean_cores(&self) -> Option<f64> {
+        let first = self.0.within(CPU_MEAN_MS).next()?;
+        let newest = self.0.newest()?;
+        let wall_ms = newest.mono_ms - first.mono_ms;
+        (wall_ms >= CPU_MEAN_MIN_MS).then(|| (newest.bytes - first.bytes) as f64 / wall_ms as f64)
+    }
+}

@@ -1,0 +1,437 @@
+//! What the collector counts about itself, for `/metrics`.
+//!
+//! Every refusal has a reason from [`Reject`], every bound a current value, a limit and a count of
+//! what it cost ([`Limit`]). No label holds anything a user wrote.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::verdict::Rule;
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$vmeta])* $variant,)* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word in the metric's label.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                EncodeLabelValue::encode(&self.as_str(), encoder)
+            }
+        }
+    };
+}
+
+words! {
+    /// Why something was refused.
+    Reject {
+        /// A stream without a bearer token.
+        NoToken => "no_token",
+        /// The hub does not know the token.
+        UnknownToken => "unknown_token",
+        /// The token is good, but not a server's own: a visitor's, a service's, a person's.
+        WrongToken => "wrong_token",
+        /// The hub could not be asked.
+        HubUnreachable => "hub_unreachable",
+        /// Too many questions to the hub already.
+        VerifyBudget => "verify_budget",
+        /// The uid of a local caller could not be told.
+        UnknownPeer => "unknown_peer",
+        /// No room for one more connection.
+        Connections => "connections",
+        /// The TLS handshake failed or took too long.
+        Handshake => "handshake",
+        /// The first message was not a Hello, or came too late.
+        NoHello => "no_hello",
+        /// The protocol versions have nothing in common.
+        Version => "version",
+        /// A message could not be decoded.
+        Undecodable => "undecodable",
+        /// A field passed its bound.
+        OutOfBounds => "out_of_bounds",
+        /// A message that does not belong there.
+        Unexpected => "unexpected",
+        /// One server sent too much, too fast.
+        Quota => "quota",
+        /// The inbox had no room.
+        InboxFull => "inbox_full",
+        /// Nothing came for too long.
+        Silent => "silent",
+        /// A newer stream for the same server took over.
+        Superseded => "superseded",
+        /// A report that is already on disk.
+        Duplicate => "duplicate",
+        /// A row of the inbox whose checksum is wrong.
+        CorruptRow => "corrupt_row",
+    }
+}
+
+words! {
+    /// A bound whose fill is worth watching.
+    Limit {
+        /// Connections to the link.
+        Connections => "connections",
+        /// Streams past Hello.
+        Sessions => "sessions",
+        /// Reports waiting for the inbox.
+        InboxQueue => "inbox_queue",
+        /// Bytes waiting for the inbox.
+        InboxBytes => "inbox_bytes",
+        /// Facts waiting for the pipeline.
+        FactQueue => "fact_queue",
+        /// Questions to the hub under way.
+        VerifyConcurrent => "verify_concurrent",
+        /// Servers in state.
+        Servers => "servers",
+        /// Browsers that listen for events.
+        EventStreams => "event_streams",
+    }
+}
+
+words! {
+    /// What is simply counted.
+    Count {
+        /// Reports accepted.
+        Reports => "reports",
+        /// Samples in them.
+        Samples => "samples",
+        /// Gaps that agents declared.
+        Gaps => "gaps",
+        /// Streams past Hello.
+        Streams => "streams",
+        /// Inbox commits.
+        Commits => "inbox_commits",
+        /// Inbox commits that failed.
+        CommitFailures => "inbox_commit_failures",
+        /// Questions asked of the hub.
+        HubQuestions => "hub_questions",
+        /// Questions the hub did not answer.
+        HubFailures => "hub_failures",
+    }
+}
+
+words! {
+    /// A part that keeps the collector from being ready.
+    Unready {
+        /// The inbox is still being replayed.
+        Replaying => "replaying",
+        /// The inbox cannot be written: nothing is acknowledged.
+        Journal => "journal",
+        /// The hub does not answer: nobody new is let in.
+        Hub => "hub",
+    }
+}
+
+// === impl Count ===
+
+impl Count {
+    fn help(self) -> &'static str {
+        match self {
+            Self::Reports => "Reports accepted",
+            Self::Samples => "Samples in accepted reports",
+            Self::Gaps => "Gaps declared by agents",
+            Self::Streams => "Streams past Hello",
+            Self::Commits => "Inbox commits",
+            Self::CommitFailures => "Inbox commits that failed",
+            Self::HubQuestions => "Questions asked of the hub",
+            Self::HubFailures => "Questions the hub did not answer",
+        }
+    }
+}
+
+words! {
+    /// Whether a server's agent is heard.
+    AgentState {
+        /// Reports arrive.
+        Live => "live",
+        /// It should report and does not.
+        Silent => "silent",
+        /// Its server stopped.
+        Gone => "gone",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: Reject,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLimit {
+    limit: Limit,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRule {
+    rule: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: AgentState,
+}
+
+/// The collector's counters and gauges. Cheap to clone; every clone counts together.
+#[derive(Clone, Debug)]
+pub struct Stats(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    counters: Vec<(Count, Counter)>,
+    rejected: Family<Reason, Counter>,
+    limit_current: Family<OfLimit, Gauge>,
+    limit_max: Family<OfLimit, Gauge>,
+    limit_dropped: Family<OfLimit, Counter>,
+    agents: Family<OfState, Gauge>,
+    verdicts: Family<OfRule, Gauge>,
+    verdicts_total: Family<OfRule, Counter>,
+    unready: [AtomicBool; Unready::ALL.len()],
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("hubmeter");
+        let mut counters = Vec::new();
+        for &count in Count::ALL {
+            let counter = Counter::default();
+            registry.register(count.as_str(), count.help(), counter.clone());
+            counters.push((count, counter));
+        }
+        let inner = Inner {
+            counters,
+            rejected: family(&mut registry, "rejected", "Refused, by reason"),
+            limit_current: family(&mut registry, "limit_current", "How full each bound is"),
+            limit_max: family(&mut registry, "limit_max", "Where each bound is"),
+            limit_dropped: family(&mut registry, "limit_dropped", "What each bound has cost"),
+            agents: family(
+                &mut registry,
+                "agents",
+                "Servers by how their agent is heard",
+            ),
+            verdicts: family(&mut registry, "verdicts", "Open verdicts"),
+            verdicts_total: family(&mut registry, "verdicts", "Verdicts ever raised"),
+            unready: Default::default(),
+            registry,
+        };
+        for &reason in Reject::ALL {
+            drop(inner.rejected.get_or_create(&Reason { reason }));
+        }
+        for &limit in Limit::ALL {
+            drop(inner.limit_dropped.get_or_create(&OfLimit { limit }));
+        }
+        for &state in AgentState::ALL {
+            drop(inner.agents.get_or_create(&OfState { state }));
+        }
+        for rule in Rule::ALL {
+            let rule = rule.as_str();
+            drop(inner.verdicts.get_or_create(&OfRule { rule }));
+            drop(inner.verdicts_total.get_or_create(&OfRule { rule }));
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// One more of `what`.
+    pub fn count(&self, what: Count) {
+        self.add(what, 1);
+    }
+
+    /// `n` more of `what`.
+    pub fn add(&self, what: Count, n: u64) {
+        if let Some((_, counter)) = self.0.counters.iter().find(|(c, _)| *c == what) {
+            counter.inc_by(n);
+        }
+    }
+
+    /// How often `what` was counted.
+    #[must_use]
+    pub fn counted(&self, what: Count) -> u64 {
+        self.0
+            .counters
+            .iter()
+            .find(|(c, _)| *c == what)
+            .map_or(0, |(_, counter)| counter.get())
+    }
+
+    /// Something was refused.
+    pub fn reject(&self, reason: Reject) {
+        self.0.rejected.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// How often `reason` was counted.
+    #[must_use]
+    pub fn rejected(&self, reason: Reject) -> u64 {
+        self.0.rejected.get_or_create(&Reason { reason }).get()
+    }
+
+    /// Where a bound is.
+    pub fn limit_set(&self, limit: Limit, max: usize) {
+        self.0
+            .limit_max
+            .get_or_create(&OfLimit { limit })
+            .set(i64::try_from(max).unwrap_or(i64::MAX));
+    }
+
+    /// How full a bound is.
+    pub fn limit_now(&self, limit: Limit, current: usize) {
+        self.0
+            .limit_current
+            .get_or_create(&OfLimit { limit })
+            .set(i64::try_from(current).unwrap_or(i64::MAX));
+    }
+
+    /// A bound cost something.
+    pub fn limit_dropped(&self, limit: Limit) {
+        self.0.limit_dropped.get_or_create(&OfLimit { limit }).inc();
+    }
+
+    /// How many servers are in `state`.
+    pub fn agents(&self, state: AgentState, n: usize) {
+        self.0
+            .agents
+            .get_or_create(&OfState { state })
+            .set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    /// How many verdicts of `rule` are open.
+    pub fn verdicts_open(&self, rule: Rule, n: usize) {
+        let rule = rule.as_str();
+        self.0
+            .verdicts
+            .get_or_create(&OfRule { rule })
+            .set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    /// A verdict was raised.
+    pub fn verdict_raised(&self, rule: Rule) {
+        let rule = rule.as_str();
+        self.0.verdicts_total.get_or_create(&OfRule { rule }).inc();
+    }
+
+    /// Whether `part` keeps the collector from being ready.
+    pub fn set_unready(&self, part: Unready, unready: bool) {
+        self.0.unready[part as usize].store(unready, Ordering::Relaxed);
+    }
+
+    /// What keeps the collector from being ready; empty when nothing does.
+    #[must_use]
+    pub fn unready(&self) -> Vec<Unready> {
+        Unready::ALL
+            .iter()
+            .copied()
+            .filter(|&part| self.0.unready[part as usize].load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4. (In OpenMetrics the gauge
+    /// `hubmeter_verdicts` and the counter `hubmeter_verdicts_total` would be one family.)
+    #[must_use]
+    pub fn prometheus_text(&self) -> String {
+        let mut open = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut open, &self.0.registry);
+        let mut out = String::with_capacity(open.len());
+        let mut help = None;
+        for line in open.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                help = rest.split_once(' ');
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let name = match rest.split_once(' ') {
+                    Some((name, "counter")) => format!("{name}_total"),
+                    Some((name, _)) => name.to_owned(),
+                    None => continue,
+                };
+                let kind = rest.rsplit(' ').next().unwrap_or_default();
+                if let Some((_, text)) = help.take() {
+                    out.push_str(&format!("# HELP {name} {text}\n"));
+                }
+                out.push_str(&format!("# TYPE {name} {kind}\n"));
+            } else if !line.starts_with('#') {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+        out
+    }
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn family<S, M>(registry: &mut Registry, name: &str, help: &str) -> Family<S, M>
+where
+    S: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+    M: Default + Clone + std::fmt::Debug + Send + Sync + 'static,
+    Family<S, M>: prometheus_client::encoding::EncodeMetric + Default,
+{
+    let family = Family::<S, M>::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_and_bound_is_in_the_text_from_the_start() {
+        let stats = Stats::new();
+        stats.reject(Reject::Quota);
+        stats.limit_set(Limit::Sessions, 7);
+        stats.count(Count::Reports);
+        let text = stats.prometheus_text();
+        assert!(
+            text.contains("hubmeter_rejected_total{reason=\"quota\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hubmeter_limit_max{limit=\"sessions\"} 7"),
+            "{text}"
+        );
+        assert!(text.contains("hubmeter_reports_total 1"), "{text}");
+        for reason in Reject::ALL {
+            assert!(text.contains(&format!("reason=\"{}\"", reason.as_str())));
+        }
+        assert!(text.contains("# TYPE hubmeter_verdicts gauge"), "{text}");
+        assert!(
+            text.contains("# TYPE hubmeter_verdicts_total counter"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_part_that_fails_is_named_until_it_works_again() {
+        let stats = Stats::new();
+        assert!(stats.unready().is_empty());
+        stats.set_unready(Unready::Journal, true);
+        assert_eq!(stats.unready(), [Unready::Journal]);
+        stats.set_unready(Unready::Journal, false);
+        assert!(stats.unready().is_empty());
+    }
+}

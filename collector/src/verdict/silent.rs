@@ -1,0 +1,43 @@
+//! `silent`: the hub says the server is up, its agent says nothing.
+
+use super::{Evidence, Finding, Severity};
+use crate::state::{Phase, Server};
+
+/// A server that just started gets this long before its agent is missed.
+pub const NEVER_HEARD_MS: i64 = 120_000;
+
+pub(crate) fn judge(server: &Server, now_ms: i64) -> Option<Finding> {
+    // Without a hub nobody says that it is up.
+    if server.phase != Phase::Silent || !server.listed {
+        return None;
+    }
+    let since_ms = server.started_ms.max(server.first_listed_ms);
+    let young = since_ms.is_some_and(|since_ms| now_ms < since_ms.saturating_add(NEVER_HEARD_MS));
+    if server.last_seen_ms.is_none() && young {
+        return None;
+    }
+    let mut evidence = vec![(
+        "agent_ever_heard",
+        Evidence::Flag(server.last_seen_ms.is_some()),
+    )];
+    if let Some(last_seen_ms) = server.last_seen_ms {
+        evidence.push(("last_seen", Evidence::time(last_seen_ms)));
+    }
+    if server.interval_ms > 0 {
+        evidence.push((
+            "interval_ms",
+            Evidence::Integer(i64::from(server.interval_ms)),
+        ));
+    }
+    Some(Finding {
+        workload: None,
+        // Never heard of: it may well run without an agent. Heard before: something broke.
+        severity: if server.last_seen_ms.is_some() {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
+        evidence,
+        clears_when: "its agent reports again, or the server stops".to_owned(),
+    })
+}
