@@ -5,9 +5,45 @@
 //! entries again change nothing: after a crash the inbox is simply replayed. Minutes and hours
 //! are computed from the rows they cover and replaced whole, never added to.
 
-use std::{path::PathBuf, sync::Arc};
+mod chunk;
+mod field;
+mod pending;
+mod read;
+mod row;
+mod shelf;
+mod store;
+mod tier;
 
-use crate::fact::{InstanceId, Sample, ServerKey};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use self::{
+    pending::Pending,
+    shelf::Shelf,
+    store::{Files, Memory, Store},
+    tier::Tier,
+};
+use crate::{
+    clock::Clock,
+    database::DatabaseError,
+    fact::{InstanceId, Sample, ServerKey},
+};
+
+pub use field::{Column, Field, Stat};
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// How long rows are kept when they are in memory only: what the meter and the page show.
+const MEMORY_KEPT_MS: i64 = HOUR_MS;
+
+/// Pause between looks for files to delete; the smallest file covers a day.
+const SWEEP_EVERY_MS: i64 = 10 * 60 * 1000;
 
 /// What is kept, where and how long; from the settings file.
 #[derive(Clone, Debug)]
@@ -66,45 +102,6 @@ pub struct ReadQuery {
     pub fields: Vec<Field>,
 }
 
-/// A column of the answer: what, and for a step that holds several samples, which of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Field {
-    /// What.
-    pub column: Column,
-    /// Which of a step's samples.
-    pub stat: Stat,
-}
-
-/// What history can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the contract's names, as `as_str` gives them
-pub enum Column {
-    IntervalMs,
-    Burst,
-    MemoryUsedBytes,
-    MemoryWorkingSetBytes,
-    MemoryLimitBytes,
-    RssBytes,
-    SwapBytes,
-    MomentumBytes,
-    SpeedBytes,
-    CpuMillis,
-    CpuCores,
-    Processes,
-    Threads,
-}
-
-/// Which of a step's samples a column shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stat {
-    /// The mean of the base-interval samples.
-    Mean,
-    /// The smallest.
-    Min,
-    /// The largest.
-    Max,
-}
-
 /// Cells of one column; `None` is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cells {
@@ -131,10 +128,79 @@ pub struct Table {
     pub chunks_skipped: u32,
 }
 
-// === impl HistoryConfig ===
+/// What happened so far, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryStats {
+    /// Rows not on the disk yet.
+    pub pending_rows: u64,
+    /// Rows let go because their server had too many in ten minutes.
+    pub rows_dropped: u64,
+    /// Times that a stored chunk could not be read.
+    pub chunks_corrupt: u64,
+}
 
-const HOUR_MS: i64 = 60 * 60 * 1000;
-const DAY_MS: i64 = 24 * HOUR_MS;
+/// Handle on the history. Clones share it; calls wait for the disk, so an asynchronous caller
+/// makes them on a blocking thread.
+#[derive(Clone)]
+pub struct History {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: HistoryConfig,
+    clock: Arc<dyn Clock>,
+    pending: Mutex<Pending>,
+    // In memory mode the same shelf twice: never lock both.
+    writer: Arc<Mutex<Shelf>>,
+    reader: Arc<Mutex<Shelf>>,
+    counters: Arc<Counters>,
+    swept_ms: AtomicI64,
+}
+
+#[derive(Default)]
+struct Counters {
+    rows_dropped: AtomicU64,
+    chunks_corrupt: AtomicU64,
+}
+
+/// Why history could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// A file could not be opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// SQLite refused a statement.
+    #[error("cannot {what} in history")]
+    Sql {
+        /// What was tried.
+        what: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The system refused.
+    #[error("cannot {what} {}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A chunk could not be squeezed.
+    #[error("cannot squeeze a chunk of history")]
+    Squeeze(#[source] std::io::Error),
+    /// The question has too long an answer.
+    #[error(
+        "the answer would be made of more than {rows_max} rows; ask for less time or a longer step"
+    )]
+    TooManyRows {
+        /// The bound.
+        rows_max: usize,
+    },
+}
+
+// === impl HistoryConfig ===
 
 impl HistoryConfig {
     /// The usual tiers in `mode`: raw 48 hours, minutes 30 days, hours 13 months.
@@ -147,4 +213,129 @@ impl HistoryConfig {
             hour_kept_ms: 396 * DAY_MS,
         }
     }
+
+    fn tiers(&self) -> &'static [Tier] {
+        match self.mode {
+            HistoryMode::Files { .. } => &Tier::ALL,
+            HistoryMode::Memory => &[Tier::Raw],
+        }
+    }
 }
+
+// === impl History ===
+
+impl History {
+    /// Opens what was kept, or begins anew.
+    pub fn open(config: &HistoryConfig, clock: Arc<dyn Clock>) -> Result<Self, HistoryError> {
+        let counters = Arc::<Counters>::default();
+        let shelf = |store: Box<dyn Store>| -> Result<_, HistoryError> {
+            Ok(Arc::new(Mutex::new(Shelf::new(store, counters.clone())?)))
+        };
+        let mut config = config.clone();
+        let (writer, reader) = match &config.mode {
+            HistoryMode::Files { data_dir } => (
+                shelf(Box::new(Files::open(data_dir)?))?,
+                shelf(Box::new(Files::open(data_dir)?))?,
+            ),
+            HistoryMode::Memory => {
+                config.raw_kept_ms = config.raw_kept_ms.min(MEMORY_KEPT_MS);
+                let only = shelf(Box::<Memory>::default())?;
+                (only.clone(), only)
+            }
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                clock,
+                pending: Mutex::default(),
+                writer,
+                reader,
+                counters,
+                swept_ms: AtomicI64::new(i64::MIN),
+            }),
+        })
+    }
+
+    /// Takes the samples that inbox rows up to `row` brought, in order; a report's samples come
+    /// in one call. They can be read at once and are on the disk after the next flush.
+    pub fn append(&self, row: u64, entries: Vec<HistoryEntry>) {
+        self.inner.pending.lock().append(row, &entries);
+    }
+
+    /// Puts on the disk what was appended and returns through which inbox row nothing more needs
+    /// to be replayed. What could not be written is tried again by the next call.
+    pub fn flush(&self) -> Result<u64, HistoryError> {
+        let inner = &*self.inner;
+        let mut writer = inner.writer.lock();
+        let (batch, row) = inner.pending.lock().begin_flush();
+        let written = writer.write(&batch, inner.config.tiers());
+        inner.pending.lock().end_flush(batch, written.is_ok());
+        drop(writer);
+        written?;
+        self.sweep_if_due()?;
+        Ok(row)
+    }
+
+    /// Answers `query`. A server that nobody knows has an empty history.
+    pub fn read(&self, query: &ReadQuery) -> Result<Table, HistoryError> {
+        let inner = &*self.inner;
+        let pending = inner.pending.lock().of(&query.key);
+        let now_ms = inner.clock.now_ms();
+        read::read(
+            &mut inner.reader.lock(),
+            &inner.config,
+            now_ms,
+            &pending,
+            query,
+        )
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> HistoryStats {
+        let counters = &self.inner.counters;
+        HistoryStats {
+            pending_rows: self.inner.pending.lock().rows() as u64,
+            rows_dropped: counters.rows_dropped.load(Ordering::Relaxed),
+            chunks_corrupt: counters.chunks_corrupt.load(Ordering::Relaxed),
+        }
+    }
+
+    fn sweep_if_due(&self) -> Result<(), HistoryError> {
+        let inner = &*self.inner;
+        let now_ms = inner.clock.now_ms();
+        let due_ms = inner
+            .swept_ms
+            .load(Ordering::Relaxed)
+            .saturating_add(SWEEP_EVERY_MS);
+        if now_ms < due_ms {
+            return Ok(());
+        }
+        for tier in inner.config.tiers() {
+            let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
+            inner.reader.lock().store.close(*tier, before_ms);
+            inner.writer.lock().store.sweep(*tier, before_ms)?;
+        }
+        inner.swept_ms.store(now_ms, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+// === impl HistoryError ===
+
+impl HistoryError {
+    fn sql(what: &'static str) -> impl Fn(rusqlite::Error) -> Self {
+        move |source| Self::Sql { what, source }
+    }
+
+    fn file(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::File {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use tokio::{
 };
 use tower::{Service, ServiceExt};
 
+use crate::{peer::Peer, text::Label};
+
 /// Connections at once: three event streams and a few requests each for a few hundred browsers,
 /// within the usual limit of 4096 open files that the link shares.
 const CONNECTIONS_MAX: usize = 2048;
@@ -52,17 +54,26 @@ pub enum Ends {
     },
 }
 
-/// Who is at the other end of a local connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The system's number for the login.
-    pub uid: u32,
-    /// The login's name.
-    pub user: Arc<str>,
+/// A local caller, as handlers see it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) peer: Peer,
+    pub(super) user: Label,
 }
 
 /// Tells whose a local connection is; `None` refuses it. May read `/proc`.
 pub type Identify = Arc<dyn Fn(Ends) -> Option<Peer> + Send + Sync>;
+
+/// The kernel's word on whose a connection is.
+#[must_use]
+pub fn by_kernel() -> Identify {
+    Arc::new(|ends| match ends {
+        Ends::Unix { uid } => Some(Peer { uid }),
+        Ends::Tcp { local, remote } => Peer::of_tcp(remote, local)
+            .inspect_err(|error| tracing::warn!(%error, "a local caller is refused"))
+            .ok(),
+    })
+}
 
 // === impl Listener ===
 
@@ -80,11 +91,11 @@ impl Listener {
             while connections.try_join_next().is_some() {}
             let permit = tokio::select! {
                 permit = room.clone().acquire_owned() => permit,
-                _ = stopped(&mut shutdown) => break,
+                () = stopped(&mut shutdown) => break,
             };
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
-                _ = stopped(&mut shutdown) => break,
+                () = stopped(&mut shutdown) => break,
             };
             match accepted {
                 Ok((stream, ends)) => {
@@ -138,7 +149,16 @@ async fn connection(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let peer = match identify {
-        Some(identify) => tokio::task::spawn_blocking(move || identify(ends)).await.ok().flatten(),
+        Some(identify) => {
+            let told = tokio::task::spawn_blocking(move || {
+                let peer = identify(ends)?;
+                Some(Caller {
+                    peer,
+                    user: peer.login(),
+                })
+            });
+            told.await.ok().flatten()
+        }
         None => None,
     };
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {

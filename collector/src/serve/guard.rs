@@ -4,22 +4,18 @@
 //! never sees more than its user's rows, whoever the user is. `admin` counts only for a browser
 //! that logged in through our own exchange with the hub.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
-    Extension,
-    extract::{Request, State},
-    http::HeaderMap,
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use super::{
     Site,
-    accept::Peer,
+    accept::Caller,
     auth::{AuthError, Credential, Fingerprint},
     oauth,
     problem::Problem,
@@ -110,22 +106,33 @@ impl Viewer {
     }
 
     /// What a local login opens.
-    fn of_peer(peer: &Peer) -> Self {
+    fn of_peer(Caller { peer, user }: &Caller) -> Self {
         let mut session = [0; 32];
         session[..4].copy_from_slice(&peer.uid.to_be_bytes());
+        let user: Arc<str> = user.as_str().into();
         let own = Partial {
-            own: Some(peer.user.clone()),
+            own: Some(user.clone()),
             ..Partial::default()
         };
         Self {
-            user: Some(peer.user.clone()),
-            sight: match peer.uid {
-                0 => Sight::All,
-                _ => Sight::Some(Box::new(own)),
+            user: Some(user),
+            sight: if peer.is_root() {
+                Sight::All
+            } else {
+                Sight::Some(Box::new(own))
             },
-            metrics: peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw(),
+            metrics: peer.is_root() || peer.uid == rustix::process::geteuid().as_raw(),
             session,
         }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Viewer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let viewer = parts.extensions.get::<Self>().cloned();
+        viewer.ok_or_else(|| Problem::internal("nobody stands guard at this address"))
     }
 }
 
@@ -246,7 +253,9 @@ impl Reach {
             || self.users.contains(&*key.user)
             || groups.iter().any(|g| self.groups.contains(g.as_str()))
             || (!self.servers.is_empty()
-                && self.servers.contains(&format!("{}/{}", key.user, key.server)))
+                && self
+                    .servers
+                    .contains(&format!("{}/{}", key.user, key.server)))
     }
 
     fn is_empty(&self) -> bool {
@@ -272,7 +281,7 @@ pub(crate) async fn check(
     if access == Access::Open {
         return next.run(request).await;
     }
-    let peer = request.extensions().get::<Peer>().cloned();
+    let peer = request.extensions().get::<Caller>().cloned();
     let viewer = match viewer(&site, request.headers(), peer.as_ref()).await {
         Ok(viewer) => viewer,
         Err(problem) => {
@@ -310,7 +319,7 @@ fn allow(access: Access, viewer: &Viewer) -> Result<(), Problem> {
 pub(crate) async fn viewer(
     site: &Site,
     headers: &HeaderMap,
-    peer: Option<&Peer>,
+    peer: Option<&Caller>,
 ) -> Result<Viewer, Problem> {
     let Some(verifier) = &site.verifier else {
         let peer = peer.ok_or_else(|| Problem::no_credential("whose request this is cannot be told: standalone takes local callers whose login the system names"))?;
@@ -338,7 +347,12 @@ pub(crate) async fn viewer(
         )));
     }
     let session = credential.fingerprint();
-    Ok(Viewer::of_hub(&identity, service, credential.browser, session))
+    Ok(Viewer::of_hub(
+        &identity,
+        service,
+        credential.browser,
+        session,
+    ))
 }
 
 /// In standalone the caller's login is all there is, and a browser lends it to any page: requests
@@ -368,22 +382,20 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match said("sec-fetch-mode") {
         Some(mode) => mode == "navigate",
-        None => said("accept").is_none_or(|accept| {
-            accept.contains("text/html") || accept.contains("*/*")
-        }),
+        None => said("accept")
+            .is_none_or(|accept| accept.contains("text/html") || accept.contains("*/*")),
     }
 }
 
-/// Handlers take the one who was let in by this.
-pub(crate) type Let = Extension<Viewer>;
-
-/// How many of `truth`'s servers each word names; for lists that group.
+/// The servers of `truth` that `sight` opens.
 pub(crate) fn visible<'a>(
     truth: &'a Truth,
     sight: &'a Sight,
 ) -> impl Iterator<Item = &'a Server> + 'a {
-    let servers: &BTreeMap<_, _> = &truth.servers;
-    servers.values().filter(move |server| sight.sees(server))
+    truth
+        .servers
+        .values()
+        .filter(move |server| sight.sees(server))
 }
 
 #[cfg(test)]

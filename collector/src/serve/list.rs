@@ -76,9 +76,6 @@ struct Cursor {
 // === impl Order ===
 
 impl Order {
-    /// Names of the parameters it takes.
-    pub(crate) const PARAMETERS: [&'static str; 3] = ["sort", "limit", "cursor"];
-
     /// Takes `sort`, `limit` and `cursor`. Sorts by the first of `fields` (`-` before it:
     /// downwards) unless told.
     pub(crate) fn take(
@@ -216,7 +213,13 @@ mod tests {
         (0..40)
             .map(|i| {
                 let name = (format!("u{i:02}"), String::new());
-                (Place { rank: rank(i), name }, i)
+                (
+                    Place {
+                        rank: rank(i),
+                        name,
+                    },
+                    i,
+                )
             })
             .collect()
     }

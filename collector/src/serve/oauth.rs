@@ -58,10 +58,15 @@ pub(crate) fn to_login(site: &Site, uri: &Uri, headers: &HeaderMap) -> Result<Re
     let leave = Leave {
         state: auth::unguessable().map_err(no_random)?,
         verifier: auth::unguessable().map_err(no_random)?,
-        next: local_address(&site.prefix, wanted).unwrap_or(&site.prefix).to_owned(),
+        next: local_address(&site.prefix, wanted)
+            .unwrap_or(&site.prefix)
+            .to_owned(),
     };
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&leave.verifier));
-    let mut to = format!("{}hub/api/oauth2/authorize?response_type=code", hub.base_url);
+    let mut to = format!(
+        "{}hub/api/oauth2/authorize?response_type=code",
+        hub.base_url
+    );
     for (name, value) in [
         ("client_id", hub.client_id.as_str()),
         ("redirect_uri", &hub.oauth_callback_url),
@@ -70,7 +75,11 @@ pub(crate) fn to_login(site: &Site, uri: &Uri, headers: &HeaderMap) -> Result<Re
         ("code_challenge_method", "S256"),
     ] {
         // Writing into a string does not fail.
-        let _ = write!(to, "&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+        let _ = write!(
+            to,
+            "&{name}={}",
+            utf8_percent_encode(value, NON_ALPHANUMERIC)
+        );
     }
     let json = serde_json::to_vec(&leave).map_err(|e| Problem::internal(e.to_string()))?;
     let cookie = Cookie::build((leave_cookie(&leave.state), URL_SAFE_NO_PAD.encode(json)))
@@ -194,7 +203,9 @@ fn local_address<'a>(prefix: &str, raw: &'a str) -> Option<&'a str> {
         && path.starts_with(prefix)
         && !path.contains("//")
         && !path.contains("/.")
-        && !["%2e", "%2f", "%5c", "%00", "%0a", "%0d"].iter().any(|it| lower.contains(it))
+        && !["%2e", "%2f", "%5c", "%00", "%0a", "%0d"]
+            .iter()
+            .any(|it| lower.contains(it))
         && !path.ends_with(CALLBACK)
         && !path.ends_with("logout");
     plain.then_some(raw)
@@ -222,7 +233,9 @@ fn gone(name: String, path: String) -> cookie::CookieBuilder<'static> {
 
 /// What the outermost proxy says it was asked by. A liar only changes their own cookie.
 fn came_by_https(headers: &HeaderMap) -> bool {
-    let proto = headers.get("x-forwarded-proto").and_then(|v| v.to_str().ok());
+    let proto = headers
+        .get("x-forwarded-proto")
+        .and_then(|v| v.to_str().ok());
     let first = proto.and_then(|proto| proto.split(',').next());
     first.is_some_and(|first| first.trim().eq_ignore_ascii_case("https"))
 }
@@ -242,19 +255,48 @@ mod tests {
             assert_eq!(local_address(prefix, good), Some(good));
         }
         for bad in [
-            "", "/", "//", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example",
-            "http://evil.example", "https:evil.example", "javascript:alert(1)", "data:text/html,x",
-            "/jh/services/hubmeter", "/jh/services/hubmeterx/", "/jh/services/other/", "/jh/hub/home",
-            "/jh/services/hubmeter/..", "/jh/services/hubmeter/../../user/bob/",
-            "/jh/services/hubmeter/./x", "/jh/services/hubmeter/%2e%2e/x", "/jh/services/hubmeter/%2E%2E/x",
-            "/jh/services/hubmeter/.%2e/x", "/jh/services/hubmeter//evil.example",
-            "/jh/services/hubmeter/%2f%2fevil", "/jh/services/hubmeter/\\..\\x", "/jh/services/hubmeter/%5cx",
-            "/jh/services/hubmeter/\r\nSet-Cookie: a=b", "/jh/services/hubmeter/\t/x", "/jh/services/hubmeter/ x",
-            "/jh/services/hubmeter/%0d%0aX: y", "/jh/services/hubmeter/%00", "/jh/services/hubmeter/\u{202e}x",
-            "/jh/services/hubmeter/ü", " /jh/services/hubmeter/", "\t//evil.example", "@evil.example",
-            "/@evil.example", "evil.example/jh/services/hubmeter/", "//evil.example/jh/services/hubmeter/",
-            "/jh/services/hubmeter/oauth_callback", "/jh/services/hubmeter/oauth_callback?code=x",
-            "/jh/services/hubmeter/logout", "/JH/services/hubmeter/",
+            "",
+            "/",
+            "//",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "http://evil.example",
+            "https:evil.example",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "/jh/services/hubmeter",
+            "/jh/services/hubmeterx/",
+            "/jh/services/other/",
+            "/jh/hub/home",
+            "/jh/services/hubmeter/..",
+            "/jh/services/hubmeter/../../user/bob/",
+            "/jh/services/hubmeter/./x",
+            "/jh/services/hubmeter/%2e%2e/x",
+            "/jh/services/hubmeter/%2E%2E/x",
+            "/jh/services/hubmeter/.%2e/x",
+            "/jh/services/hubmeter//evil.example",
+            "/jh/services/hubmeter/%2f%2fevil",
+            "/jh/services/hubmeter/\\..\\x",
+            "/jh/services/hubmeter/%5cx",
+            "/jh/services/hubmeter/\r\nSet-Cookie: a=b",
+            "/jh/services/hubmeter/\t/x",
+            "/jh/services/hubmeter/ x",
+            "/jh/services/hubmeter/%0d%0aX: y",
+            "/jh/services/hubmeter/%00",
+            "/jh/services/hubmeter/\u{202e}x",
+            "/jh/services/hubmeter/ü",
+            " /jh/services/hubmeter/",
+            "\t//evil.example",
+            "@evil.example",
+            "/@evil.example",
+            "evil.example/jh/services/hubmeter/",
+            "//evil.example/jh/services/hubmeter/",
+            "/jh/services/hubmeter/oauth_callback",
+            "/jh/services/hubmeter/oauth_callback?code=x",
+            "/jh/services/hubmeter/logout",
+            "/JH/services/hubmeter/",
         ] {
             assert_eq!(local_address(prefix, bad), None, "{bad:?}");
         }

@@ -178,7 +178,9 @@ mod tests {
         ] {
             assert_eq!(duration_ms(text), Some(ms), "{text}");
         }
-        for text in ["", "h", "-5", "1y", "1e99", "inf", "nan", "1h30m", "5 s", "١"] {
+        for text in [
+            "", "h", "-5", "1y", "1e99", "inf", "nan", "1h30m", "5 s", "١",
+        ] {
             assert_eq!(duration_ms(text), None, "{text}");
         }
     }
@@ -214,7 +216,9 @@ mod tests {
 
     #[test]
     fn a_value_out_of_its_bound_is_refused_with_the_bound() {
-        let problem = query("limit=5001").take_integer("limit", 1, 5000).expect_err("too large");
+        let problem = query("limit=5001")
+            .take_integer("limit", 1, 5000)
+            .expect_err("too large");
         assert_eq!(problem.status(), 422);
         assert!(format!("{problem:?}").contains("from 1 to 5000"));
     }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use utoipa::ToSchema;
 
 use crate::{
+    cull::CullRow,
     fact::{WorkloadSample, WorkloadState},
     state::{Phase, Server},
     verdict::{Evidence, Verdict},
@@ -32,7 +33,7 @@ pub struct ServerJson {
     pub started: Option<String>,
     /// When its agent was last heard.
     pub last_seen: Option<String>,
-    /// Distance to the sample before; `null` for an instance's first.
+    /// The agent's base interval.
     pub interval_ms: Option<u32>,
     /// Memory that cannot be given back.
     pub memory_used_bytes: Option<u64>,
@@ -197,6 +198,16 @@ pub fn seconds_since(since_ms: i64, now_ms: i64) -> u64 {
     u64::try_from(now_ms.saturating_sub(since_ms)).map_or(0, |passed_ms| passed_ms / 1000)
 }
 
+/// How long nothing was done in `server`: 0 while it works, `None` when nobody can tell.
+#[must_use]
+pub fn idle_seconds(server: &Server, now_ms: i64) -> Option<u64> {
+    match (server.idle_since_ms, &server.busy_reason) {
+        (Some(since_ms), _) => Some(seconds_since(since_ms, now_ms)),
+        (None, Some(_)) => Some(0),
+        (None, None) => None,
+    }
+}
+
 fn finite(number: f64) -> Option<f64> {
     number.is_finite().then_some(number)
 }
@@ -213,11 +224,6 @@ impl ServerJson {
     pub fn new(server: &Server, now_ms: i64) -> Self {
         let latest = server.latest.as_ref();
         let forecast = server.forecast.as_ref();
-        let idle = match (server.idle_since_ms, &server.busy_reason) {
-            (Some(since_ms), _) => Some(seconds_since(since_ms, now_ms)),
-            (None, Some(_)) => Some(0),
-            (None, None) => None,
-        };
         Self {
             user: server.key.user.to_string(),
             server: server.key.server.to_string(),
@@ -226,7 +232,7 @@ impl ServerJson {
             host: server.host.as_ref().map(ToString::to_string),
             started: server.started_ms.and_then(rfc3339),
             last_seen: server.last_seen_ms.and_then(rfc3339),
-            interval_ms: latest.map(|s| s.interval_ms).filter(|ms| *ms > 0),
+            interval_ms: Some(server.interval_ms).filter(|ms| *ms > 0),
             memory_used_bytes: latest.map(|s| s.memory_used_bytes),
             memory_working_set_bytes: latest.and_then(|s| s.memory_working_set_bytes),
             memory_source: latest.map(|s| s.memory_source.as_str()),
@@ -240,7 +246,7 @@ impl ServerJson {
             rss_bytes: latest.map(|s| s.rss_bytes),
             swap_bytes: latest.and_then(|s| s.swap_bytes),
             momentum_bytes: server.momentum_bytes,
-            speed_bytes: server.momentum_bytes.map(i64::unsigned_abs),
+            speed_bytes: server.speed_bytes(),
             trend_bytes_per_second: server.trend.and_then(|t| finite(t.bytes_per_second)),
             seconds_to_limit: forecast.and_then(|f| finite(f.seconds_to_limit)),
             seconds_to_limit_low: forecast.and_then(|f| finite(f.seconds_to_limit_low)),
@@ -250,7 +256,7 @@ impl ServerJson {
             cpu_cores: server.cpu_cores.and_then(finite),
             cpu_limit_cores: latest.and_then(|s| s.cpu_limit_millicores).map(cores),
             cpu_guarantee_cores: latest.and_then(|s| s.cpu_guarantee_millicores).map(cores),
-            idle_seconds: idle,
+            idle_seconds: idle_seconds(server, now_ms),
             idle_since: server.idle_since_ms.and_then(rfc3339),
             busy_reason: server.busy_reason.clone(),
             hub_last_activity: server.hub_last_activity_ms.and_then(rfc3339),
@@ -334,6 +340,27 @@ impl From<&Verdict> for VerdictJson {
 /// Key of the evidence that says what people call the workload: a kernel that died is no longer
 /// among the server's workloads, so its verdict has to bring the name along.
 const WORKLOAD_TITLE: &str = "workload_title";
+
+// === impl CullJson ===
+
+impl CullJson {
+    /// The answer `row`; `works` when its reason is that somebody works there.
+    #[must_use]
+    pub fn new(row: &CullRow, works: bool) -> Self {
+        let idle_ms = row.idle_ms.and_then(|ms| u64::try_from(ms).ok());
+        Self {
+            user: row.key.user.to_string(),
+            server: row.key.server.to_string(),
+            idle_seconds: idle_ms.map(|ms| ms / 1000).or(works.then_some(0)),
+            idle_since: row.idle_since_ms.and_then(rfc3339),
+            cull: row.cull,
+            reason: row.reason.clone(),
+            held_until: row.held_until_ms.and_then(rfc3339),
+            warned_at: row.warned_at_ms.and_then(rfc3339),
+            stops_at: row.stops_at_ms.and_then(rfc3339),
+        }
+    }
+}
 
 // === impl EvidenceJson ===
 

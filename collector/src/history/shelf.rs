@@ -1,0 +1,228 @@
+//! Chunks as rows and steps: loading, merging, saving.
+//!
+//! A stored chunk that cannot be read counts as empty: it is counted and said, and what is known
+//! besides goes on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    Counters, HistoryError,
+    chunk::{self, Chunk, ChunkError, Codec},
+    pending::{Batch, Windows},
+    row::{self, RowId, Rows},
+    store::{Place, ServerId, Store},
+    tier::{self, Step, Steps, Tier},
+};
+
+/// A store and the means to read and write its chunks.
+pub(super) struct Shelf {
+    pub(super) store: Box<dyn Store>,
+    codec: Codec,
+    counters: Arc<Counters>,
+    /// Chunks that could not be read since somebody last asked.
+    skipped: u32,
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    pub(super) fn new(
+        store: Box<dyn Store>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, HistoryError> {
+        Ok(Self {
+            store,
+            codec: Codec::new().map_err(HistoryError::Squeeze)?,
+            counters,
+            skipped: 0,
+        })
+    }
+
+    /// How many chunks could not be read since this was last asked.
+    pub(super) fn take_skipped(&mut self) -> u32 {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// The rows of one chunk, none if it is not there.
+    pub(super) fn rows(&mut self, server: ServerId, start_ms: i64) -> Result<Rows, HistoryError> {
+        self.load(Tier::Raw, server, start_ms, row::from_chunk)
+    }
+
+    /// The steps of one chunk, none if it is not there.
+    pub(super) fn steps(
+        &mut self,
+        tier: Tier,
+        server: ServerId,
+        start_ms: i64,
+    ) -> Result<Steps, HistoryError> {
+        self.load(tier, server, start_ms, tier::from_chunk)
+    }
+
+    fn load<T: Default>(
+        &mut self,
+        tier: Tier,
+        server: ServerId,
+        start_ms: i64,
+        read: impl FnOnce(&Chunk, i64) -> Result<T, ChunkError>,
+    ) -> Result<T, HistoryError> {
+        let place = Place {
+            tier,
+            server,
+            start_ms,
+        };
+        let Some(stored) = self.store.load(place)? else {
+            return Ok(T::default());
+        };
+        let known = self.codec.decode(&stored);
+        known
+            .and_then(|chunk| read(&chunk, start_ms))
+            .or_else(|error| {
+                self.skipped += 1;
+                self.counters.chunks_corrupt.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    tier = tier.name(), server, start_ms, %error,
+                    "a chunk of history cannot be read and is skipped"
+                );
+                Ok(T::default())
+            })
+    }
+
+    fn save(
+        &mut self,
+        tier: Tier,
+        server: ServerId,
+        start_ms: i64,
+        chunk: &Chunk,
+    ) -> Result<(), HistoryError> {
+        let body = self.codec.encode(chunk).map_err(HistoryError::Squeeze)?;
+        let place = Place {
+            tier,
+            server,
+            start_ms,
+        };
+        self.store.save(place, body)
+    }
+
+    // === writing ===
+
+    /// Writes `batch` into every tier and commits; nothing of it is kept on failure, but for what
+    /// finer tiers have already committed, which writing it again replaces by the same.
+    pub(super) fn write(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<(), HistoryError> {
+        let written = self.write_all(batch, tiers);
+        if written.is_err() {
+            self.store.rollback();
+        }
+        written
+    }
+
+    fn write_all(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<(), HistoryError> {
+        self.store.number(&mut batch.servers.keys())?;
+        for (key, windows) in &batch.servers {
+            let Some(server) = self.store.server(key)? else {
+                continue; // numbered above
+            };
+            let minutes = self.write_rows(server, windows)?;
+            if tiers.contains(&Tier::Minute) {
+                let hours = self.write_minutes(server, minutes)?;
+                self.write_hours(server, hours)?;
+            }
+        }
+        self.store.commit()
+    }
+
+    /// Returns the minutes that changed, computed anew.
+    fn write_rows(&mut self, server: ServerId, fresh: &Windows) -> Result<Steps, HistoryError> {
+        let mut changed = Steps::new();
+        for (start_ms, fresh) in fresh {
+            let mut rows = self.rows(server, *start_ms)?;
+            rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
+            let dropped = rows.len().saturating_sub(chunk::ROWS_MAX) as u64;
+            self.counters
+                .rows_dropped
+                .fetch_add(dropped, Ordering::Relaxed);
+            self.save(
+                Tier::Raw,
+                server,
+                *start_ms,
+                &row::to_chunk(&rows, *start_ms),
+            )?;
+            changed.extend(minutes_of(&rows, fresh));
+        }
+        Ok(changed)
+    }
+
+    /// Returns the hours that changed, computed anew.
+    fn write_minutes(&mut self, server: ServerId, minutes: Steps) -> Result<Steps, HistoryError> {
+        let mut changed = Steps::new();
+        for (start_ms, fresh) in by_chunk(Tier::Minute, minutes) {
+            let mut steps = self.steps(Tier::Minute, server, start_ms)?;
+            steps.extend(fresh);
+            self.save(
+                Tier::Minute,
+                server,
+                start_ms,
+                &tier::to_chunk(&steps, start_ms),
+            )?;
+            changed.extend(hours_of(&steps));
+        }
+        Ok(changed)
+    }
+
+    fn write_hours(&mut self, server: ServerId, hours: Steps) -> Result<(), HistoryError> {
+        for (start_ms, fresh) in by_chunk(Tier::Hour, hours) {
+            let mut steps = self.steps(Tier::Hour, server, start_ms)?;
+            steps.extend(fresh);
+            self.save(
+                Tier::Hour,
+                server,
+                start_ms,
+                &tier::to_chunk(&steps, start_ms),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The minutes that `fresh` rows lie in, of all `rows`.
+pub(super) fn minutes_of(rows: &Rows, fresh: &Rows) -> Vec<(i64, Step)> {
+    let length_ms = Tier::Minute.step_ms();
+    let starts: BTreeSet<i64> = fresh
+        .keys()
+        .map(|id| tier::floor(id.at_ms, length_ms))
+        .collect();
+    let step = |start_ms: i64| {
+        let within = rows.range(RowId::first(start_ms)..RowId::first(start_ms + length_ms));
+        let step = Step::of_rows(start_ms, within.map(|(_, row)| row));
+        (start_ms, step)
+    };
+    starts.into_iter().map(step).collect()
+}
+
+/// The hours of `minutes`, which are all there are of these hours.
+pub(super) fn hours_of(minutes: &Steps) -> Vec<(i64, Step)> {
+    let length_ms = Tier::Hour.step_ms();
+    let starts: BTreeSet<i64> = minutes
+        .keys()
+        .map(|start_ms| tier::floor(*start_ms, length_ms))
+        .collect();
+    let step = |start_ms: i64| {
+        let within = minutes.range(start_ms..start_ms + length_ms);
+        (
+            start_ms,
+            Step::of_steps(start_ms, within.map(|(_, step)| step)),
+        )
+    };
+    starts.into_iter().map(step).collect()
+}
+
+fn by_chunk(tier: Tier, steps: Steps) -> BTreeMap<i64, Steps> {
+    let mut chunks = BTreeMap::<i64, Steps>::new();
+    for (start_ms, step) in steps {
+        let chunk_ms = tier::floor(start_ms, tier.chunk_ms());
+        chunks.entry(chunk_ms).or_default().insert(start_ms, step);
+    }
+    chunks
+}

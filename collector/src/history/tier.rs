@@ -1,0 +1,212 @@
+//! Tiers: rows as they came, minutes, hours.
+//!
+//! A minute is computed from all rows of that minute and an hour from all minutes of that hour,
+//! and replaced whole, so that computing it again changes nothing.
+
+use std::collections::BTreeMap;
+
+use super::{
+    DAY_MS, HOUR_MS, HistoryConfig,
+    chunk::{self, Chunk, ChunkError},
+    row::{METRICS, Row},
+};
+
+const MINUTE_MS: i64 = 60 * 1000;
+
+/// How fine history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tier {
+    Raw,
+    Minute,
+    Hour,
+}
+
+/// One step of a coarser tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) start_ms: i64,
+    /// In the order of [`METRICS`].
+    pub(super) metrics: [Option<Span>; METRICS.len()],
+}
+
+/// What one metric did within a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Samples behind the mean: its weight in a longer step.
+    pub(super) rows: i64,
+    pub(super) min: i64,
+    pub(super) mean: i64,
+    pub(super) max: i64,
+}
+
+/// Steps of one server, by start.
+pub(super) type Steps = BTreeMap<i64, Step>;
+
+// === impl Tier ===
+
+impl Tier {
+    /// Finest first.
+    pub(super) const ALL: [Self; 3] = [Self::Raw, Self::Minute, Self::Hour];
+
+    /// Its directory.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+        }
+    }
+
+    /// Length of a step; rows as they came have none.
+    pub(super) fn step_ms(self) -> i64 {
+        match self {
+            Self::Raw => 1,
+            Self::Minute => MINUTE_MS,
+            Self::Hour => HOUR_MS,
+        }
+    }
+
+    /// Time that one chunk covers: short enough to be rewritten every flush, long enough to
+    /// squeeze well, and a whole number of the next tier's steps.
+    pub(super) fn chunk_ms(self) -> i64 {
+        match self {
+            Self::Raw => 10 * MINUTE_MS,
+            Self::Minute => HOUR_MS,
+            Self::Hour => DAY_MS,
+        }
+    }
+
+    /// Time that one file covers: a fraction of what is kept, since whole files are deleted.
+    pub(super) fn file_ms(self) -> i64 {
+        match self {
+            Self::Raw => DAY_MS,
+            Self::Minute => 5 * DAY_MS,
+            Self::Hour => 60 * DAY_MS,
+        }
+    }
+
+    /// How long it is kept.
+    pub(super) fn kept_ms(self, config: &HistoryConfig) -> i64 {
+        match self {
+            Self::Raw => config.raw_kept_ms,
+            Self::Minute => config.minute_kept_ms,
+            Self::Hour => config.hour_kept_ms,
+        }
+    }
+}
+
+/// The begin of the stretch of `length_ms` that `at_ms` lies in.
+pub(super) fn floor(at_ms: i64, length_ms: i64) -> i64 {
+    at_ms.saturating_sub(at_ms.rem_euclid(length_ms))
+}
+
+// === computing steps ===
+
+impl Step {
+    /// The step at `start_ms` that holds `rows`. Extremes are of all of them; the mean is of the
+    /// base-interval ones if there are any, else a burst would weigh more than it lasted.
+    pub(super) fn of_rows<'a>(start_ms: i64, rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
+        let metrics = std::array::from_fn(|metric| {
+            let known = |row: &Row| row.metrics[metric].map(|value| (value, row.burst));
+            let all = rows.clone().filter_map(known);
+            let (min, max) = extremes(all.clone().map(|(value, _)| (value, value)))?;
+            let base = all.clone().filter(|(_, burst)| !burst);
+            let (rows, mean) = mean(base.map(|(value, _)| (1, value)))
+                .or_else(|| mean(all.map(|(value, _)| (1, value))))?;
+            Some(Span {
+                rows,
+                min,
+                mean,
+                max,
+            })
+        });
+        Self { start_ms, metrics }
+    }
+
+    /// The step at `start_ms` that holds `steps`.
+    pub(super) fn of_steps<'a>(
+        start_ms: i64,
+        steps: impl Iterator<Item = &'a Self> + Clone,
+    ) -> Self {
+        let metrics = std::array::from_fn(|metric| {
+            let all = steps.clone().filter_map(|step| step.metrics[metric]);
+            let (min, max) = extremes(all.clone().map(|span| (span.min, span.max)))?;
+            let (rows, mean) = mean(all.map(|span| (span.rows, span.mean)))?;
+            Some(Span {
+                rows,
+                min,
+                mean,
+                max,
+            })
+        });
+        Self { start_ms, metrics }
+    }
+}
+
+fn extremes(spans: impl Iterator<Item = (i64, i64)>) -> Option<(i64, i64)> {
+    spans.reduce(|(min, max), (low, high)| (min.min(low), max.max(high)))
+}
+
+fn mean(weighted: impl Iterator<Item = (i64, i64)>) -> Option<(i64, i64)> {
+    let (weight, sum) = weighted.fold((0_i128, 0_i128), |(weight, sum), (rows, value)| {
+        (
+            weight + i128::from(rows),
+            sum + i128::from(rows) * i128::from(value),
+        )
+    });
+    if weight <= 0 {
+        return None;
+    }
+    let mean = (2 * sum + weight).div_euclid(2 * weight);
+    Some((i64::try_from(weight).ok()?, i64::try_from(mean).ok()?))
+}
+
+// === layout of a chunk of steps ===
+
+/// Lays `steps` out in columns: begin, then weight, smallest, and how far mean and largest are
+/// above it, per metric.
+pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
+    let mut columns = vec![Vec::with_capacity(steps.len()); 1 + 4 * METRICS.len()];
+    let mut at_ms = chunk_start_ms;
+    for step in steps.values().take(chunk::ROWS_MAX) {
+        columns[0].push(Some(step.start_ms.wrapping_sub(at_ms)));
+        at_ms = step.start_ms;
+        for (metric, span) in step.metrics.iter().enumerate() {
+            let at = 1 + 4 * metric;
+            columns[at].push(span.map(|span| span.rows));
+            columns[at + 1].push(span.map(|span| span.min));
+            columns[at + 2].push(span.map(|span| span.mean.wrapping_sub(span.min)));
+            columns[at + 3].push(span.map(|span| span.max.wrapping_sub(span.min)));
+        }
+    }
+    Chunk {
+        instances: Vec::new(),
+        rows: steps.len().min(chunk::ROWS_MAX),
+        columns,
+    }
+}
+
+/// Reads what [`to_chunk`] laid out.
+pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, ChunkError> {
+    if chunk.columns.len() != 1 + 4 * METRICS.len() {
+        return Err(ChunkError::Short);
+    }
+    let mut steps = Steps::new();
+    let mut start_ms = chunk_start_ms;
+    for place in 0..chunk.rows {
+        let cell = |column: usize| chunk.columns[column][place];
+        start_ms = start_ms.wrapping_add(cell(0).ok_or(ChunkError::Short)?);
+        let metrics = std::array::from_fn(|metric| {
+            let at = 1 + 4 * metric;
+            let min = cell(at + 1)?;
+            Some(Span {
+                rows: cell(at)?,
+                min,
+                mean: min.wrapping_add(cell(at + 2)?),
+                max: min.wrapping_add(cell(at + 3)?),
+            })
+        });
+        steps.insert(start_ms, Step { start_ms, metrics });
+    }
+    Ok(steps)
+}

@@ -1,0 +1,52 @@
+//! `/metrics`: the collector's own figures. No label holds anything a user wrote.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::header, response::IntoResponse};
+
+use super::Site;
+use crate::{
+    state::Phase,
+    stats::{AgentState, Limit},
+    verdict::Rule,
+};
+
+/// Prometheus' text format.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The collector's own figures for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = 200, body = String, content_type = "text/plain; version=0.0.4")),
+)]
+pub(crate) async fn metrics(State(site): State<Arc<Site>>) -> impl IntoResponse {
+    count(&site);
+    ([(header::CONTENT_TYPE, TEXT)], site.stats.prometheus_text())
+}
+
+/// Sets the gauges that are a look at the state.
+fn count(site: &Site) {
+    let truth = site.state.read();
+    let mut agents = [0; 3];
+    let mut verdicts = [0; Rule::ALL.len()];
+    for server in truth.servers.values() {
+        agents[server.phase as usize] += 1;
+        for verdict in &server.verdicts {
+            verdicts[verdict.rule as usize] += 1;
+        }
+    }
+    for (phase, state) in [
+        (Phase::Live, AgentState::Live),
+        (Phase::Silent, AgentState::Silent),
+        (Phase::Gone, AgentState::Gone),
+    ] {
+        site.stats.agents(state, agents[phase as usize]);
+    }
+    for rule in Rule::ALL {
+        site.stats.verdicts_open(rule, verdicts[rule as usize]);
+    }
+    site.stats
+        .limit_set(Limit::Servers, truth.policy.servers_max);
+    site.stats.limit_now(Limit::Servers, truth.servers.len());
+}
