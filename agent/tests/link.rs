@@ -617,7 +617,10 @@ async fn the_real_agent_streams_what_its_server_uses_and_says_goodbye_when_it_en
     let runtime = tempfile::tempdir().unwrap();
     let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_hubmeter-agent"))
         .args(["run", "--interval", "1", "--name", "gpu-1", "--", "cat"])
-        .env("HUBMETER_COLLECTOR", format!("grpc://127.0.0.1:{}", collector.port))
+        .env(
+            "HUBMETER_COLLECTOR",
+            format!("grpc://127.0.0.1:{}", collector.port),
+        )
         .env("JUPYTERHUB_API_TOKEN", "t0ken")
         .env("XDG_RUNTIME_DIR", runtime.path())
         .stdin(std::process::Stdio::piped())
@@ -625,7 +628,10 @@ async fn the_real_agent_streams_what_its_server_uses_and_says_goodbye_when_it_en
         .unwrap();
     let (hello, mut stream) = collector.welcome(None).await;
     assert_eq!(stream.token.as_deref(), Some("Bearer t0ken"));
-    assert_eq!((hello.interval_ms, hello.server_name.as_str()), (1_000, "gpu-1"));
+    assert_eq!(
+        (hello.interval_ms, hello.server_name.as_str()),
+        (1_000, "gpu-1")
+    );
     let mut last = None;
     for seq in 1..=3 {
         let Some(Up::Report(report)) = stream.next().await else {
@@ -648,6 +654,8 @@ async fn the_real_agent_streams_what_its_server_uses_and_says_goodbye_when_it_en
         }
     }
     drop(stream);
-    let ended = tokio::task::spawn_blocking(move || agent.wait().unwrap()).await.unwrap();
+    let ended = tokio::task::spawn_blocking(move || agent.wait().unwrap())
+        .await
+        .unwrap();
     assert!(ended.success());
 }
