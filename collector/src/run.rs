@@ -191,7 +191,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let mut threads = Threads::new();
     threads.spawn("teller", move || teller.run(&tells))?;
     threads.spawn("pipeline", move || {
-        pipeline.run(&incoming_facts, tell_replayed)
+        pipeline.run(&incoming_facts, tell_replayed);
     })?;
     threads.spawn_flusher(&history, &inbox, flusher_stopped)?;
     threads.spawn("inbox", move || work(clerk))?;

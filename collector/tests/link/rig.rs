@@ -148,7 +148,11 @@ impl Collector {
     }
 
     /// Opens a stream and says Hello.
-    pub(crate) async fn connect(&self, token: Option<&str>, hello: v1::Hello) -> Result<Agent, Status> {
+    pub(crate) async fn connect(
+        &self,
+        token: Option<&str>,
+        hello: v1::Hello,
+    ) -> Result<Agent, Status> {
         let path = self.dir.join("link");
         let channel = Endpoint::from_static("http://localhost")
             .connect_with_connector(tower::service_fn(move |_| {
