@@ -11,7 +11,10 @@ pub mod series;
 mod intake;
 mod presence;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
 
@@ -143,6 +146,25 @@ pub struct Changed {
     pub servers: Vec<ServerKey>,
     /// Verdicts raised, updated or cleared by it.
     pub verdicts: Vec<Verdict>,
+    /// Samples applied by it, in order, each once.
+    pub taken: Vec<Taken>,
+}
+
+/// A sample that was applied, and what it told beside the one before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Whose.
+    pub key: ServerKey,
+    /// Which life of the agent.
+    pub instance: InstanceId,
+    /// Number of the report that brought it.
+    pub seq: u64,
+    /// What was measured.
+    pub sample: Arc<Sample>,
+    /// Change of rss since the previous base-interval sample; `None` for a burst sample.
+    pub momentum_bytes: Option<i64>,
+    /// Cores in use over the sample's interval.
+    pub cpu_cores: Option<f64>,
 }
 
 /// Everything that is true now.
@@ -206,10 +228,11 @@ impl State {
                 samples,
             } => {
                 let due = Due {
+                    seq: *seq,
                     arrived_ms: *arrived_ms,
                     samples: samples.clone(),
                 };
-                self.report(key, *instance, *seq, due)
+                self.report(key, *instance, due)
             }
             Fact::Gap {
                 at_ms: _,
@@ -241,8 +264,8 @@ impl State {
         changed
     }
 
-    fn report(&mut self, key: &ServerKey, instance: InstanceId, seq: u64, due: Due) -> Changed {
-        let arrived_ms = due.arrived_ms;
+    fn report(&mut self, key: &ServerKey, instance: InstanceId, due: Due) -> Changed {
+        let (seq, arrived_ms) = (due.seq, due.arrived_ms);
         let Some(server) = self.server_mut(key) else {
             return Changed::default();
         };
@@ -288,16 +311,23 @@ impl State {
             return Changed::default();
         };
         server.through_seq = server.sequence.through_seq();
+        let mut taken = Vec::new();
         for due in due {
             verdicts.extend(server.heard(due.arrived_ms));
             for sample in due.samples {
                 match server.take(sample, &self.policy) {
-                    Some(changed) => verdicts.extend(changed),
+                    Some(changed) => {
+                        verdicts.extend(changed);
+                        taken.extend(server.taken(due.seq));
+                    }
                     None => self.counts.samples_out_of_order += 1,
                 }
             }
         }
-        Changed::of(key, verdicts)
+        Changed {
+            taken,
+            ..Changed::of(key, verdicts)
+        }
     }
 
     fn hold(&mut self, key: &ServerKey, until_ms: Option<i64>) -> Changed {
@@ -364,6 +394,19 @@ impl Server {
     pub fn lost(&self) -> &[Lost] {
         self.sequence.lost()
     }
+
+    /// The newest sample as report `seq` brought it.
+    fn taken(&self, seq: u64) -> Option<Taken> {
+        let sample = self.latest.clone()?;
+        Some(Taken {
+            key: self.key.clone(),
+            instance: self.instance?,
+            seq,
+            momentum_bytes: self.momentum_bytes.filter(|_| !sample.burst),
+            cpu_cores: self.cpu_cores,
+            sample: Arc::new(sample),
+        })
+    }
 }
 
 // === impl Changed ===
@@ -373,6 +416,7 @@ impl Changed {
         Self {
             servers: vec![key.clone()],
             verdicts,
+            taken: Vec::new(),
         }
     }
 
