@@ -286,6 +286,7 @@ pub(crate) async fn check(
         Ok(viewer) => viewer,
         Err(problem) => {
             let login = access == Access::Page && problem.status() == 401;
+            let login = login && site.verifier.is_some();
             return if login && is_navigation(request.headers()) {
                 oauth::to_login(&site, request.uri(), request.headers()).into_response()
             } else {
