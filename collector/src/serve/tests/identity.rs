@@ -40,117 +40,32 @@ const KINDS: [Kind; 21] = [
     Kind { what: "service named ann",        authorization: Some("token ann-service"),  sees: Some(&[]),         metrics: false },
 ];
 
+/// Token, kind and name of its owner, whether an admin, scopes.
+#[rustfmt::skip]
+const GRANTS: [(&str, &str, &str, bool, &[&str]); 16] = [
+    ("ann-server",  "user",    "ann",        false, &["access:servers!server=ann/", "users:activity!user=ann", "read:users:name!user=ann"]),
+    ("bob-server",  "user",    "bob",        false, &["access:servers!server=bob/gpu-1", "users:activity!user=bob", "read:users:name!user=bob"]),
+    ("ada-server",  "user",    "ada",        true,  &["access:servers!server=ada/", "users:activity!user=ada", "read:users:name!user=ada"]),
+    ("visitor",     "user",    "ann",        false, &["access:servers!server=bob/gpu-1", "read:users:name!user=ann"]),
+    ("ann-own",     "user",    "ann",        false, &["access:servers!user=ann", "read:servers!user=ann", "users:activity!user=ann", ACCESS]),
+    ("ann-other",   "user",    "ann",        false, &["access:services!service=other", "read:users!user=ann"]),
+    ("ada-own",     "user",    "ada",        true,  &["access:services", "list:users", "read:servers", "read:metrics", "admin-ui"]),
+    ("ada-bare",    "user",    "ada",        true,  &[ACCESS, "read:users:name!user=ada"]),
+    ("teacher",     "user",    "tim",        false, &["list:users!group=class-a", "read:servers!group=class-a", ACCESS]),
+    ("culler",      "service", "culler",     false, &["list:users", "read:servers", "delete:servers"]),
+    ("reader",      "service", "reader",     false, &["custom:hubmeter:read:all"]),
+    ("lister",      "service", "lister",     false, &["list:users"]),
+    ("prometheus",  "service", "prometheus", false, &["read:metrics"]),
+    ("ann-service", "service", "ann",        true,  &[ACCESS, "users:activity!user=ann", "access:servers!server=ann/"]),
+    ("later",       "robot",   "ann",        true,  &["list:users", "read:servers", ACCESS]),
+    ("revoked",     "user",    "ann",        false, &["access:servers!server=ann/", "users:activity!user=ann"]),
+];
+
 async fn bed() -> Bed {
     let bed = Bed::new().await;
-    let grant =
-        |token, kind, name, admin, scopes: &[&str]| bed.hub.grant(token, kind, name, admin, scopes);
-    let own = |name: &str, server: &str| {
-        [
-            format!("access:servers!server={name}/{server}"),
-            format!("users:activity!user={name}"),
-            format!("read:users:name!user={name}"),
-        ]
-    };
-    for (token, name, server, admin) in [
-        ("ann-server", "ann", "", false),
-        ("bob-server", "bob", "gpu-1", false),
-        ("ada-server", "ada", "", true),
-    ] {
-        let scopes = own(name, server);
-        grant(
-            token,
-            "user",
-            name,
-            admin,
-            &scopes.each_ref().map(String::as_str),
-        );
+    for (token, kind, name, admin, scopes) in GRANTS {
+        bed.hub.grant(token, kind, name, admin, scopes);
     }
-    let inherited = [
-        "access:servers!user=ann",
-        "read:servers!user=ann",
-        "users:activity!user=ann",
-        ACCESS,
-    ];
-    grant("ann-own", "user", "ann", false, &inherited);
-    grant(
-        "ann-other",
-        "user",
-        "ann",
-        false,
-        &["access:services!service=other", "read:users!user=ann"],
-    );
-    grant(
-        "visitor",
-        "user",
-        "ann",
-        false,
-        &[
-            "access:servers!server=bob/gpu-1",
-            "read:users:name!user=ann",
-        ],
-    );
-    let admin = [
-        "access:services",
-        "list:users",
-        "read:servers",
-        "read:metrics",
-        "admin-ui",
-    ];
-    grant("ada-own", "user", "ada", true, &admin);
-    grant(
-        "ada-bare",
-        "user",
-        "ada",
-        true,
-        &[ACCESS, "read:users:name!user=ada"],
-    );
-    let teacher = [
-        "list:users!group=class-a",
-        "read:servers!group=class-a",
-        ACCESS,
-    ];
-    grant("teacher", "user", "tim", false, &teacher);
-    grant(
-        "culler",
-        "service",
-        "culler",
-        false,
-        &["list:users", "read:servers", "delete:servers"],
-    );
-    grant(
-        "reader",
-        "service",
-        "reader",
-        false,
-        &["custom:hubmeter:read:all"],
-    );
-    grant("lister", "service", "lister", false, &["list:users"]);
-    grant(
-        "prometheus",
-        "service",
-        "prometheus",
-        false,
-        &["read:metrics"],
-    );
-    grant(
-        "ann-service",
-        "service",
-        "ann",
-        true,
-        &[
-            ACCESS,
-            "users:activity!user=ann",
-            "access:servers!server=ann/",
-        ],
-    );
-    grant(
-        "later",
-        "robot",
-        "ann",
-        true,
-        &["list:users", "read:servers", ACCESS],
-    );
-    grant("revoked", "user", "ann", false, &inherited);
     bed.hub.revoke("revoked");
     bed
 }

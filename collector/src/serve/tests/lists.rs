@@ -134,87 +134,36 @@ async fn names_of_any_kind_are_found_by_their_address_and_shown_as_they_are() {
     }
 }
 
+/// Path, status, field at fault, and what the detail says of it.
+#[rustfmt::skip]
+const MISTAKES: [(&str, u16, &str, &str); 21] = [
+    ("api/v1/servers?usr=ann", 400, "usr", "takes user, group, rule"),
+    ("api/v1/servers?user=a&user=b", 400, "user", "twice"),
+    ("api/v1/servers?limit=5001", 422, "limit", "from 1 to 5000"),
+    ("api/v1/servers?limit=0", 422, "limit", "from 1 to 5000"),
+    ("api/v1/servers?limit=many", 422, "limit", "many"),
+    ("api/v1/servers?sort=secret", 422, "sort", "rss_bytes"),
+    ("api/v1/servers?state=dead", 422, "state", "live, silent, gone"),
+    ("api/v1/servers?rule=boredom", 422, "rule", "runaway_memory"),
+    ("api/v1/servers?idle_seconds_min=-1", 422, "idle_seconds_min", "-1"),
+    ("api/v1/servers?cursor=x", 422, "cursor", "handed out"),
+    ("api/v1/users/ann/server?fields=x", 400, "fields", "no parameter"),
+    ("api/v1/users/ann/server/history?from=later", 422, "from", "-1h"),
+    ("api/v1/users/ann/server/history?from=-1h&to=-2h", 422, "from", "before to"),
+    ("api/v1/users/ann/server/history?step=10ms", 422, "step", "at least 1 s"),
+    ("api/v1/users/ann/server/history?step=soon", 422, "step", "duration"),
+    ("api/v1/users/ann/server/history?fields=rss", 422, "fields", "rss_bytes"),
+    ("api/v1/users/ann/server/history?fields=rss_bytes,rss_bytes", 422, "fields", "once"),
+    ("api/v1/users/ann/server/history?format=parquet", 422, "format", "json, csv"),
+    ("api/v1/verdicts?state=closed", 422, "state", "open, all"),
+    ("api/v1/cull?timeout=soon", 422, "timeout", "duration"),
+    ("api/v1/events?user=ann", 400, "user", "no parameter"),
+];
+
 #[tokio::test]
 async fn mistakes_are_refused_with_the_name_of_the_field_and_its_bound() {
     let bed = bed().await;
-    for (path, status, field, says) in [
-        (
-            "api/v1/servers?usr=ann",
-            400,
-            "usr",
-            "takes user, group, rule",
-        ),
-        ("api/v1/servers?user=a&user=b", 400, "user", "twice"),
-        ("api/v1/servers?limit=5001", 422, "limit", "from 1 to 5000"),
-        ("api/v1/servers?limit=0", 422, "limit", "from 1 to 5000"),
-        ("api/v1/servers?limit=many", 422, "limit", "many"),
-        ("api/v1/servers?sort=secret", 422, "sort", "rss_bytes"),
-        (
-            "api/v1/servers?state=dead",
-            422,
-            "state",
-            "live, silent, gone",
-        ),
-        ("api/v1/servers?rule=boredom", 422, "rule", "runaway_memory"),
-        (
-            "api/v1/servers?idle_seconds_min=-1",
-            422,
-            "idle_seconds_min",
-            "-1",
-        ),
-        ("api/v1/servers?cursor=x", 422, "cursor", "handed out"),
-        (
-            "api/v1/users/ann/server?fields=x",
-            400,
-            "fields",
-            "no parameter",
-        ),
-        (
-            "api/v1/users/ann/server/history?from=later",
-            422,
-            "from",
-            "-1h",
-        ),
-        (
-            "api/v1/users/ann/server/history?from=-1h&to=-2h",
-            422,
-            "from",
-            "before to",
-        ),
-        (
-            "api/v1/users/ann/server/history?step=10ms",
-            422,
-            "step",
-            "at least 1 s",
-        ),
-        (
-            "api/v1/users/ann/server/history?step=soon",
-            422,
-            "step",
-            "duration",
-        ),
-        (
-            "api/v1/users/ann/server/history?fields=rss",
-            422,
-            "fields",
-            "rss_bytes",
-        ),
-        (
-            "api/v1/users/ann/server/history?fields=rss_bytes,rss_bytes",
-            422,
-            "fields",
-            "once",
-        ),
-        (
-            "api/v1/users/ann/server/history?format=parquet",
-            422,
-            "format",
-            "json, csv",
-        ),
-        ("api/v1/verdicts?state=closed", 422, "state", "open, all"),
-        ("api/v1/cull?timeout=soon", 422, "timeout", "duration"),
-        ("api/v1/events?user=ann", 400, "user", "no parameter"),
-    ] {
+    for (path, status, field, says) in MISTAKES {
         let answer = bed.get_as("all", path).await;
         assert_eq!(answer.status(), status, "{path}");
         assert_eq!(
