@@ -12,6 +12,7 @@ pub mod notice;
 pub mod peer;
 pub mod pipeline;
 pub mod registry;
+pub mod replay;
 pub mod serve;
 pub mod state;
 pub mod stats;

@@ -264,3 +264,6 @@ impl Severity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,10 +193,10 @@ mod tests {
     fn an_early_report_waits_and_nothing_is_applied_twice() {
         let mut sequence = Sequence::default();
         assert_eq!(admit(&mut sequence, 1), [1]);
-        assert_eq!(admit(&mut sequence, 3), [0_u64; 0]);
-        assert_eq!(admit(&mut sequence, 3), [0_u64; 0]);
+        assert!(admit(&mut sequence, 3).is_empty());
+        assert!(admit(&mut sequence, 3).is_empty());
         assert_eq!(admit(&mut sequence, 2), [2, 3]);
-        assert_eq!(admit(&mut sequence, 2), [0_u64; 0]);
+        assert!(admit(&mut sequence, 2).is_empty());
         assert_eq!(sequence.through_seq(), 3);
         assert!(sequence.lost().is_empty());
     }
@@ -212,7 +212,7 @@ mod tests {
             through_seq,
         };
         assert_eq!(sequence.lost(), [lost(2, 3), lost(5, 39)]);
-        assert_eq!(admit(&mut sequence, 2), [0_u64; 0], "given up is given up");
+        assert!(admit(&mut sequence, 2).is_empty(), "given up is given up");
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl State {
         let mut verdicts = server.adopt(instance, at_ms);
         server.host = Some(host.clone());
         server.interval_ms = interval_ms;
+        server.distance_ms = 0;
         verdicts.extend(server.heard(at_ms));
         Changed::of(key, verdicts)
     }
@@ -142,6 +143,7 @@ impl Server {
         self.measured = Measured::default();
         self.detectors = Detectors::default();
         self.latest = None;
+        self.distance_ms = 0;
         self.momentum_bytes = None;
         self.trend = None;
         self.forecast = None;
@@ -159,6 +161,10 @@ impl Server {
     /// Its agent spoke.
     pub(super) fn heard(&mut self, at_ms: i64) -> Vec<Verdict> {
         self.last_seen_ms = self.last_seen_ms.max(Some(at_ms));
+        if !self.started_by_hub {
+            let first_heard_ms = self.started_ms.map_or(at_ms, |ms| ms.min(at_ms));
+            self.started_ms = Some(first_heard_ms);
+        }
         self.phase = Phase::Live;
         self.gone_since_ms = None;
         self.connected = true;

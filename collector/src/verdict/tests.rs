@@ -1,0 +1,648 @@
+//! Scenarios: a kernel that does something for a while, sampled as the agent samples, and what
+//! is said about it.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    fact::{EndCause, Fact, WorkloadEnd, WorkloadKind, WorkloadState},
+    state::{
+        State,
+        tests::{
+            MB, START_MS, after, connected, disconnected, hub, instance, kernel_key, label,
+            nothing_listed, report, sample, server, tick,
+        },
+    },
+};
+
+/// What was said, when (seconds), at how much memory.
+#[derive(Debug, PartialEq)]
+struct Said {
+    rule: Rule,
+    open: bool,
+    at_s: f64,
+    used_bytes: u64,
+}
+
+/// Runs `used(seconds)` for `for_s` seconds or up to `limit`, sampled every 5 s, and every second
+/// while use is half of the limit or more and moving.
+fn run(limit_bytes: u64, for_s: u64, used: impl Fn(f64) -> u64) -> (Vec<Said>, State) {
+    let mut state = after(&[hub(0, None), connected(1, 0)]);
+    let mut said = Vec::new();
+    let mut before_bytes = used(0.0);
+    let mut seq = 0;
+    for at_s in 0..=for_s {
+        let used_bytes = used(at_s as f64);
+        if used_bytes >= limit_bytes {
+            break;
+        }
+        let base = at_s % 5 == 0;
+        let moved = used_bytes.abs_diff(before_bytes) > MB;
+        if !base && (used_bytes < limit_bytes / 2 || !moved) {
+            continue;
+        }
+        before_bytes = used_bytes;
+        seq += 1;
+        let mut sample = sample(at_s * 1_000, used_bytes);
+        sample.burst = !base;
+        sample.memory_limit_bytes = Some(limit_bytes);
+        let changed = state.apply(&report(1, seq, vec![sample]));
+        for verdict in changed.verdicts {
+            let raised = verdict.since_ms == verdict.updated_ms;
+            if raised || verdict.cleared_ms.is_some() {
+                said.push(Said {
+                    rule: verdict.rule,
+                    open: verdict.cleared_ms.is_none(),
+                    at_s: at_s as f64,
+                    used_bytes,
+                });
+            }
+        }
+    }
+    (said, state)
+}
+
+/// When `rule` was first raised.
+fn raised(said: &[Said], rule: Rule) -> Option<&Said> {
+    said.iter().find(|said| said.rule == rule && said.open)
+}
+
+/// A leak of `per_s` MB/s after a minute of rest at 150 MB.
+fn leak(mb_per_s: f64) -> impl Fn(f64) -> u64 {
+    move |at_s| 150 * MB + ((at_s - 60.0).max(0.0) * mb_per_s * 1e6) as u64
+}
+
+#[test]
+fn a_leak_is_flagged_well_before_its_limit() {
+    for limit_mb in [1_000, 2_000] {
+        for mb_per_s in [20.0, 50.0, 100.0] {
+            let (said, state) = run(limit_mb * MB, 600, leak(mb_per_s));
+            let dies_at_s = 60.0 + (limit_mb as f64 - 150.0) / mb_per_s;
+            let flagged = raised(&said, Rule::RunawayMemory)
+                .unwrap_or_else(|| panic!("{mb_per_s} MB/s to {limit_mb} MB: {said:?}"));
+            let lead_s = dies_at_s - flagged.at_s;
+            let possible_s = 0.5 * limit_mb as f64 / mb_per_s;
+            // Two samples a second apart are the price of not crying wolf at one big array.
+            assert!(
+                lead_s >= 0.5 * possible_s - 2.0,
+                "{mb_per_s} MB/s to {limit_mb} MB: {lead_s} s of {possible_s} s"
+            );
+            let verdict = &server(&state).verdicts[0];
+            assert_eq!(verdict.rule, Rule::RunawayMemory, "still open at the end");
+            let workload = verdict.workload.as_ref().expect("a cause");
+            assert_eq!(workload.title.as_str(), "train.ipynb");
+        }
+    }
+}
+
+#[test]
+fn two_hundred_megabytes_a_second_are_flagged_before_four_gigabytes() {
+    let (said, _) = run(4_000 * MB, 600, leak(200.0));
+    let flagged = raised(&said, Rule::RunawayMemory).expect("flagged");
+    assert!(flagged.used_bytes < 2_800 * MB, "{flagged:?}");
+}
+
+#[test]
+fn a_slow_leak_is_flagged_when_ten_minutes_are_left() {
+    let (said, _) = run(1_000 * MB, 3_600, leak(0.5));
+    let flagged = raised(&said, Rule::RunawayMemory).expect("flagged");
+    let left_s = (1_000 * MB - flagged.used_bytes) as f64 / 0.5e6;
+    assert!(
+        (480.0..=600.0).contains(&left_s),
+        "{left_s} s left: {said:?}"
+    );
+}
+
+#[test]
+fn a_leak_behind_a_collectors_saw_tooth_is_flagged() {
+    let (said, _) = run(2_000 * MB, 3_600, |at_s| {
+        let tooth = (at_s as u64 % 20) * 4 * MB;
+        150 * MB + (at_s * 2e6) as u64 + tooth
+    });
+    assert!(raised(&said, Rule::RunawayMemory).is_some(), "{said:?}");
+}
+
+#[test]
+fn one_big_array_is_not_a_runaway() {
+    for limit_mb in [1_000, 2_000, 4_000] {
+        for step_s in 60..66 {
+            let (said, _) = run(limit_mb * MB, 900, |at_s| {
+                if at_s < f64::from(step_s) {
+                    150 * MB
+                } else {
+                    750 * MB
+                }
+            });
+            assert_eq!(said, [], "limit {limit_mb} MB, allocated at {step_s} s");
+        }
+    }
+}
+
+#[test]
+fn an_array_that_is_filled_over_two_seconds_is_not_a_runaway() {
+    for start_s in 60..66 {
+        let (said, _) = run(2_000 * MB, 900, |at_s| {
+            let filled = ((at_s - f64::from(start_s)) / 2.0).clamp(0.0, 1.0);
+            150 * MB + (filled * 6e8) as u64
+        });
+        assert_eq!(said, [], "started at {start_s} s");
+    }
+}
+
+#[test]
+fn a_flat_saw_tooth_is_nothing() {
+    for period_s in [7, 20, 33] {
+        let (said, _) = run(2_000 * MB, 3_500, |at_s| {
+            400 * MB + (at_s as u64 % period_s) * 300 * MB / period_s
+        });
+        assert_eq!(said, [], "period {period_s} s");
+    }
+}
+
+#[test]
+fn a_plateau_at_91_percent_is_near_the_limit_and_no_runaway() {
+    let (said, state) = run(2_000 * MB, 3_000, |at_s| {
+        let wobble = (at_s as u64 / 5 % 3) * MB;
+        if at_s < 60.0 {
+            150 * MB
+        } else {
+            1_820 * MB + wobble
+        }
+    });
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].rule, Rule::NearLimit);
+    assert_eq!(server(&state).verdicts[0].severity, Severity::Warning);
+}
+
+#[test]
+fn training_epochs_that_load_and_release_are_nothing() {
+    let (said, _) = run(4_000 * MB, 3_500, |at_s| {
+        let epoch_s = at_s % 60.0;
+        let loaded = if epoch_s < 45.0 { epoch_s / 45.0 } else { 0.0 };
+        800 * MB + (loaded * 6e8) as u64
+    });
+    assert_eq!(said, []);
+}
+
+#[test]
+fn loading_a_file_that_then_stays_is_nothing() {
+    // 1.2 GB in 24 s on 4 GB: fast, but far from the limit when it ends.
+    let (said, _) = run(4_000 * MB, 900, |at_s| {
+        150 * MB + ((at_s - 60.0).clamp(0.0, 24.0) * 5e7) as u64
+    });
+    assert_eq!(said, []);
+}
+
+#[test]
+fn a_runaway_clears_when_growth_stops_and_not_when_the_limit_is_near() {
+    let (said, _) = run(2_000 * MB, 600, |at_s| leak(20.0)(at_s.min(145.0)));
+    let order: Vec<_> = said.iter().map(|said| (said.rule, said.open)).collect();
+    assert_eq!(
+        order,
+        [
+            (Rule::RunawayMemory, true),
+            (Rule::NearLimit, true),
+            (Rule::RunawayMemory, false),
+        ],
+        "{said:?}"
+    );
+    let cleared_s = said[2].at_s;
+    assert!(
+        (145.0 + 60.0..=145.0 + 70.0).contains(&cleared_s),
+        "{cleared_s}"
+    );
+}
+
+#[test]
+fn a_runaway_clears_when_its_memory_is_given_back() {
+    let (said, state) = run(2_000 * MB, 300, |at_s| {
+        if at_s < 120.0 {
+            leak(20.0)(at_s)
+        } else {
+            160 * MB
+        }
+    });
+    assert!(raised(&said, Rule::RunawayMemory).is_some());
+    assert_eq!(
+        said.last().map(|said| (said.open, said.at_s)),
+        Some((false, 120.0))
+    );
+    assert!(server(&state).verdicts.is_empty());
+}
+
+#[test]
+fn a_kernel_run_again_after_its_restart_is_flagged_again() {
+    let twice = |at_s: f64| {
+        if at_s < 90.0 {
+            leak(50.0)(at_s.min(85.0))
+        } else {
+            leak(50.0)(at_s - 60.0)
+        }
+    };
+    let mut state = after(&[hub(0, None), connected(1, 0)]);
+    let mut raised_at = Vec::new();
+    for (seq, at_s) in (1..).zip((0..155).step_by(5)) {
+        let mut sample = sample(at_s * 1_000, twice(at_s as f64));
+        if at_s >= 90 {
+            sample.workloads[0].pid = 9_999;
+        }
+        let changed = state.apply(&report(1, seq, vec![sample]));
+        let raised = |verdict: &Verdict| {
+            verdict.rule == Rule::RunawayMemory
+                && verdict.since_ms == verdict.updated_ms
+                && verdict.cleared_ms.is_none()
+        };
+        raised_at.extend(changed.verdicts.iter().filter(|v| raised(v)).map(|_| at_s));
+    }
+    assert_eq!(raised_at.len(), 2, "{raised_at:?}");
+    assert!(raised_at[1] < 150, "{raised_at:?}");
+}
+
+#[test]
+fn a_limit_that_kills_nobody_is_worded_so() {
+    let mut facts = vec![connected(1, 0)];
+    for seq in 1..20 {
+        let mut sample = sample(seq * 5_000, 150 * MB + seq * 100 * MB);
+        sample.memory_limit_enforced = false;
+        facts.push(report(1, seq, vec![sample]));
+    }
+    let state = after(&facts);
+    let verdicts = &server(&state).verdicts;
+    let severity = |rule| verdicts.iter().find(|v| v.rule == rule).map(|v| v.severity);
+    assert_eq!(severity(Rule::RunawayMemory), Some(Severity::Warning));
+    assert_eq!(severity(Rule::NearLimit), Some(Severity::Info));
+    let near = verdicts.iter().find(|v| v.rule == Rule::NearLimit).unwrap();
+    assert!(
+        near.clears_when.contains("what it was given"),
+        "{}",
+        near.clears_when
+    );
+}
+
+#[test]
+fn the_same_samples_give_the_same_verdicts_bit_for_bit() {
+    let twice = [(); 2].map(|()| {
+        let (said, state) = run(2_000 * MB, 600, |at_s| {
+            leak(33.3)(at_s) + (at_s as u64 * 7_919) % 9 * MB
+        });
+        format!("{said:?} {:?} {:?}", state.servers, state.cleared)
+    });
+    assert_eq!(twice[0], twice[1]);
+}
+
+fn killed_at(after_ms: u64, named: bool, back: bool) -> Fact {
+    let mut died = sample(after_ms, 120 * MB);
+    died.oom_kills = Some(1);
+    if !back {
+        died.workloads.remove(0);
+    }
+    if named {
+        died.ended.push(WorkloadEnd {
+            key: kernel_key(),
+            name: label("python3"),
+            notebook: Some(label("train.ipynb")),
+            cause: EndCause::OutOfMemory,
+            memory_used_bytes: 1_800 * MB,
+        });
+    }
+    report(1, after_ms / 5_000 + 1, vec![died])
+}
+
+fn growing() -> Vec<Fact> {
+    let of = |i: u64| report(1, i + 1, vec![sample(i * 5_000, 150 * MB + i * 300 * MB)]);
+    [connected(1, 0)]
+        .into_iter()
+        .chain((0..6).map(of))
+        .collect()
+}
+
+fn evidence<'a>(verdict: &'a Verdict, name: &str) -> Option<&'a Evidence> {
+    let found = verdict.evidence.iter().find(|(known, _)| *known == name);
+    found.map(|(_, evidence)| evidence)
+}
+
+#[test]
+fn a_killed_kernel_is_named_with_its_last_minute_until_it_is_back() {
+    let mut facts = growing();
+    facts.push(killed_at(30_000, true, false));
+    let mut state = after(&facts);
+    let kills = |state: &State| -> Vec<Verdict> {
+        let open = server(state).verdicts.iter();
+        open.filter(|v| v.rule == Rule::Killed).cloned().collect()
+    };
+    let [verdict] = &kills(&state)[..] else {
+        panic!("{:?}", kills(&state))
+    };
+    assert_eq!(
+        verdict.workload.as_ref().unwrap().title.as_str(),
+        "train.ipynb"
+    );
+    let bytes = |mb: u64| Some(Evidence::Integer((mb * MB) as i64));
+    assert_eq!(
+        evidence(verdict, "memory_used_bytes").cloned(),
+        bytes(1_650)
+    );
+    assert_eq!(
+        evidence(verdict, "memory_limit_bytes").cloned(),
+        bytes(2_000)
+    );
+    assert_eq!(
+        evidence(verdict, "last_minute_first_bytes").cloned(),
+        bytes(150)
+    );
+    assert_eq!(
+        evidence(verdict, "last_minute_max_bytes").cloned(),
+        bytes(1_650)
+    );
+    assert_eq!(
+        evidence(verdict, "workload_memory_used_bytes").cloned(),
+        bytes(1_800)
+    );
+    assert_eq!(evidence(verdict, "inferred"), Some(&Evidence::Flag(false)));
+
+    let mut seq = 7;
+    let mut back_at = |state: &mut State, after_ms: u64| {
+        seq += 1;
+        let mut back = sample(after_ms, 200 * MB);
+        back.oom_kills = Some(1);
+        state.apply(&report(1, seq, vec![back]));
+    };
+    back_at(&mut state, 35_000);
+    assert_eq!(
+        kills(&state).len(),
+        1,
+        "it is shown for two minutes at least"
+    );
+    back_at(&mut state, 150_000);
+    assert_eq!(kills(&state), []);
+}
+
+#[test]
+fn a_killed_kernel_that_stays_away_is_told_for_a_quarter_of_an_hour() {
+    let mut facts = growing();
+    facts.push(killed_at(30_000, true, false));
+    let mut state = after(&facts);
+    state.apply(&tick(30_000 + killed::OPEN_MS - 1));
+    assert!(episode::is_open(&server(&state).verdicts, Rule::Killed));
+    state.apply(&tick(30_000 + killed::OPEN_MS));
+    assert!(!episode::is_open(&server(&state).verdicts, Rule::Killed));
+}
+
+#[test]
+fn a_kill_that_only_the_counter_saw_gets_its_name_when_it_is_told() {
+    let mut facts = growing();
+    facts.push(killed_at(30_000, false, true));
+    let mut state = after(&facts);
+    let find = |state: &State| {
+        let open = &server(state).verdicts;
+        open.iter()
+            .filter(|v| v.rule == Rule::Killed)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(find(&state)[0].workload, None);
+    state.apply(&killed_at(35_000, true, false));
+    let named = find(&state);
+    assert_eq!(named.len(), 1, "one death, one episode");
+    assert_eq!(named[0].workload.as_ref().unwrap().id.as_str(), "8f3a");
+}
+
+#[test]
+fn kills_counted_before_the_agent_came_are_not_news() {
+    let mut first = sample(0, 500 * MB);
+    first.oom_kills = Some(7);
+    let state = after(&[report(1, 1, vec![first])]);
+    assert!(server(&state).verdicts.is_empty());
+}
+
+#[test]
+fn a_full_server_that_vanishes_without_a_word_was_killed() {
+    let dies = |farewell| {
+        let mut facts = vec![hub(0, None)];
+        facts.extend(growing());
+        facts.push(disconnected(1, 26_000, farewell));
+        facts
+    };
+    let died = |state: &State| {
+        let open = &server(state).verdicts;
+        let killed = open.iter().find(|v| v.rule == Rule::Killed)?;
+        assert_eq!(evidence(killed, "inferred"), Some(&Evidence::Flag(true)));
+        Some(killed.since_ms - START_MS)
+    };
+    let mut replaced = after(&dies(false));
+    assert_eq!(died(&replaced), None, "it may come back yet");
+    replaced.apply(&connected(2, 40_000));
+    assert_eq!(died(&replaced), Some(40_000));
+
+    let mut stopped = after(&dies(false));
+    stopped.apply(&nothing_listed(60_000));
+    assert_eq!(died(&stopped), Some(60_000));
+
+    let mut reconnected = after(&dies(false));
+    reconnected.apply(&connected(1, 30_000));
+    reconnected.apply(&connected(2, 40_000));
+    assert_eq!(died(&reconnected), Some(40_000));
+
+    let mut said_bye = after(&dies(true));
+    said_bye.apply(&connected(2, 40_000));
+    assert_eq!(died(&said_bye), None);
+}
+
+/// An hour of a server whose samples `change` may change, one every 30 s.
+fn hour(change: impl Fn(u64, &mut Sample)) -> State {
+    let mut facts = vec![hub(0, None), connected(1, 0)];
+    for seq in 1..=121_u64 {
+        let after_ms = (seq - 1) * 30_000;
+        let mut sample = sample(after_ms, 300 * MB);
+        sample.interval_ms = 30_000;
+        change(after_ms / 1_000, &mut sample);
+        facts.push(report(1, seq, vec![sample]));
+    }
+    after(&facts)
+}
+
+#[test]
+fn an_hour_without_work_is_idle_since_the_start() {
+    let state = hour(|at_s, sample| sample.cpu_millis = at_s * 20);
+    let server = server(&state);
+    assert_eq!(
+        server.idle_since_ms,
+        Some(START_MS),
+        "2 % of a core is a server at rest"
+    );
+    assert_eq!(server.verdicts[0].rule, Rule::Idle);
+    assert_eq!(server.busy_reason, None);
+}
+
+#[test]
+fn a_busy_kernel_a_computing_server_and_a_terminal_at_work_are_not_idle() {
+    let busy = hour(|_, sample| sample.workloads[0].state = Some(WorkloadState::Busy));
+    let computing = hour(|at_s, sample| {
+        sample.cpu_millis = at_s * 900;
+        sample.workloads[0].cpu_millis = at_s * 900;
+    });
+    let terminal = hour(|at_s, sample| {
+        sample.cpu_millis = at_s * 800;
+        let mut terminal = sample.workloads[0].clone();
+        terminal.key.kind = WorkloadKind::Terminal;
+        terminal.key.id = label("1");
+        terminal.name = label("1");
+        terminal.notebook = None;
+        terminal.cpu_millis = at_s * 800;
+        sample.workloads.push(terminal);
+    });
+    for (state, reason) in [
+        (busy, "kernel train.ipynb busy for 1 h"),
+        (computing, "kernel train.ipynb using 0.9 cores"),
+        (terminal, "terminal 1 using 0.8 cores"),
+    ] {
+        let server = server(&state);
+        assert_eq!(server.busy_reason.as_deref(), Some(reason));
+        assert_eq!(server.idle_since_ms, None);
+        assert!(server.verdicts.is_empty(), "{:?}", server.verdicts);
+    }
+}
+
+#[test]
+fn idle_counts_from_the_end_of_the_last_work() {
+    let state = hour(|at_s, sample| {
+        if at_s <= 600 {
+            sample.workloads[0].state = Some(WorkloadState::Busy);
+        }
+    });
+    assert_eq!(server(&state).idle_since_ms, Some(START_MS + 600_000));
+    assert!(server(&state).verdicts.is_empty(), "50 min are not an hour");
+}
+
+#[test]
+fn time_that_nobody_measured_is_not_idle() {
+    let mut facts = vec![hub(0, None), connected(1, 0)];
+    facts.push(report(1, 1, vec![sample(0, 300 * MB)]));
+    facts.push(report(1, 2, vec![sample(5_000, 300 * MB)]));
+    facts.push(report(1, 3, vec![sample(7_200_000, 300 * MB)]));
+    let state = after(&facts);
+    assert_eq!(server(&state).idle_since_ms, Some(START_MS + 7_200_000));
+    assert!(server(&state).verdicts.is_empty());
+}
+
+#[test]
+fn a_night_of_sleep_is_not_idle_and_a_clock_that_jumps_makes_no_verdicts() {
+    let night_ms = 8 * 3_600_000;
+    let mut facts = vec![hub(0, None), connected(1, 0)];
+    for seq in 1..=60_u64 {
+        let mut sample = sample(seq * 5_000, 300 * MB);
+        match seq {
+            0..20 => {}
+            20 => {
+                sample.interval_ms = u32::try_from(night_ms).unwrap();
+                sample.at_ms += night_ms;
+            }
+            21..40 => sample.at_ms += night_ms,
+            _ => sample.at_ms -= night_ms,
+        }
+        facts.push(report(1, seq, vec![sample]));
+    }
+    for seen in [22, 23, 40, 62] {
+        let state = after(&facts[..seen]);
+        let server = server(&state);
+        assert!(server.verdicts.is_empty(), "{:?}", server.verdicts);
+        let at_ms = server.latest.as_ref().unwrap().at_ms;
+        let idle_ms = at_ms - server.idle_since_ms.unwrap();
+        assert!(idle_ms <= 100_000, "{idle_ms} ms idle after {seen} facts");
+        assert_eq!(
+            server.interval_ms, 5_000,
+            "sleeping does not slow an agent down"
+        );
+    }
+}
+
+#[test]
+fn an_agent_that_came_late_does_not_vouch_for_the_time_before() {
+    let mut late = vec![hub(0, None)];
+    late.push(report(1, 1, vec![sample(7_200_000, 300 * MB)]));
+    let state = after(&late);
+    assert_eq!(server(&state).idle_since_ms, Some(START_MS + 7_200_000));
+}
+
+#[test]
+fn a_workload_is_idle_since_its_server_says() {
+    let mut told = sample(600_000, 300 * MB);
+    told.workloads[0].idle_ms = Some(400_000);
+    let state = after(&[report(1, 1, vec![told])]);
+    let since_ms = server(&state).workload_idle_since_ms[&kernel_key()];
+    assert_eq!(since_ms, START_MS + 200_000);
+}
+
+#[test]
+fn an_agent_that_was_never_heard_is_missed_after_two_minutes_and_only_as_information() {
+    let mut state = after(&[hub(0, None), tick(119_000)]);
+    assert!(server(&state).verdicts.is_empty());
+    state.apply(&tick(120_000));
+    let verdict = &server(&state).verdicts[0];
+    assert_eq!(
+        (verdict.rule, verdict.severity),
+        (Rule::Silent, Severity::Info)
+    );
+    assert_eq!(server(&state).instance, None);
+    state.apply(&report(1, 1, vec![sample(121_000, 300 * MB)]));
+    assert!(server(&state).verdicts.is_empty());
+    assert_eq!(server(&state).instance, Some(instance(1)));
+}
+
+/// A repeatable stand-in for noise: −1..=1 from a second and a seed.
+fn noise(at_s: f64, seed: u64) -> f64 {
+    let mut x = (at_s as u64)
+        .wrapping_add(seed << 32)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (x >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_noisy_leak_is_always_flagged_before_its_limit(
+        limit_mb in 1_000_u64..8_000, seconds in 20.0_f64..600.0, rest_s in 0.0_f64..120.0,
+        noise_mb in 0.0_f64..10.0, seed in 0_u64..1_000,
+    ) {
+        let per_s = (limit_mb as f64 - 150.0) / seconds;
+        let (said, _) = run(limit_mb * MB, 3_000, |at_s| {
+            let risen = (at_s - rest_s).max(0.0) * per_s;
+            ((150.0 + risen + noise_mb * noise(at_s, seed)) * 1e6) as u64
+        });
+        let flagged = raised(&said, Rule::RunawayMemory);
+        prop_assert!(flagged.is_some(), "{said:?}");
+        let used = flagged.map_or(0, |said| said.used_bytes) as f64 / 1e6 / limit_mb as f64;
+        prop_assert!(used < 0.85, "flagged at {used} of the limit");
+    }
+
+    #[test]
+    fn noise_around_a_level_is_never_a_runaway(
+        level in 0.1_f64..0.88, noise_mb in 0.0_f64..100.0, seed in 0_u64..1_000,
+    ) {
+        let (said, _) = run(4_000 * MB, 1_800, |at_s| {
+            ((4_000.0 * level + noise_mb * noise(at_s, seed)) * 1e6) as u64
+        });
+        prop_assert_eq!(raised(&said, Rule::RunawayMemory), None);
+    }
+
+    #[test]
+    fn steps_that_stay_are_never_a_runaway(
+        steps in prop::collection::vec((5.0_f64..900.0, 10_u64..600), 1..5),
+    ) {
+        // At most 2.4 GB of 4 GB, each step at once and none near another in time.
+        let mut steps = steps;
+        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut at_s = 0.0_f64;
+        for step in &mut steps {
+            at_s = step.0.max(at_s + 90.0);
+            step.0 = at_s;
+        }
+        let (said, _) = run(4_000 * MB, 1_800, |now_s| {
+            let before = steps.iter().filter(|(at_s, _)| *at_s <= now_s);
+            150 * MB + before.map(|(_, mb)| mb * MB).sum::<u64>()
+        });
+        prop_assert_eq!(raised(&said, Rule::RunawayMemory), None);
+    }
+}
