@@ -239,7 +239,7 @@ impl History {
             ),
             HistoryMode::Memory => {
                 config.raw_kept_ms = config.raw_kept_ms.min(MEMORY_KEPT_MS);
-                let only = shelf(Box::new(Memory::default()))?;
+                let only = shelf(Box::<Memory>::default())?;
                 (only.clone(), only)
             }
         };

@@ -4,9 +4,22 @@
 //! where so that neither a restart nor a replay of facts loses or repeats one. Recipients and
 //! addresses come from the settings, never from a report.
 
-use std::path::PathBuf;
+mod mail;
+mod outbox;
+mod render;
+mod unit;
+mod webhook;
 
-use crate::verdict::{Rule, Severity};
+use std::fmt;
+
+use crate::verdict::{Rule, Severity, Verdict};
+
+pub use self::{
+    mail::MailError,
+    outbox::{Outbox, OutboxError, OutboxStats},
+    render::{RenderError, Renderer},
+    webhook::WebhookError,
+};
 
 /// Who is told what; from the settings file.
 #[derive(Clone, Debug)]
@@ -29,7 +42,7 @@ pub struct NoticeConfig {
 }
 
 /// How mail is handed over.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MailConfig {
     /// Host name or address of the SMTP server.
     pub host: String,
@@ -39,8 +52,8 @@ pub struct MailConfig {
     pub security: MailSecurity,
     /// Log in as.
     pub username: Option<String>,
-    /// File that holds the password, and nothing else but a line end.
-    pub password_file: Option<PathBuf>,
+    /// With this password; never printed.
+    pub password: Option<String>,
     /// Sender, `hubmeter@example.org` or `Name <hubmeter@example.org>`.
     pub from: String,
     /// Recipients.
@@ -61,12 +74,67 @@ pub enum MailSecurity {
 /// A web service that is told.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
-    /// Names the channel in the outbox: keep it when the address changes.
-    pub name: String,
     /// Where to POST; `https` unless the address is private and allowed.
     pub url: String,
     /// Lets it go to a loopback, private or link-local address, and by plain `http` there.
     pub allow_private: bool,
+}
+
+/// Begin or end of an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It was raised.
+    Opened,
+    /// It is over.
+    Cleared,
+}
+
+/// A message about a verdict, in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// Begin or end.
+    pub phase: Phase,
+    /// One line for a mail's subject.
+    pub subject: String,
+    /// The whole thing in one sentence.
+    pub text: String,
+    /// Sentence, evidence and link as plain text.
+    pub body_text: String,
+    /// The same as HTML.
+    pub body_html: String,
+    /// The hub page, if its address is set.
+    pub link: Option<String>,
+    /// What it speaks of.
+    pub verdict: Verdict,
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// Its word in the outbox and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Cleared => "cleared",
+        }
+    }
+}
+
+// === impl MailConfig ===
+
+impl fmt::Debug for MailConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("security", &self.security)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("from", &self.from)
+            .field("to", &self.to)
+            .finish()
+    }
 }
 
 // === impl NoticeConfig ===

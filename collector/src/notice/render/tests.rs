@@ -1,0 +1,149 @@
+use super::*;
+use crate::{
+    fact::ServerKey,
+    verdict::{Rule, Severity, WorkloadName},
+};
+
+fn verdict(rule: Rule, evidence: Vec<(&'static str, Evidence)>) -> Verdict {
+    Verdict {
+        rule,
+        episode: "e1".into(),
+        key: ServerKey::new("alice", ""),
+        workload: Some(WorkloadName {
+            id: Label::clean("k", 128),
+            title: Label::clean("train.ipynb", 128),
+        }),
+        severity: Severity::Critical,
+        since_ms: 1_574_000_000_000,
+        updated_ms: 1_574_000_000_000,
+        cleared_ms: None,
+        evidence,
+        clears_when: "growth stops".into(),
+    }
+}
+
+fn memory(used: i64, enforced: bool) -> Vec<(&'static str, Evidence)> {
+    vec![
+        ("memory_used_bytes", Evidence::Integer(used)),
+        ("memory_limit_bytes", Evidence::Integer(2_000_000_000)),
+        ("memory_limit_enforced", Evidence::Flag(enforced)),
+        ("memory_limit_shared", Evidence::Flag(false)),
+    ]
+}
+
+fn runaway(used: i64, enforced: bool) -> Verdict {
+    let mut evidence = vec![
+        ("trend_bytes_per_second", Evidence::Number(52.4e6)),
+        ("seconds_to_limit", Evidence::Number(18.3)),
+        ("workload_share", Evidence::Number(0.97)),
+    ];
+    evidence.extend(memory(used, enforced));
+    verdict(Rule::RunawayMemory, evidence)
+}
+
+fn for_admin(verdict: &Verdict) -> String {
+    let renderer = Renderer::new(None).unwrap();
+    renderer.notice(verdict, Phase::Opened, None).unwrap().text
+}
+
+#[test]
+fn a_runaway_is_said_in_one_sentence_with_its_cause() {
+    assert_eq!(
+        for_admin(&runaway(1_100_000_000, true)),
+        "alice's default server grows 52 MB/s and reaches its 2.0 GB limit in about 18 s; \
+         the cause is train.ipynb (97 % of the growth)."
+    );
+    let mut with_memory = runaway(1_100_000_000, true);
+    let bytes = Evidence::Integer(1_400_000_000);
+    with_memory
+        .evidence
+        .push(("workload_memory_used_bytes", bytes));
+    assert!(for_admin(&with_memory).ends_with("the cause is train.ipynb (1.4 GB)."));
+}
+
+#[test]
+fn a_limit_that_kills_nobody_is_what_was_given() {
+    let said = for_admin(&runaway(1_100_000_000, false));
+    assert!(
+        said.contains("will be over the 2.0 GB it was given in about 18 s"),
+        "{said}"
+    );
+    let said = for_admin(&runaway(2_100_000_000, false));
+    assert!(
+        said.contains("is over the 2.0 GB it was given; the cause"),
+        "{said}"
+    );
+    let near = |used, enforced| for_admin(&verdict(Rule::NearLimit, memory(used, enforced)));
+    assert_eq!(
+        near(1_900_000_000, false),
+        "alice's default server uses 1.9 GB of the 2.0 GB it was given (95 %)."
+    );
+    assert_eq!(
+        near(2_300_000_000, false),
+        "alice's default server uses 2.3 GB, over the 2.0 GB it was given."
+    );
+    assert_eq!(
+        near(1_900_000_000, true),
+        "alice's default server uses 1.9 GB of its 2.0 GB limit (95 %); \
+         at the limit the system ends a process."
+    );
+}
+
+#[test]
+fn a_kill_names_its_victim_or_says_that_it_is_inferred() {
+    let mut evidence = memory(1_990_000_000, true);
+    evidence.push((
+        "workload_memory_used_bytes",
+        Evidence::Integer(1_700_000_000),
+    ));
+    assert_eq!(
+        for_admin(&verdict(Rule::Killed, evidence)),
+        "train.ipynb on alice's default server ran out of memory and was killed at 1.7 GB; \
+         the server's limit is 2.0 GB."
+    );
+    let mut evidence = memory(1_990_000_000, true);
+    evidence.push(("inferred", Evidence::Flag(true)));
+    let said = for_admin(&verdict(Rule::Killed, evidence));
+    assert!(said.contains("most likely"), "{said}");
+}
+
+#[test]
+fn the_user_is_spoken_to_as_the_user() {
+    let renderer = Renderer::new(None).unwrap();
+    let mut verdict = runaway(1_100_000_000, true);
+    let said = renderer.for_user(&verdict).unwrap();
+    assert!(said.starts_with("Your server grows 52 MB/s"), "{said}");
+    verdict.key = ServerKey::new("alice", "gpu");
+    let said = renderer.for_user(&verdict).unwrap();
+    assert!(said.starts_with("Your server gpu grows"), "{said}");
+    verdict.cleared_ms = Some(verdict.since_ms + 240_000);
+    assert_eq!(
+        renderer.for_user(&verdict).unwrap(),
+        "Over after 4 min: runaway memory, your server gpu."
+    );
+}
+
+#[test]
+fn every_rule_has_a_sentence_even_without_evidence() {
+    for rule in Rule::ALL {
+        let mut bare = verdict(rule, vec![]);
+        bare.workload = None;
+        let said = for_admin(&bare);
+        assert!(said.contains("alice"), "{rule:?}: {said}");
+        assert!(said.ends_with('.'), "{rule:?}: {said}");
+        for broken in ["none", "undefined", "  ", " ."] {
+            assert!(!said.contains(broken), "{rule:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn links_come_from_the_settings_only() {
+    let url = "https://hub.example.org/services/hubmeter/";
+    let renderer = Renderer::new(Some(url.into())).unwrap();
+    let mut verdict = runaway(1_100_000_000, true);
+    verdict.key = ServerKey::new("https://evil.example/", "<a href=x>");
+    let notice = renderer.notice(&verdict, Phase::Opened, None).unwrap();
+    assert_eq!(notice.body_html.matches("href=\"").count(), 1);
+    assert!(notice.body_html.contains(&format!("<a href=\"{url}\">")));
+}
