@@ -3,11 +3,14 @@
 pub mod clock;
 pub mod config;
 pub mod cull;
+pub mod data_dir;
 pub mod database;
 pub mod fact;
 pub mod history;
 pub mod hub;
+pub mod inbox;
 pub mod limits;
+pub mod link;
 pub mod notice;
 pub mod peer;
 pub mod pipeline;

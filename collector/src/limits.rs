@@ -164,3 +164,20 @@ pub const HUB_LIST_SOON: Duration = Duration::from_secs(2);
 
 /// How long the stages may take to stop, together.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
+
+// === how long those sent away stay away, about ===
+
+/// The collector restarts: soon, but not all at once.
+pub const BYE_SHUTDOWN: Duration = Duration::from_secs(4);
+
+/// There is no room.
+pub const BYE_BUSY: Duration = Duration::from_secs(10);
+
+/// The journal works again.
+pub const BYE_TORN: Duration = Duration::from_secs(1);
+
+/// The hub no longer knows the token: its server is about to end.
+pub const BYE_UNAUTHENTICATED: Duration = Duration::from_secs(60);
+
+/// The agent speaks wrongly, and will again.
+pub const BYE_PROTOCOL: Duration = Duration::from_secs(60);

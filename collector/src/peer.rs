@@ -8,13 +8,10 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::AsFd,
 };
 
-use nix::{
-    sys::socket::{getsockopt, sockopt::PeerCredentials},
-    unistd::{Uid, User},
-};
+use nix::unistd::{Uid, User};
+use tokio::net::UnixStream;
 
 use crate::{limits, text::Label};
 
@@ -46,10 +43,9 @@ impl Peer {
     ///
     /// # Errors
     /// The kernel does not say.
-    pub fn of_unix(socket: &impl AsFd) -> Result<Self, PeerError> {
-        let credentials = getsockopt(socket, PeerCredentials).map_err(io::Error::from)?;
+    pub fn of_unix(socket: &UnixStream) -> Result<Self, PeerError> {
         Ok(Self {
-            uid: credentials.uid(),
+            uid: socket.peer_cred()?.uid(),
         })
     }
 
@@ -186,9 +182,9 @@ mod tests {
         assert_eq!(owner_in(&row("01", 1000, 77), here, caller), None);
     }
 
-    #[test]
-    fn the_peer_of_a_unix_socket_is_the_kernels_word() {
-        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+    #[tokio::test]
+    async fn the_peer_of_a_unix_socket_is_the_kernels_word() {
+        let (a, _b) = UnixStream::pair().unwrap();
         let peer = Peer::of_unix(&a).unwrap();
         assert_eq!(peer.uid, nix::unistd::getuid().as_raw());
     }

@@ -96,6 +96,8 @@ words! {
         InboxQueue => "inbox_queue",
         /// Bytes waiting for the inbox.
         InboxBytes => "inbox_bytes",
+        /// Notices waiting for one server's stream.
+        Notices => "notices",
         /// Facts waiting for the pipeline.
         FactQueue => "fact_queue",
         /// Questions to the hub under way.

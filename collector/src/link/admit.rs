@@ -207,7 +207,11 @@ fn read_hello(hello: &v1::Hello) -> Admitted<Hello> {
     if !(wire::INTERVAL_MIN..=wire::INTERVAL_MAX).contains(&interval) {
         return Err(out("hello.interval_ms", "from 1 s to 60 s"));
     }
-    text("hello.server_name", &hello.server_name, limits::HUB_NAME_BYTES_MAX)?;
+    text(
+        "hello.server_name",
+        &hello.server_name,
+        limits::HUB_NAME_BYTES_MAX,
+    )?;
     Ok(Hello {
         instance: InstanceId(instance),
         first_seq: hello.first_seq,
@@ -251,7 +255,10 @@ fn read_sample(
     number(&at("memory_used_bytes"), sample.memory_used_bytes)?;
     number(&at("rss_bytes"), sample.rss_bytes)?;
     number(&at("cpu_millis"), sample.cpu_millis)?;
-    maybe(&at("memory_working_set_bytes"), sample.memory_working_set_bytes)?;
+    maybe(
+        &at("memory_working_set_bytes"),
+        sample.memory_working_set_bytes,
+    )?;
     maybe(&at("memory_limit_bytes"), sample.memory_limit_bytes)?;
     maybe(&at("pss_bytes"), sample.pss_bytes)?;
     maybe(&at("swap_bytes"), sample.swap_bytes)?;
@@ -264,7 +271,11 @@ fn read_sample(
     processes(&at("processes"), sample.processes)?;
     processes(&at("threads"), sample.threads)?;
     let source = &sample.memory_limit_source;
-    text(&at("memory_limit_source"), source, wire::LIMIT_SOURCE_BYTES_MAX)?;
+    text(
+        &at("memory_limit_source"),
+        source,
+        wire::LIMIT_SOURCE_BYTES_MAX,
+    )?;
     Ok(Sample {
         at_ms: at_ms(sample.mono_ms, arrived_ms, clock),
         mono_ms: sample.mono_ms,
@@ -452,7 +463,9 @@ fn label(text: &str) -> Label {
 
 /// A decoder's words about hostile bytes, fit for a log.
 fn cut(text: &str) -> String {
-    Label::clean(text, limits::LOGGED_BYTES_MAX).as_str().to_owned()
+    Label::clean(text, limits::LOGGED_BYTES_MAX)
+        .as_str()
+        .to_owned()
 }
 
 impl ClockOffset {

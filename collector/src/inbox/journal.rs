@@ -1,0 +1,143 @@
+//! Where rows are kept: a small trait, and SQLite behind it.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::database::{self, DatabaseError};
+
+/// Keeps rows in order; an append that returned survives a power cut.
+pub trait Journal: Send {
+    /// Adds a row and gives its number, larger than any before.
+    ///
+    /// # Errors
+    /// It is not on the disk.
+    fn append(&mut self, at_ms: i64, crc: u32, payload: &[u8]) -> Result<i64, JournalError>;
+
+    /// The first row after `row`.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn read_after(&mut self, row: i64) -> Result<Option<Kept>, JournalError>;
+
+    /// Deletes rows up to `through` that were written before `before_ms`.
+    ///
+    /// # Errors
+    /// They are still there.
+    fn prune(&mut self, through: i64, before_ms: i64) -> Result<(), JournalError>;
+}
+
+/// A row as it was read; whether it is whole is for its checksum to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its number.
+    pub row: i64,
+    /// CRC32C of the payload when it was written.
+    pub crc: u32,
+    /// What it holds.
+    pub payload: Vec<u8>,
+}
+
+/// Why the journal could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file could not be opened.
+    #[error(transparent)]
+    Open(#[from] DatabaseError),
+    /// SQLite refused a statement.
+    #[error("cannot {what} the inbox: {source}")]
+    Sql {
+        /// What was tried.
+        what: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+}
+
+/// Rows in `inbox.db`.
+pub struct SqliteJournal {
+    path: PathBuf,
+    /// `None` after a failure: a file whose flush failed is not trusted to be flushed again
+    /// through the same descriptors.
+    connection: Option<Connection>,
+}
+
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS batch (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, also after a prune
+    at_ms INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    payload BLOB NOT NULL
+)";
+
+// === impl SqliteJournal ===
+
+impl SqliteJournal {
+    /// Opens `inbox.db` in `data_dir`, making it if need be.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(data_dir: &Path) -> Result<Self, JournalError> {
+        let path = data_dir.join("inbox.db");
+        let connection = Some(connect(&path)?);
+        Ok(Self { path, connection })
+    }
+
+    fn with<T>(
+        &mut self,
+        what: &'static str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.path)?,
+        };
+        let result = run(&connection).map_err(|source| JournalError::Sql { what, source })?;
+        self.connection = Some(connection);
+        Ok(result)
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn append(&mut self, at_ms: i64, crc: u32, payload: &[u8]) -> Result<i64, JournalError> {
+        self.with("write", |db| {
+            db.prepare_cached("INSERT INTO batch (at_ms, crc, payload) VALUES (?1, ?2, ?3)")?
+                .insert(params![at_ms, crc, payload])
+        })
+    }
+
+    fn read_after(&mut self, row: i64) -> Result<Option<Kept>, JournalError> {
+        self.with("read", |db| {
+            db.prepare_cached(
+                "SELECT row, crc, payload FROM batch WHERE row > ?1 ORDER BY row LIMIT 1",
+            )?
+            .query_row([row], |found| {
+                Ok(Kept {
+                    row: found.get(0)?,
+                    // A damaged number is a damaged row, not a failure to read.
+                    crc: found.get(1).unwrap_or_default(),
+                    payload: found.get(2).unwrap_or_default(),
+                })
+            })
+            .optional()
+        })
+    }
+
+    fn prune(&mut self, through: i64, before_ms: i64) -> Result<(), JournalError> {
+        self.with("prune", |db| {
+            db.prepare_cached("DELETE FROM batch WHERE row <= ?1 AND at_ms < ?2")?
+                .execute([through, before_ms])
+                .map(drop)
+        })
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, JournalError> {
+    let connection = database::open(path)?;
+    connection
+        .execute_batch(SCHEMA)
+        .map_err(|source| JournalError::Sql {
+            what: "set up",
+            source,
+        })?;
+    Ok(connection)
+}

@@ -1,0 +1,20 @@
+//! The agents' way in: bytes → trusted facts.
+//!
+//! ```text
+//!  listen ──► identify ──► session ──► admit ──► inbox
+//!  sockets,   whose token   one stream's  bytes →    commit, then
+//!  TLS, HTTP/2              life          domain     receipt
+//! ```
+//!
+//! * [`listen`] owns the sockets and every setting of HTTP/2.
+//! * [`identify`] says whose stream it is: the hub's word about the token, or the kernel's about
+//!   the peer's uid in standalone.
+//! * [`session`] lives as long as the stream: order, quotas, silence, receipts, notices.
+//! * [`admit`] is the only door between wire types and ours, both ways.
+//! * [`quota`] has the buckets.
+
+pub mod admit;
+pub mod identify;
+pub mod listen;
+pub mod quota;
+pub mod session;
