@@ -196,6 +196,11 @@ async fn a_forged_stale_or_replayed_way_back_logs_nobody_in() {
             with("code=good&state=AAAAAAAAAAAAAAAA".to_owned()),
             cookie.as_str(),
         ),
+        (
+            "a state that begins alike",
+            with(format!("code=good&state={state}x")),
+            &cookie,
+        ),
         ("no state", with("code=good".to_owned()), &cookie),
         ("no code", with(format!("state={state}")), &cookie),
         (
