@@ -80,7 +80,7 @@ pub struct SampleArgs {
     /// Go on sampling at this distance: `500ms`, `5s`, `1m`, bare seconds; 100ms to 1h
     #[arg(long, value_name = "DUR", value_parser = parse_every)]
     pub every: Option<Duration>,
-    /// Stop after so many samples [default: 1, endless with --every]
+    /// Stop after so many samples, 5 s apart without --every [default: 1, endless with --every]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub count: Option<u64>,
     /// Read proportional set sizes at every sample, or rarely within a budget of time

@@ -2,13 +2,14 @@
 //! and tells.
 //!
 //! The flow, by module: [`sample`] (what the machine says) → [`workload`] (whose it is) →
-//! `rate` (what changed) → [`sampler`] (one sample per tick) → [`spool`] and [`link`] (to the
+//! [`rate`] (what changed) → [`sampler`] (one sample per tick) → [`spool`] and [`link`] (to the
 //! collector), [`meter`], [`board`] and [`local`] (to the meter on this machine). [`run`] ties
-//! them together.
+//! them together. [`show`] and [`doctor`] print once and end.
 
 pub mod board;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod link;
 pub mod local;
 pub mod meter;

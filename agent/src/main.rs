@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hubmeter_agent::{
     config::{Cli, Command, EXIT_USAGE},
-    show,
+    doctor, run, show,
 };
 
 fn main() -> ExitCode {
@@ -19,8 +19,8 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run(args) => hubmeter_agent::run::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Sample(args) => show::run(&args, args.names),
-        Command::Doctor(_args) => ExitCode::FAILURE,
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -78,8 +78,8 @@ pub(crate) struct Seen {
     pub(crate) scans_proc: bool,
     /// Where CPU time is also counted by the kernel.
     pub(crate) cpu_group: Option<String>,
-    /// Orphans outside of the tree.
-    pub(crate) orphans: usize,
+    /// Whether the tree holds a Jupyter server.
+    pub(crate) jupyter: bool,
 }
 
 /// The memory of the whole server.
@@ -228,11 +228,7 @@ impl Sampler {
             pss_denied: self.tree.pss_denied(),
             scans_proc: !self.tree.has_children_files(),
             cpu_group: cpu_group.map(Group::source),
-            orphans: self
-                .tree
-                .readings()
-                .filter(|r| r.key.pid != self.target.root_pid && !self.tree.contains(r.ppid))
-                .count(),
+            jupyter: self.tree.readings().any(|r| r.identity.jupyter),
         };
     }
 }

@@ -139,99 +139,140 @@ impl Eyes {
     }
 }
 
-/// Width of the first column: a kernel's id is 36 characters long, behind its kind.
+/// Width of the first column: a notebook's name of usual length, with its kind and part of its id.
 const LABEL_WIDTH: usize = 48;
+
+/// Cells of one row, right-aligned under the head.
+struct Row {
+    label: String,
+    cells: [String; 7],
+    pid: String,
+}
+
+// === impl Row ===
+
+impl Row {
+    fn head() -> Self {
+        let cells = [
+            "MEMORY", "RSS", "PSS", "CPU TIME", "CORES", "PROCS", "THREADS",
+        ];
+        Self {
+            label: String::new(),
+            cells: cells.map(str::to_owned),
+            pid: "PID".to_owned(),
+        }
+    }
+
+    fn total(sample: &Sample) -> Self {
+        Self {
+            label: "total".to_owned(),
+            cells: [
+                human(Some(sample.memory_used_bytes)),
+                human(Some(sample.rss_bytes)),
+                human(sample.pss_bytes),
+                seconds(sample.cpu_millis),
+                cores(sample.cpu_cores),
+                sample.processes.to_string(),
+                sample.threads.to_string(),
+            ],
+            pid: String::new(),
+        }
+    }
+
+    fn workload(workload: &Workload) -> Self {
+        Self {
+            label: format!("  {}", title(workload)),
+            cells: [
+                human(workload.memory_used_bytes),
+                human(Some(workload.rss_bytes)),
+                human(workload.pss_bytes),
+                seconds(workload.cpu_millis),
+                cores(workload.cpu_cores),
+                workload.processes.to_string(),
+                workload.threads.to_string(),
+            ],
+            // What nobody runs any more has no process.
+            pid: match workload.pid {
+                0 => "-".to_owned(),
+                pid => pid.to_string(),
+            },
+        }
+    }
+
+    fn unattributed(bytes: i64) -> Self {
+        let sign = if bytes < 0 { "-" } else { "" };
+        let mut cells = [const { String::new() }; 7];
+        cells[0] = format!("{sign}{}", human(Some(bytes.unsigned_abs())));
+        Self {
+            label: "  unattributed".to_owned(),
+            cells,
+            pid: String::new(),
+        }
+    }
+
+    fn text(&self) -> String {
+        const WIDTHS: [usize; 7] = [10, 10, 10, 10, 7, 6, 8];
+        let label: String = self.label.chars().take(LABEL_WIDTH).collect();
+        let mut text = format!("{label:<LABEL_WIDTH$}");
+        for (cell, width) in self.cells.iter().zip(WIDTHS) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, " {cell:>width$}");
+        }
+        let _ = write!(text, "  {}", self.pid);
+        format!("{}\n", text.trim_end())
+    }
+}
 
 /// One sample as a table: the server, and below it its workloads.
 fn table(sample: &Sample) -> String {
-    let mut text = String::new();
-    let limit = match (sample.memory_limit_bytes, &sample.memory_limit_source) {
-        (Some(bytes), Some(source)) => {
-            let enforced = if sample.memory_limit_enforced {
-                ""
-            } else {
-                ", not enforced"
-            };
-            let shared = if sample.memory_limit_shared {
-                ", shared with others"
-            } else {
-                ""
-            };
-            let percent = (sample.memory_used_bytes.saturating_mul(100))
-                .checked_div(bytes)
-                .unwrap_or(0);
-            format!(
-                "{percent} % of {} ({source}{enforced}{shared})",
-                human(Some(bytes))
-            )
-        }
-        _ => "no limit known".to_owned(),
-    };
     let source = match sample.memory_source {
         MemorySource::Cgroup2 => "cgroup2",
         MemorySource::Cgroup1 => "cgroup1",
         MemorySource::Pss => "pss",
         MemorySource::Rss => "rss",
     };
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{}  memory {} by {source}, {limit}",
+    let mut text = format!(
+        "{}  memory {} by {source}, {}\n",
         sample.time,
         human(Some(sample.memory_used_bytes)),
+        limit(sample),
     );
-    let _ = writeln!(
-        text,
-        "{:<LABEL_WIDTH$} {:>9} {:>9} {:>9} {:>10} {:>7} {:>6} {:>7}  PID",
-        "", "MEMORY", "RSS", "PSS", "CPU TIME", "CORES", "PROCS", "THREADS"
-    );
-    let _ = writeln!(
-        text,
-        "{:<LABEL_WIDTH$} {:>9} {:>9} {:>9} {:>10} {:>7} {:>6} {:>7}",
-        "total",
-        human(Some(sample.memory_used_bytes)),
-        human(Some(sample.rss_bytes)),
-        human(sample.pss_bytes),
-        seconds(sample.cpu_millis),
-        cores(sample.cpu_cores),
-        sample.processes,
-        sample.threads,
-    );
+    text.push_str(&Row::head().text());
+    text.push_str(&Row::total(sample).text());
     for workload in &sample.workloads {
-        let _ = writeln!(
-            text,
-            "  {:<width$} {:>9} {:>9} {:>9} {:>10} {:>7} {:>6} {:>7}  {}",
-            title(workload, LABEL_WIDTH - 2),
-            human(workload.memory_used_bytes),
-            human(Some(workload.rss_bytes)),
-            human(workload.pss_bytes),
-            seconds(workload.cpu_millis),
-            cores(workload.cpu_cores),
-            workload.processes,
-            workload.threads,
-            // What nobody runs any more has no process.
-            if workload.pid == 0 {
-                "-".to_owned()
-            } else {
-                workload.pid.to_string()
-            },
-            width = LABEL_WIDTH - 2,
-        );
+        text.push_str(&Row::workload(workload).text());
     }
     if let Some(bytes) = sample.unattributed_bytes.filter(|&bytes| bytes != 0) {
-        let sign = if bytes < 0 { "-" } else { "" };
-        let _ = writeln!(
-            text,
-            "  {:<width$} {:>9}",
-            "unattributed",
-            format!("{sign}{}", human(Some(bytes.unsigned_abs()))),
-            width = LABEL_WIDTH - 2,
-        );
+        text.push_str(&Row::unattributed(bytes).text());
     }
     text
 }
 
-fn title(workload: &Workload, width: usize) -> String {
+fn limit(sample: &Sample) -> String {
+    let (Some(bytes), Some(source)) = (sample.memory_limit_bytes, &sample.memory_limit_source)
+    else {
+        return "no limit known".to_owned();
+    };
+    let enforced = match sample.memory_limit_enforced {
+        true => "",
+        false => ", not enforced",
+    };
+    let shared = match sample.memory_limit_shared {
+        true => ", shared with others",
+        false => "",
+    };
+    let percent = sample
+        .memory_used_bytes
+        .saturating_mul(100)
+        .checked_div(bytes)
+        .unwrap_or(0);
+    format!(
+        "{percent} % of {} ({source}{enforced}{shared})",
+        human(Some(bytes))
+    )
+}
+
+fn title(workload: &Workload) -> String {
     let kind = match workload.kind {
         crate::sample::WorkloadKind::Kernel => "kernel",
         crate::sample::WorkloadKind::Terminal => "terminal",
@@ -240,7 +281,7 @@ fn title(workload: &Workload, width: usize) -> String {
         crate::sample::WorkloadKind::Other => "other",
     };
     let name = workload.notebook.as_deref().unwrap_or(&workload.name);
-    let title = match name {
+    match name {
         "" => format!("{kind} {}", workload.id),
         name if name == kind => kind.to_owned(),
         name if name == workload.id => format!("{kind} {name}"),
@@ -249,8 +290,7 @@ fn title(workload: &Workload, width: usize) -> String {
             let id: String = workload.id.chars().take(8).collect();
             format!("{kind} {name} [{id}]")
         }
-    };
-    title.chars().take(width).collect()
+    }
 }
 
 /// Bytes for a person: three figures and a unit of 1024.

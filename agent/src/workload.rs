@@ -111,14 +111,9 @@ impl Claims {
     /// Ties told pids to the processes that have them now.
     fn resolve(&mut self, by_pid: &HashMap<u32, &Reading>) {
         let alive = |key: &Key| by_pid.get(&key.pid).is_some_and(|r| r.key == *key);
-        let before = self.kernels.len() + self.terminals.len();
+        // What went is nobody's, should its pid come again, until the extension speaks again.
         self.kernels.retain(|key, _| alive(key));
         self.terminals.retain(|key, _| alive(key));
-        if before != self.kernels.len() + self.terminals.len() {
-            // The rest of what was told is as old as the process that went: its pid, should it
-            // come again, is somebody else's until the extension speaks again.
-            self.unresolved = false;
-        }
         if !self.unresolved {
             return;
         }
@@ -391,6 +386,3 @@ pub(crate) fn label(text: &str) -> String {
     }
     label
 }
-
-#[cfg(test)]
-mod tests;

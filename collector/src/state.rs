@@ -13,6 +13,7 @@ mod presence;
 use std::collections::{BTreeMap, VecDeque};
 
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
+use hubmeter_proto::limits::INTERVAL_MAX;
 
 use crate::{
     fact::{Fact, InstanceId, Sample, ServerKey, WorkloadKey},
@@ -92,6 +93,8 @@ pub struct Server {
     /// Since when it is gone.
     pub gone_since_ms: Option<i64>,
     pub(crate) started_by_hub: bool,
+    /// Distance of the newest base sample to the one before.
+    pub(crate) distance_ms: u32,
     pub(crate) connected: bool,
     /// Its stream ended without a word, and nobody has asked why yet.
     pub(crate) unexplained: bool,
@@ -340,6 +343,7 @@ impl Server {
             first_listed_ms: None,
             gone_since_ms: None,
             started_by_hub: false,
+            distance_ms: 0,
             connected: false,
             unexplained: false,
             sequence: Sequence::default(),
@@ -373,9 +377,7 @@ impl Server {
         let derived = self.measured.take(&sample);
         if !sample.burst {
             self.momentum_bytes = derived.momentum_bytes;
-            if sample.interval_ms > 0 {
-                self.interval_ms = sample.interval_ms;
-            }
+            self.follow_rhythm(sample.interval_ms);
         }
         self.trend = derived.trend;
         self.forecast = derived.forecast;
@@ -400,6 +402,17 @@ impl Server {
         self.show_idle();
         self.latest = Some(sample);
         Some(verdicts)
+    }
+
+    /// Follows the rhythm that the samples show: two distances alike are one. A single distance
+    /// is no promise: a machine that slept for a night has not slowed down.
+    fn follow_rhythm(&mut self, distance_ms: u32) {
+        let before_ms = std::mem::replace(&mut self.distance_ms, distance_ms);
+        let alike = distance_ms.abs_diff(before_ms) <= before_ms / 4;
+        if distance_ms > 0 && (alike || self.interval_ms == 0) {
+            let max_ms = u32::try_from(INTERVAL_MAX.as_millis()).unwrap_or(u32::MAX);
+            self.interval_ms = distance_ms.min(max_ms);
+        }
     }
 
     fn show_workloads(&mut self) {

@@ -7,6 +7,7 @@ that is all that happens.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -14,10 +15,14 @@ import shutil
 import signal
 import stat
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from . import local
+
+T = TypeVar("T")
 
 BINARY = "hubmeter-agent"
 
@@ -58,11 +63,15 @@ class Agent:
         self._task = asyncio.create_task(self._run(), name="hubmeter agent")
 
     async def stop(self) -> None:
-        """Ends the agent that we started: SIGTERM, then SIGKILL."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        """Ends the agent that we started: SIGTERM, then SIGKILL; in 2 * STOP_S_MAX at most."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        # Not awaited itself: before Python 3.12 a task in `wait_for` can miss its cancellation.
+        await asyncio.wait({self._task}, timeout=2 * STOP_S_MAX)
+        self._task = None
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def _run(self) -> None:
         if await self._attach():
@@ -71,10 +80,10 @@ class Agent:
         while True:
             started = asyncio.get_running_loop().time()
             try:
-                binary, self.socket = await asyncio.wait_for(asyncio.to_thread(self._look_around), FIND_S_MAX)
+                binary, self.socket = await self._look_around()
                 await self._live(binary, self.socket)
-            except (AgentError, OSError, asyncio.TimeoutError) as error:
-                self._tell(f"no memory meter: {error or 'looking for the agent took too long'}")
+            except (AgentError, OSError) as error:
+                self._tell(f"no memory meter: {error}")
             if asyncio.get_running_loop().time() - started > SETTLED_S:
                 backoff, self._told = Backoff(), None
             await asyncio.sleep(backoff.next())
@@ -92,9 +101,12 @@ class Agent:
             await asyncio.sleep(0.3)
         return False
 
-    def _look_around(self) -> tuple[str, str]:
+    async def _look_around(self) -> tuple[str, str]:
         """Binary and socket; in a thread, since a file system may hang."""
-        return find(self._environ), socket_path(self._environ)
+        looking = aside(lambda: (find(self._environ), socket_path(self._environ)))
+        if not (await asyncio.wait({looking}, timeout=FIND_S_MAX))[0]:
+            self._tell("no memory meter: the file system with the agent does not answer")
+        return await looking
 
     async def _live(self, binary: str, socket: str) -> None:
         """One life of the agent."""
@@ -208,7 +220,7 @@ def socket_path(environ: Mapping[str, str]) -> str:
     """Where the agent shall listen; makes the folder. Never under the user's home."""
     if asked := environ.get("HUBMETER_SOCKET"):
         return asked
-    name = f"server-{os.getpid()}.sock"
+    name = f"{os.getpid()}.sock"
     runtime = environ.get("XDG_RUNTIME_DIR")
     candidates = [Path(runtime) / "hubmeter"] if runtime and _usable(Path(runtime), environ) else []
     candidates.append(Path("/tmp") / f"hubmeter-{os.getuid()}")  # noqa: S108 - made 0700, owner checked
@@ -240,6 +252,28 @@ def _usable(folder: Path, environ: Mapping[str, str]) -> bool:
         return folder.is_dir() and folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK)
     except OSError:
         return False
+
+
+def aside(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Does `work` in a thread that the interpreter does not wait for when it exits."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error else done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        outcome: tuple[T | None, Exception | None]
+        try:
+            outcome = (work(), None)
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits
+            outcome = (None, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits any more
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, name="hubmeter", daemon=True).start()
+    return done
 
 
 async def end(process: asyncio.subprocess.Process) -> None:

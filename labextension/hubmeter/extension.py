@@ -9,14 +9,14 @@ import asyncio
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from . import events, metrics
 from .agent import Agent
 from .stream import Feed
 from .told import Teller
 
-STOP_S_MAX = 5.0  # SIGTERM and SIGKILL with their patience, and some air
+STOP_S_MAX = 1.0  # tasks end at once; a server that stops must not wait for one that does not
 
 
 class Hubmeter(ExtensionApp):
@@ -46,24 +46,21 @@ class Hubmeter(ExtensionApp):
         """Called when the server listens; returns at once."""
         if self._agent is None:  # loading failed, and the log says why
             return
-        self._say_whose_route(serverapp)
         self._agent.start()
         self._tasks = (
             asyncio.create_task(self._feed.run(), name="hubmeter stream"),
             asyncio.create_task(self._teller.run(), name="hubmeter teller"),
         )
+        self._say_whose_route(serverapp)
 
     async def stop_extension(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_S_MAX)
         self._tasks = ()
-        if self._agent is None:
-            return
-        try:
-            await asyncio.wait_for(self._agent.stop(), STOP_S_MAX)
-        except asyncio.TimeoutError:
-            self.log.warning("hubmeter: the agent did not end in time")
+        if self._agent is not None:
+            await self._agent.stop()
 
     def _socket(self) -> str | None:
         return None if self._agent is None else self._agent.socket
@@ -85,7 +82,10 @@ class Hubmeter(ExtensionApp):
     def _answers(self, serverapp: Any) -> bool:
         """Whether our handler is the first that matches."""
         uri = serverapp.web_app.settings["base_url"].rstrip("/") + "/api/metrics/v1"
-        request = HTTPServerRequest(method="GET", uri=uri, headers=None, connection=_NoConnection())
+        line = RequestStartLine("GET", uri, "HTTP/1.1")
+        request = HTTPServerRequest(
+            start_line=line, headers=HTTPHeaders(Host="localhost"), connection=_NoConnection()
+        )
         found = serverapp.web_app.find_handler(request)
         return issubclass(getattr(found, "handler_class", object), metrics.MetricsHandler)
 

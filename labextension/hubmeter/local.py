@@ -19,6 +19,10 @@ class LocalError(Exception):
     """The other end of the socket did not speak as the agent does."""
 
 
+class Refused(LocalError):
+    """The agent will not have what we sent; sending it again changes nothing."""
+
+
 class Answer:
     """One response, its body not yet read."""
 
@@ -118,6 +122,8 @@ async def answers(path: str) -> bool:
 async def put_json(path: str, target: str, value: Any) -> None:
     """Sends `value`; raises one of FAILURES when it was not taken."""
     async with Connection(path, "PUT", target, json.dumps(value).encode()) as answer:
+        if 400 <= answer.status < 500:
+            raise Refused(f"{target} answered {answer.status}")
         if answer.status >= 300:
             raise LocalError(f"{target} answered {answer.status}")
 

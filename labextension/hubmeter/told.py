@@ -17,11 +17,13 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.serverapp import ServerApp
 
 from . import local
-from .events import TEXT_CHARS_MAX
 from .stream import Feed
 
 LOOK_S = 5.0  # the agent's own default interval: sooner would not be seen
-ROWS_MAX = 2000  # kernels, and terminals; the agent finds the rest by itself
+ROWS_MAX = 256  # kernels, and terminals: as many as the agent takes; it finds the rest by itself
+LABEL_BYTES_MAX = 255  # a file name's; the agent refuses a message with a longer one
+
+_LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
 _STATES = {
     "idle": "idle",
@@ -51,6 +53,8 @@ class Teller:
         while True:
             try:
                 await self._look()
+            except local.Refused as error:
+                self._log.warning("hubmeter: the agent does not take what it is told: %s", error)
             except local.FAILURES as error:
                 self._told = None
                 self._log.debug("hubmeter: agent was not told: %s", error)
@@ -69,8 +73,8 @@ class Teller:
             return
         _, rows, ttys = seen
         body = {"kernels": [_with_idle(row, now) for row in rows], "terminals": ttys}
-        await local.put_json(socket, "/v1/kernels", body)
         self._told = seen
+        await local.put_json(socket, "/v1/kernels", body)
 
     async def _name(self) -> None:
         """Looks up notebooks' names, only when the table of sessions has changed."""
@@ -91,7 +95,7 @@ def kernels(server: ServerApp, notebooks: dict[str, str]) -> list[dict[str, Any]
     """Every kernel that is a process on this machine."""
     rows = []
     manager = server.kernel_manager
-    for kernel_id in list(manager.list_kernel_ids())[:ROWS_MAX]:
+    for kernel_id in manager.list_kernel_ids():
         try:
             kernel = manager.get_kernel(kernel_id)
         except KeyError:
@@ -105,13 +109,15 @@ def kernels(server: ServerApp, notebooks: dict[str, str]) -> list[dict[str, Any]
             {
                 "id": kernel_id,
                 "pid": pid,
-                "name": str(getattr(kernel, "kernel_name", ""))[:TEXT_CHARS_MAX],
+                "name": label(getattr(kernel, "kernel_name", "")),
                 "notebook": notebooks.get(kernel_id),
                 "state": _STATES.get(getattr(kernel, "execution_state", None) or ""),
                 "last_activity": getattr(kernel, "last_activity", None),
             }
         )
-    return rows
+    # Where there are too many, those that were used last matter most.
+    rows.sort(key=lambda row: row["last_activity"] or _LONG_AGO, reverse=True)
+    return rows[:ROWS_MAX]
 
 
 def terminals(server: ServerApp) -> list[dict[str, Any]]:
@@ -121,7 +127,7 @@ def terminals(server: ServerApp) -> list[dict[str, Any]]:
     for name, terminal in list(getattr(manager, "terminals", {}).items())[:ROWS_MAX]:
         pid = getattr(getattr(terminal, "ptyproc", None), "pid", None)
         if isinstance(pid, int) and pid > 0:
-            rows.append({"name": str(name)[:TEXT_CHARS_MAX], "pid": pid})
+            rows.append({"name": label(name), "pid": pid})
     return rows
 
 
@@ -129,7 +135,12 @@ def notebook(session: dict[str, Any]) -> str | None:
     """The name a user knows a session by: a file without its folder, or what a console is called."""
     by_path = session.get("type") in ("notebook", "file")
     name = str((session.get("path") if by_path else session.get("name")) or "").rsplit("/", 1)[-1]
-    return name[:TEXT_CHARS_MAX] or None
+    return label(name) or None
+
+
+def label(value: Any) -> str:
+    """A name within its bound, cut between characters."""
+    return str(value).encode("utf-8", "replace")[:LABEL_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def _with_idle(row: dict[str, Any], now: datetime) -> dict[str, Any]:

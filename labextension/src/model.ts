@@ -160,8 +160,12 @@ function details(sample: ISample, units: Units, trans: ITranslate): string[] {
     lines.push(limitText(sample, trans));
   }
   const { secondsToLimitLow: low, secondsToLimitHigh: high } = sample;
-  if (secondsLeft(sample) !== null && low !== null && high !== null) {
-    lines.push(trans.__('At this pace full in %1 to %2', duration(low), duration(high)));
+  if (secondsLeft(sample) !== null && low !== null) {
+    lines.push(
+      high === null
+        ? trans.__('At this pace full in %1 or later', duration(low))
+        : trans.__('At this pace full in %1 to %2', duration(low), duration(high))
+    );
   }
   const known = sample.workloads.filter(one => one.memoryUsedBytes !== null);
   for (const one of known.slice(0, WORKLOADS_SHOWN)) {

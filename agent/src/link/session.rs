@@ -16,7 +16,7 @@ use hubmeter_proto::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -134,9 +134,25 @@ impl<'a> Session<'a> {
             lived: Duration::ZERO,
             outcome,
         };
-        let opened = tokio::select! {
-            opened = self.open() => opened,
-            () = stop.asked() => return never_up(Ok(End::Stopped)),
+        let link = self.link;
+        let mut drain_until = None;
+        let opened = {
+            let mut opening = std::pin::pin!(self.open());
+            tokio::select! {
+                opened = &mut opening => opened,
+                () = stop.asked() => {
+                    if link.outbox.spool.lock().is_empty() {
+                        return never_up(Ok(End::Stopped));
+                    }
+                    // A short life's reports go out too, if the collector is quick.
+                    let until = Instant::now() + DRAIN_TIMEOUT;
+                    drain_until = Some(until);
+                    match timeout_at(until, opening).await {
+                        Ok(opened) => opened,
+                        Err(_) => return never_up(Ok(End::Stopped)),
+                    }
+                }
+            }
         };
         let mut open = match opened {
             Ok(Ok(open)) => open,
@@ -146,7 +162,7 @@ impl<'a> Session<'a> {
         let since = Instant::now();
         self.link.board.set_link_state(LinkState::Streaming);
         info!(collector = %self.link.url, from_seq = self.cursor, "streaming");
-        let outcome = self.pump(&mut open, stop).await;
+        let outcome = self.pump(&mut open, stop, drain_until).await;
         Ended {
             lived: since.elapsed(),
             outcome,
@@ -225,9 +241,13 @@ impl<'a> Session<'a> {
 
     /// Sends and receives until the stream ends. Asked to stop, it only waits for the last
     /// receipts, and says goodbye.
-    async fn pump(&mut self, open: &mut Open, stop: &mut Stop) -> Result<End, SessionError> {
+    async fn pump(
+        &mut self,
+        open: &mut Open,
+        stop: &mut Stop,
+        mut drain_until: Option<Instant>,
+    ) -> Result<End, SessionError> {
         let outbox = &self.link.outbox;
-        let mut drain_until: Option<Instant> = None;
         loop {
             let next = outbox.spool.lock().next_from(self.cursor);
             let idle = next == Next::Nothing;

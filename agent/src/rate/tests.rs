@@ -110,7 +110,7 @@ fn orphans_that_the_agent_waited_for_are_other_and_counted_once() {
     let mut ledger = Ledger::default();
     let orphan = |_: &Key| Owner::Other;
     ledger.settle([reading(5, 77, 200, 0)].iter(), orphan, Some((77, 0)));
-    ledger.settle([].iter(), orphan, Some((77, 260)));
+    ledger.settle([].iter(), orphan, Some((77, 260 * MS)));
     assert_eq!(ledger.other_ns(), 260 * MS);
 }
 

@@ -210,14 +210,19 @@ impl Process {
         }
         let text = match read_text(&self.dir.join("smaps_rollup")) {
             Ok(text) => text,
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => return,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => String::new(),
+            // The directory went with the process; a kernel without the file has the directory.
+            Err(error) if is_gone(&error) && !self.dir.is_dir() => String::new(),
             Err(_) => {
                 self.pss_denied = true;
                 return;
             }
         };
         let Some(pss_bytes) = field_kb(&text, "Pss:") else {
-            // A process without memory of its own (exiting) has an empty file.
+            // It died since it was read, and holds nothing any more.
+            self.reading.zombie = true;
+            (self.reading.rss_bytes, self.reading.shared_bytes) = (0, 0);
+            self.reading.pss = None;
             return;
         };
         self.reading.pss = Some(PssReading {

@@ -249,7 +249,8 @@ impl Tree {
                     tracing::warn!(limit = PROCESSES_MAX, "more processes than are followed");
                     return Ok(());
                 }
-                let keep = self.processes.len() < KEPT_PROCESSES_MAX;
+                // A descriptor of a copied /proc would go on telling of a process that went.
+                let keep = self.clocks && self.processes.len() < KEPT_PROCESSES_MAX;
                 let Some(process) = Process::follow(&self.proc_root, pid, self.clocks, keep)?
                 else {
                     continue;

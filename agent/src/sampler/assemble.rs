@@ -78,7 +78,7 @@ struct Kills {
 }
 
 /// Sums of one workload.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Sum {
     memory_used_bytes: u64,
     rss_bytes: u64,
@@ -149,11 +149,11 @@ impl Assembly {
         let mut sums: HashMap<Owner, Sum> = HashMap::new();
         for reading in tick.readings {
             sums.entry(assignment.owner(&reading.key))
-                .or_insert_with(Sum::new)
+                .or_default()
                 .add(reading, tick);
         }
         if self.ledger.other_ns() > 0 {
-            sums.entry(Owner::Other).or_insert_with(Sum::new);
+            sums.entry(Owner::Other).or_default();
         }
         let mut workloads: Vec<(Owner, Workload)> = sums
             .into_iter()
@@ -350,14 +350,21 @@ impl Kills {
 
 // === impl Sum ===
 
-impl Sum {
-    fn new() -> Self {
+impl Default for Sum {
+    fn default() -> Self {
         Self {
+            memory_used_bytes: 0,
+            rss_bytes: 0,
+            // Of no process it is known.
             pss_bytes: Some(0),
-            ..Self::default()
+            processes: 0,
+            threads: 0,
+            top_pid: 0,
         }
     }
+}
 
+impl Sum {
     fn add(&mut self, reading: &Reading, tick: &Tick<'_>) {
         self.memory_used_bytes += match tick.source {
             MemorySource::Rss => reading.rss_bytes,
