@@ -162,7 +162,7 @@ mod tests {
 
     /// Two hours of samples, one a minute, whose kernel is as told.
     fn two_hours(state: WorkloadState) -> Vec<Fact> {
-        let mut facts = vec![hub(0, Some(START_MS)), connected(1, 0)];
+        let mut facts = vec![hub(0, Some(START_MS))];
         for minute in 0..=120_u64 {
             let mut sample = sample(minute * 60_000, 300 * MB);
             sample.interval_ms = 60_000;

@@ -8,6 +8,7 @@ pub mod evict;
 pub mod invariants;
 pub mod series;
 
+mod intake;
 mod presence;
 
 use std::{
@@ -20,7 +21,7 @@ use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
 use crate::{
     fact::{Fact, InstanceId, Sample, ServerKey, WorkloadKey},
     text::Label,
-    verdict::{self, Detectors, Verdict, View},
+    verdict::{Detectors, Verdict},
 };
 use dedupe::{Admission, Due, Lost, Sequence};
 use series::Measured;
@@ -95,6 +96,8 @@ pub struct Server {
     /// Since when it is gone.
     pub gone_since_ms: Option<i64>,
     pub(crate) started_by_hub: bool,
+    /// Distance of the newest base sample to the one before.
+    pub(crate) distance_ms: u32,
     pub(crate) connected: bool,
     /// Its stream ended without a word, and nobody has asked why yet.
     pub(crate) unexplained: bool,
@@ -370,6 +373,7 @@ impl Server {
             first_listed_ms: None,
             gone_since_ms: None,
             started_by_hub: false,
+            distance_ms: 0,
             connected: false,
             unexplained: false,
             sequence: Sequence::default(),
@@ -389,78 +393,6 @@ impl Server {
     #[must_use]
     pub fn lost(&self) -> &[Lost] {
         self.sequence.lost()
-    }
-
-    /// Takes one sample in and judges it; `None` when it is not later than the newest.
-    fn take(&mut self, sample: Sample, policy: &Policy) -> Option<Vec<Verdict>> {
-        let before = self.latest.take();
-        if let Some(newest) = before.as_ref()
-            && sample.mono_ms <= newest.mono_ms
-        {
-            self.latest = before;
-            return None;
-        }
-        let derived = self.measured.take(&sample);
-        if !sample.burst {
-            self.momentum_bytes = derived.momentum_bytes;
-            if sample.interval_ms > 0 {
-                self.interval_ms = sample.interval_ms;
-            }
-        }
-        self.trend = derived.trend;
-        self.forecast = derived.forecast;
-        self.cpu_cores = derived.cpu_cores;
-        let verdicts = verdict::judge(
-            &mut self.detectors,
-            &mut self.verdicts,
-            &self.key,
-            &View {
-                sample: &sample,
-                before: before.as_ref(),
-                measured: &self.measured,
-                trend: derived.trend,
-                forecast: derived.forecast,
-                workload_went: derived.workload_went,
-                interval_ms: self.interval_ms,
-                started_ms: self.started_ms,
-                policy,
-            },
-        );
-        self.show_workloads();
-        self.show_idle();
-        self.latest = Some(sample);
-        Some(verdicts)
-    }
-
-    /// The newest sample as report `seq` brought it.
-    fn taken(&self, seq: u64) -> Option<Taken> {
-        let sample = self.latest.clone()?;
-        Some(Taken {
-            key: self.key.clone(),
-            instance: self.instance?,
-            seq,
-            momentum_bytes: self.momentum_bytes.filter(|_| !sample.burst),
-            cpu_cores: self.cpu_cores,
-            sample: Arc::new(sample),
-        })
-    }
-
-    fn show_workloads(&mut self) {
-        self.workload_cpu_cores = self
-            .measured
-            .workloads()
-            .filter_map(|(key, measured)| Some((key.clone(), measured.cpu_cores()?)))
-            .collect();
-        self.workload_idle_since_ms = self
-            .measured
-            .workloads()
-            .map(|(key, measured)| (key.clone(), measured.idle_since_ms))
-            .collect();
-    }
-
-    fn show_idle(&mut self) {
-        self.idle_since_ms = self.detectors.idle.since_ms();
-        self.busy_reason = self.detectors.idle.busy_reason().map(str::to_owned);
     }
 }
 

@@ -41,6 +41,7 @@ impl State {
         let mut verdicts = server.adopt(instance, at_ms);
         server.host = Some(host.clone());
         server.interval_ms = interval_ms;
+        server.distance_ms = 0;
         verdicts.extend(server.heard(at_ms));
         Changed::of(key, verdicts)
     }
@@ -143,6 +144,7 @@ impl Server {
         self.measured = Measured::default();
         self.detectors = Detectors::default();
         self.latest = None;
+        self.distance_ms = 0;
         self.momentum_bytes = None;
         self.trend = None;
         self.forecast = None;

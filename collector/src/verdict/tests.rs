@@ -1,6 +1,8 @@
 //! Scenarios: a kernel that does something for a while, sampled as the agent samples, and what
 //! is said about it.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     fact::{EndCause, Fact, WorkloadEnd, WorkloadKind, WorkloadState},
@@ -524,6 +526,37 @@ fn time_that_nobody_measured_is_not_idle() {
 }
 
 #[test]
+fn a_night_of_sleep_is_not_idle_and_a_clock_that_jumps_makes_no_verdicts() {
+    let night_ms = 8 * 3_600_000;
+    let mut facts = vec![hub(0, None), connected(1, 0)];
+    for seq in 1..=60_u64 {
+        let mut sample = sample(seq * 5_000, 300 * MB);
+        match seq {
+            0..20 => {}
+            20 => {
+                sample.interval_ms = u32::try_from(night_ms).unwrap();
+                sample.at_ms += night_ms;
+            }
+            21..40 => sample.at_ms += night_ms,
+            _ => sample.at_ms -= night_ms,
+        }
+        facts.push(report(1, seq, vec![sample]));
+    }
+    for seen in [22, 23, 40, 62] {
+        let state = after(&facts[..seen]);
+        let server = server(&state);
+        assert!(server.verdicts.is_empty(), "{:?}", server.verdicts);
+        let at_ms = server.latest.as_ref().unwrap().at_ms;
+        let idle_ms = at_ms - server.idle_since_ms.unwrap();
+        assert!(idle_ms <= 100_000, "{idle_ms} ms idle after {seen} facts");
+        assert_eq!(
+            server.interval_ms, 5_000,
+            "sleeping does not slow an agent down"
+        );
+    }
+}
+
+#[test]
 fn an_agent_that_came_late_does_not_vouch_for_the_time_before() {
     let mut late = vec![hub(0, None)];
     late.push(report(1, 1, vec![sample(7_200_000, 300 * MB)]));
@@ -554,4 +587,62 @@ fn an_agent_that_was_never_heard_is_missed_after_two_minutes_and_only_as_informa
     state.apply(&report(1, 1, vec![sample(121_000, 300 * MB)]));
     assert!(server(&state).verdicts.is_empty());
     assert_eq!(server(&state).instance, Some(instance(1)));
+}
+
+/// A repeatable stand-in for noise: −1..=1 from a second and a seed.
+fn noise(at_s: f64, seed: u64) -> f64 {
+    let mut x = (at_s as u64)
+        .wrapping_add(seed << 32)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (x >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_noisy_leak_is_always_flagged_before_its_limit(
+        limit_mb in 1_000_u64..8_000, seconds in 20.0_f64..600.0, rest_s in 0.0_f64..120.0,
+        noise_mb in 0.0_f64..10.0, seed in 0_u64..1_000,
+    ) {
+        let per_s = (limit_mb as f64 - 150.0) / seconds;
+        let (said, _) = run(limit_mb * MB, 3_000, |at_s| {
+            let risen = (at_s - rest_s).max(0.0) * per_s;
+            ((150.0 + risen + noise_mb * noise(at_s, seed)) * 1e6) as u64
+        });
+        let flagged = raised(&said, Rule::RunawayMemory);
+        prop_assert!(flagged.is_some(), "{said:?}");
+        let used = flagged.map_or(0, |said| said.used_bytes) as f64 / 1e6 / limit_mb as f64;
+        prop_assert!(used < 0.85, "flagged at {used} of the limit");
+    }
+
+    #[test]
+    fn noise_around_a_level_is_never_a_runaway(
+        level in 0.1_f64..0.88, noise_mb in 0.0_f64..100.0, seed in 0_u64..1_000,
+    ) {
+        let (said, _) = run(4_000 * MB, 1_800, |at_s| {
+            ((4_000.0 * level + noise_mb * noise(at_s, seed)) * 1e6) as u64
+        });
+        prop_assert_eq!(raised(&said, Rule::RunawayMemory), None);
+    }
+
+    #[test]
+    fn steps_that_stay_are_never_a_runaway(
+        steps in prop::collection::vec((5.0_f64..900.0, 10_u64..600), 1..5),
+    ) {
+        // At most 2.4 GB of 4 GB, each step at once and none near another in time.
+        let mut steps = steps;
+        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut at_s = 0.0_f64;
+        for step in &mut steps {
+            at_s = step.0.max(at_s + 90.0);
+            step.0 = at_s;
+        }
+        let (said, _) = run(4_000 * MB, 1_800, |now_s| {
+            let before = steps.iter().filter(|(at_s, _)| *at_s <= now_s);
+            150 * MB + before.map(|(_, mb)| mb * MB).sum::<u64>()
+        });
+        prop_assert_eq!(raised(&said, Rule::RunawayMemory), None);
+    }
 }
