@@ -2,6 +2,19 @@
 //!
 //! The reading of the machine is in the modules below; nothing here touches `/proc`.
 
+pub mod cgroup;
+pub mod error;
+pub(crate) mod file;
+pub mod kernels;
+pub mod limit;
+pub mod memory;
+pub(crate) mod orphans;
+pub mod own;
+pub mod process;
+pub(crate) mod stat;
+pub(crate) mod tree;
+
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// Where the memory figure comes from.
@@ -169,4 +182,43 @@ pub struct Sample {
     /// What ended since the previous sample.
     #[serde(skip)]
     pub ended: Vec<Ended>,
+}
+
+// === impl Workload ===
+
+impl Workload {
+    /// Takes another's sums in.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        self.memory_used_bytes = sum(self.memory_used_bytes, other.memory_used_bytes);
+        self.rss_bytes += other.rss_bytes;
+        self.pss_bytes = sum(self.pss_bytes, other.pss_bytes);
+        self.cpu_millis += other.cpu_millis;
+        self.cpu_cores = self
+            .cpu_cores
+            .and_then(|cores| Some(cores + other.cpu_cores?));
+        self.processes += other.processes;
+        self.threads += other.threads;
+    }
+}
+
+/// A wall-clock time as the contract writes it: UTC, milliseconds, `Z`.
+pub(crate) fn rfc3339(wall_ms: u64) -> String {
+    let timestamp = i64::try_from(wall_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{timestamp:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_always_have_three_digits_and_a_z() {
+        assert_eq!(super::rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            super::rfc3339(1_573_941_376_120),
+            "2019-11-16T21:56:16.120Z"
+        );
+    }
 }

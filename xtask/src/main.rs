@@ -1,2 +1,68 @@
-//! x
-fn main() {}
+//! hubmeter's own tasks: `cargo xtask up`, `cargo xtask test`, and the pieces of the latter.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod activity;
+mod build;
+mod checks;
+mod e2e;
+mod http;
+mod hub;
+mod node;
+mod ports;
+mod process;
+mod progress;
+mod stamp;
+mod stop;
+mod test;
+mod tools;
+mod up;
+mod venv;
+mod workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build everything and start a demo hub on this machine; Ctrl-C stops it
+    Up(up::Up),
+    /// Run every check and test there is
+    Test,
+    /// Run the end-to-end tests alone; words after it go to Playwright
+    E2e {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure what meters do to a server's requests and activity
+    Activity(activity::Activity),
+    /// Run the tidy test alone
+    Tidy,
+    /// Check licences, sources and duplicates of dependencies
+    Deny,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = stop::listen().and_then(|()| match &cli.task {
+        Task::Up(args) => up::run(args),
+        Task::Test => test::run(),
+        Task::E2e { args } => e2e::run(args),
+        Task::Activity(args) => activity::run(args),
+        Task::Tidy => checks::tidy(),
+        Task::Deny => checks::deny(),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

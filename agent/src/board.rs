@@ -1,0 +1,229 @@
+//! What the agent shows on this machine: the newest sample, the last ten minutes, notices, and
+//! how the link is.
+//!
+//! Whoever reads too slowly gets the newest and misses what lay between; nobody who reads can
+//! hold back sampling.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::{broadcast, watch};
+
+use crate::{meter::Figures, sample::Sample};
+
+/// How far back `recent` goes.
+pub const RECENT_MS: u64 = 10 * 60 * 1000;
+
+/// Readings kept at most: ten minutes of a burst.
+pub const RECENT_MAX: usize = 600;
+
+/// Notices that are open at once; of more, the oldest are forgotten.
+pub const NOTICES_MAX: usize = 32;
+
+/// Bytes of a notice's text; more is cut.
+pub const NOTICE_TEXT_BYTES_MAX: usize = 2 * 1024;
+
+/// One sample with the figures beside it.
+#[derive(Debug)]
+pub struct Reading {
+    /// The sample.
+    pub sample: Sample,
+    /// What the meter shows beside it.
+    pub figures: Figures,
+}
+
+/// A message for the person at the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// The same episode is shown once.
+    pub episode: String,
+    /// Name of the rule.
+    pub rule: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: &'static str,
+    /// One or two sentences.
+    pub text: String,
+    /// The workload it speaks of; `None` for the whole server.
+    pub workload_id: Option<String>,
+    /// The danger has passed: take the notice away.
+    pub cleared: bool,
+}
+
+/// How the link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Reports go out and receipts come in.
+    Streaming,
+    /// There is a collector, but no stream to it now.
+    Connecting,
+    /// There is none, or another agent took over.
+    Off,
+}
+
+/// How the link is, and with whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkStatus {
+    /// Now.
+    pub state: LinkState,
+    /// Its address.
+    pub collector: Option<String>,
+    /// Where people and scripts reach it.
+    pub api_url: Option<String>,
+}
+
+/// Shared by the one who samples, the link and the local socket.
+#[derive(Debug)]
+pub struct Board {
+    newest: watch::Sender<Option<Arc<Reading>>>,
+    recent: Mutex<VecDeque<Arc<Reading>>>,
+    open_notices: Mutex<VecDeque<Arc<Notice>>>,
+    notices: broadcast::Sender<Arc<Notice>>,
+    link: Mutex<LinkStatus>,
+}
+
+// === impl Board ===
+
+impl Board {
+    /// An empty board.
+    #[must_use]
+    pub fn new(link: LinkStatus) -> Self {
+        Self {
+            newest: watch::Sender::new(None),
+            recent: Mutex::default(),
+            open_notices: Mutex::default(),
+            notices: broadcast::Sender::new(NOTICES_MAX),
+            link: Mutex::new(link),
+        }
+    }
+
+    /// Shows `reading` as the newest.
+    pub fn show(&self, reading: Reading) {
+        let reading = Arc::new(reading);
+        let mut recent = self.recent.lock();
+        let from_ms = reading.sample.mono_ms.saturating_sub(RECENT_MS);
+        while recent.len() >= RECENT_MAX
+            || recent
+                .front()
+                .is_some_and(|oldest| oldest.sample.mono_ms < from_ms)
+        {
+            recent.pop_front();
+        }
+        recent.push_back(Arc::clone(&reading));
+        drop(recent);
+        self.newest.send_replace(Some(reading));
+    }
+
+    /// Shows `notice`, or takes it away when it is cleared.
+    pub fn notify(&self, notice: Notice) {
+        let notice = Arc::new(notice);
+        let mut open = self.open_notices.lock();
+        open.retain(|other| other.episode != notice.episode);
+        if !notice.cleared {
+            if open.len() >= NOTICES_MAX {
+                open.pop_front();
+            }
+            open.push_back(Arc::clone(&notice));
+        }
+        drop(open);
+        // Nobody listening is the usual case.
+        let _ = self.notices.send(notice);
+    }
+
+    /// The newest reading; follow it with `changed`.
+    #[must_use]
+    pub fn newest(&self) -> watch::Receiver<Option<Arc<Reading>>> {
+        self.newest.subscribe()
+    }
+
+    /// The last ten minutes, oldest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<Arc<Reading>> {
+        self.recent.lock().iter().cloned().collect()
+    }
+
+    /// Notices that are open now, and those to come.
+    #[must_use]
+    pub fn notices(&self) -> (Vec<Arc<Notice>>, broadcast::Receiver<Arc<Notice>>) {
+        // In this order nothing falls between; an episode may come twice, and is shown once.
+        let to_come = self.notices.subscribe();
+        (self.open_notices.lock().iter().cloned().collect(), to_come)
+    }
+
+    /// How the link is.
+    #[must_use]
+    pub fn link(&self) -> LinkStatus {
+        self.link.lock().clone()
+    }
+
+    /// The link is in another state now.
+    pub fn set_link_state(&self, state: LinkState) {
+        self.link.lock().state = state;
+    }
+
+    /// The collector said where it is reached.
+    pub fn set_api_url(&self, url: String) {
+        self.link.lock().api_url = Some(url);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::encode::tests::sample;
+
+    fn board() -> Board {
+        Board::new(LinkStatus {
+            state: LinkState::Off,
+            collector: None,
+            api_url: None,
+        })
+    }
+
+    fn notice(episode: &str, cleared: bool) -> Notice {
+        Notice {
+            episode: episode.to_owned(),
+            rule: "near_limit".to_owned(),
+            severity: "warning",
+            text: String::new(),
+            workload_id: None,
+            cleared,
+        }
+    }
+
+    #[test]
+    fn recent_is_bounded_in_time_and_number() {
+        let board = board();
+        let show = |at_ms| {
+            board.show(Reading {
+                sample: sample(at_ms, 1),
+                figures: Figures::default(),
+            });
+        };
+        for second in 0..2_000 {
+            show(second * 1_000);
+        }
+        assert_eq!(board.recent().len(), RECENT_MAX);
+        for tick in 0..1_000 {
+            show(2_000_000 + tick * 5_000);
+        }
+        let recent = board.recent();
+        assert_eq!(recent.len(), 121);
+        assert!(recent.is_sorted_by_key(|reading| reading.sample.mono_ms));
+    }
+
+    #[test]
+    fn a_cleared_notice_is_no_longer_open_and_many_do_not_grow() {
+        let board = board();
+        for episode in 0..100 {
+            board.notify(notice(&episode.to_string(), false));
+        }
+        assert_eq!(board.notices().0.len(), NOTICES_MAX);
+        board.notify(notice("99", false));
+        board.notify(notice("98", true));
+        let (open, _) = board.notices();
+        assert_eq!(open.len(), NOTICES_MAX - 1);
+        assert!(open.iter().all(|notice| notice.episode != "98"));
+    }
+}

@@ -1,0 +1,179 @@
+//! The link to the collector: one stream after another, for as long as the agent lives.
+//!
+//! It never holds back sampling: samples go into the [`Outbox`], and whatever happens here
+//! happens between ticks. It says what is wrong once per trouble, not once per attempt.
+
+use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
+
+use hubmeter_proto::limits::INSTANCE_ID_BYTES;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tracing::{debug, info, warn};
+
+use self::{
+    backoff::Backoff,
+    credential::Credential,
+    session::{End, Session, SessionError},
+};
+use crate::{
+    board::{Board, LinkState},
+    clock::Clock,
+    sample::Sample,
+    settings::CollectorUrl,
+    spool::{SPOOL_BYTES_MAX, Spool},
+    stop::Stop,
+};
+
+pub mod backoff;
+pub mod connect;
+pub mod credential;
+pub mod encode;
+pub mod session;
+
+/// Reports on their way: filled by the one who samples, emptied by receipts.
+#[derive(Debug)]
+pub struct Outbox {
+    spool: Mutex<Spool>,
+    news: Notify,
+}
+
+/// Who we say we are. Only the token is believed.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// This life of the agent.
+    pub instance_id: [u8; INSTANCE_ID_BYTES],
+    /// Name of the machine or container.
+    pub host: String,
+    /// Name of the server, for a collector without a hub.
+    pub server_name: String,
+    /// Base interval.
+    pub interval: Duration,
+}
+
+/// Everything a stream needs.
+pub struct Link {
+    /// Where to.
+    pub url: CollectorUrl,
+    /// Certificates that vouch for the collector.
+    pub ca_file: Option<PathBuf>,
+    /// Proof of who we are.
+    pub credential: Credential,
+    /// Who we say we are.
+    pub identity: Identity,
+    /// What is to be sent.
+    pub outbox: Arc<Outbox>,
+    /// Where notices and the link's state are shown.
+    pub board: Arc<Board>,
+    /// The interval the collector wants; `None` leaves it to us.
+    pub pace: watch::Sender<Option<Duration>>,
+    /// The agent's clocks.
+    pub clock: Arc<dyn Clock>,
+}
+
+// === impl Outbox ===
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new(SPOOL_BYTES_MAX)
+    }
+}
+
+impl Outbox {
+    /// An empty one that keeps `bytes_max` bytes at most.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            spool: Mutex::new(Spool::new(bytes_max)),
+            news: Notify::new(),
+        }
+    }
+
+    /// Takes `sample` as the next report.
+    pub fn push(&self, sample: &Sample) {
+        let mut spool = self.spool.lock();
+        let message = encode::report(spool.next_seq(), sample);
+        spool.push(message);
+        drop(spool);
+        self.news.notify_one();
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Streams until it is to stop, another agent takes over, or there is nothing more to
+    /// hope for.
+    pub async fn run(self, mut stop: Stop) {
+        let mut backoff = Backoff::new(fastrand::Rng::new());
+        let mut last_trouble = String::new();
+        loop {
+            self.board.set_link_state(LinkState::Connecting);
+            let session = Session::new(&self);
+            let ended = session.run(&mut stop).await;
+            let retry_after = match ended.outcome {
+                Ok(End::Stopped) => break,
+                Ok(End::Superseded) => {
+                    info!(collector = %self.url, "another agent reports for this server, this one stops");
+                    break;
+                }
+                Ok(End::Bye {
+                    reason,
+                    retry_after,
+                }) => {
+                    info!(collector = %self.url, ?reason, "the collector ended the stream");
+                    retry_after
+                }
+                Err(error) => {
+                    self.tell_once(&error, &mut last_trouble);
+                    Duration::ZERO
+                }
+            };
+            if ended.lived > Duration::ZERO {
+                last_trouble.clear();
+            }
+            self.board.set_link_state(LinkState::Connecting);
+            let wait = backoff.wait_after(ended.lived, retry_after);
+            debug!(?wait, "coming back");
+            if !wait_unless_stopped(Instant::now() + wait, &mut stop).await {
+                break;
+            }
+        }
+        self.board.set_link_state(LinkState::Off);
+    }
+
+    fn tell_once(&self, error: &SessionError, last_trouble: &mut String) {
+        let trouble = with_causes(error);
+        if trouble == *last_trouble {
+            debug!(collector = %self.url, trouble, "still no stream");
+        } else {
+            warn!(collector = %self.url, "{trouble}; reports are kept and sent later");
+            *last_trouble = trouble;
+        }
+    }
+}
+
+/// True when `until` came first.
+async fn wait_unless_stopped(until: Instant, stop: &mut Stop) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep_until(until) => true,
+        () = stop.asked() => false,
+    }
+}
+
+/// An error with everything that caused it, on one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

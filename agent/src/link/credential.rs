@@ -1,0 +1,134 @@
+//! Proof of who we are: the server's own hub token.
+//!
+//! It leaves this process as `authorization` metadata and in no other way: `Debug` hides it, and
+//! there is no `Display` or `Serialize`.
+
+use std::{fmt, path::PathBuf};
+
+use tonic::metadata::{Ascii, MetadataValue};
+
+/// Bytes of a token; a hub's are 32 characters, JSON web tokens a few kilobytes.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Where the token is found.
+#[derive(Clone)]
+pub struct Credential {
+    file: Option<PathBuf>,
+    token: Option<String>,
+}
+
+/// Why there is no usable token.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// The file cannot be read.
+    #[error("cannot read the token file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Empty, too long, or with characters no header may carry.
+    #[error(
+        "the token is empty, longer than {TOKEN_BYTES_MAX} bytes, or has unprintable characters"
+    )]
+    Malformed,
+}
+
+// === impl Credential ===
+
+impl Credential {
+    /// A token file is preferred to the token itself: it can be renewed while we run.
+    #[must_use]
+    pub fn new(file: Option<PathBuf>, token: Option<String>) -> Self {
+        Self { file, token }
+    }
+
+    /// The `authorization` metadata; `None` where nobody gave us a token, as on a machine
+    /// without a hub.
+    ///
+    /// # Errors
+    /// A token that was promised but cannot be read or sent.
+    pub(crate) fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, CredentialError> {
+        let from_file;
+        let token = match (&self.file, &self.token) {
+            (Some(path), _) => {
+                from_file =
+                    std::fs::read_to_string(path).map_err(|source| CredentialError::Read {
+                        path: path.clone(),
+                        source,
+                    })?;
+                from_file.trim()
+            }
+            (None, Some(token)) => token.trim(),
+            (None, None) => return Ok(None),
+        };
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+            return Err(CredentialError::Malformed);
+        }
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+            .parse()
+            .map_err(|_| CredentialError::Malformed)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("file", &self.file)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let credential = Credential::new(None, Some("s3cret".to_owned()));
+        let metadata = credential.authorization().unwrap();
+        for shown in [format!("{credential:?}"), format!("{metadata:?}")] {
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_read_anew_each_time_and_wins_over_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        let credential = Credential::new(Some(file.clone()), Some("old".to_owned()));
+        assert!(matches!(
+            credential.authorization(),
+            Err(CredentialError::Read { .. })
+        ));
+        for token in ["one", "two"] {
+            std::fs::write(&file, format!("{token}\n")).unwrap();
+            let value = credential.authorization().unwrap().unwrap();
+            assert_eq!(value.to_str().unwrap(), format!("Bearer {token}"));
+        }
+    }
+
+    #[test]
+    fn without_a_token_nothing_is_sent() {
+        assert!(
+            Credential::new(None, None)
+                .authorization()
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            Credential::new(None, Some("a\nb".to_owned()))
+                .authorization()
+                .is_err()
+        );
+        assert!(
+            Credential::new(None, Some("  ".to_owned()))
+                .authorization()
+                .is_err()
+        );
+    }
+}

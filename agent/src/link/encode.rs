@@ -1,0 +1,373 @@
+//! Samples → wire.
+//!
+//! What is sent keeps every bound of [`hubmeter_proto::limits`], so that no honest agent is ever
+//! refused: the smallest workloads are folded into `other` (sums stay exact), labels are cut at
+//! a character.
+
+use bytes::Bytes;
+use hubmeter_proto::{
+    limits::{
+        ENDED_PER_SAMPLE_MAX, LABEL_BYTES_MAX, LIMIT_SOURCE_BYTES_MAX, WORKLOADS_PER_SAMPLE_MAX,
+    },
+    v1::{self, up::Body},
+};
+use prost::Message;
+
+use crate::sample::{Ended, MemorySource, Sample, Workload, WorkloadKind, WorkloadState};
+
+/// Id and name of the workload that small ones are folded into.
+const OTHER: &str = "other";
+
+/// One sample as the message of report `seq`.
+#[must_use]
+pub fn report(seq: u64, sample: &Sample) -> Bytes {
+    up(Body::Report(v1::Report {
+        seq,
+        samples: vec![wire_sample(sample)],
+    }))
+}
+
+/// Reports that had to be given up.
+#[must_use]
+pub fn gap(from_seq: u64, through_seq: u64) -> Bytes {
+    up(Body::Gap(v1::Gap {
+        from_seq,
+        through_seq,
+    }))
+}
+
+/// The end of a stream on purpose.
+#[must_use]
+pub fn bye(reason: v1::bye::Reason) -> Bytes {
+    up(Body::Bye(v1::Bye {
+        reason: reason.into(),
+        retry_after_ms: 0,
+    }))
+}
+
+/// The first message.
+#[must_use]
+pub fn hello(hello: v1::Hello) -> Bytes {
+    up(Body::Hello(hello))
+}
+
+/// Folds all but the largest workloads into `other`. Nothing is done within the bound.
+pub fn fold_small(workloads: &mut Vec<Workload>) {
+    if workloads.len() <= WORKLOADS_PER_SAMPLE_MAX {
+        return;
+    }
+    let size = |workload: &Workload| workload.memory_used_bytes.unwrap_or(workload.rss_bytes);
+    workloads.sort_by_key(|workload| std::cmp::Reverse(size(workload)));
+    let mut other = match workloads
+        .iter()
+        .position(|workload| workload.kind == WorkloadKind::Other)
+    {
+        Some(at) => workloads.remove(at),
+        None => empty_other(),
+    };
+    for small in workloads.drain(WORKLOADS_PER_SAMPLE_MAX - 1..) {
+        other.memory_used_bytes = sum(other.memory_used_bytes, small.memory_used_bytes);
+        other.pss_bytes = sum(other.pss_bytes, small.pss_bytes);
+        other.cpu_cores = other.cpu_cores.zip(small.cpu_cores).map(|(a, b)| a + b);
+        other.rss_bytes = other.rss_bytes.saturating_add(small.rss_bytes);
+        other.cpu_millis = other.cpu_millis.saturating_add(small.cpu_millis);
+        other.processes = other.processes.saturating_add(small.processes);
+        other.threads = other.threads.saturating_add(small.threads);
+    }
+    workloads.push(other);
+}
+
+fn empty_other() -> Workload {
+    Workload {
+        kind: WorkloadKind::Other,
+        id: OTHER.to_owned(),
+        name: OTHER.to_owned(),
+        pid: 0,
+        memory_used_bytes: Some(0),
+        rss_bytes: 0,
+        pss_bytes: Some(0),
+        cpu_millis: 0,
+        cpu_cores: Some(0.0),
+        processes: 0,
+        threads: 0,
+        notebook: None,
+        state: None,
+        idle_ms: None,
+    }
+}
+
+/// Unknown plus anything is unknown.
+fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.zip(b).map(|(a, b)| a.saturating_add(b))
+}
+
+fn up(body: Body) -> Bytes {
+    v1::Up { body: Some(body) }.encode_to_vec().into()
+}
+
+fn wire_sample(sample: &Sample) -> v1::Sample {
+    let folded;
+    let workloads = if sample.workloads.len() > WORKLOADS_PER_SAMPLE_MAX {
+        let mut all = sample.workloads.clone();
+        fold_small(&mut all);
+        folded = all;
+        &folded
+    } else {
+        &sample.workloads
+    };
+    v1::Sample {
+        mono_ms: sample.mono_ms,
+        wall_ms: sample.wall_ms,
+        interval_ms: clamp(sample.interval_ms.unwrap_or(0)),
+        burst: sample.burst,
+        memory_used_bytes: sample.memory_used_bytes,
+        memory_working_set_bytes: sample.memory_working_set_bytes,
+        memory_source: wire_source(sample.memory_source).into(),
+        memory_age_ms: clamp(sample.memory_age_ms),
+        memory_limit_bytes: sample.memory_limit_bytes,
+        memory_limit_source: cut(
+            sample.memory_limit_source.as_deref().unwrap_or_default(),
+            LIMIT_SOURCE_BYTES_MAX,
+        ),
+        memory_limit_enforced: sample.memory_limit_enforced,
+        memory_limit_shared: sample.memory_limit_shared,
+        rss_bytes: sample.rss_bytes,
+        pss_bytes: sample.pss_bytes,
+        swap_bytes: sample.swap_bytes,
+        unattributed_bytes: sample.unattributed_bytes,
+        cpu_millis: sample.cpu_millis,
+        processes: sample.processes,
+        threads: sample.threads,
+        oom_kills: sample.oom_kills,
+        memory_guarantee_bytes: sample.memory_guarantee_bytes,
+        cpu_limit_millicores: sample.cpu_limit_millicores,
+        cpu_guarantee_millicores: sample.cpu_guarantee_millicores,
+        workloads: workloads.iter().map(wire_workload).collect(),
+        ended: largest_ended(&sample.ended),
+    }
+}
+
+fn wire_workload(workload: &Workload) -> v1::Workload {
+    v1::Workload {
+        kind: wire_kind(workload.kind).into(),
+        id: label(&workload.id),
+        name: label(&workload.name),
+        notebook: workload.notebook.as_deref().map(label),
+        state: workload
+            .state
+            .map_or(v1::WorkloadState::Unspecified, wire_state)
+            .into(),
+        pid: workload.pid,
+        memory_used_bytes: workload.memory_used_bytes,
+        rss_bytes: workload.rss_bytes,
+        pss_bytes: workload.pss_bytes,
+        cpu_millis: workload.cpu_millis,
+        processes: workload.processes,
+        threads: workload.threads,
+        idle_ms: workload.idle_ms,
+    }
+}
+
+/// Those killed for memory first, then by size: of very many ends the ones that matter are told.
+fn largest_ended(ended: &[Ended]) -> Vec<v1::Ended> {
+    let mut ended: Vec<&Ended> = ended.iter().collect();
+    if ended.len() > ENDED_PER_SAMPLE_MAX {
+        ended
+            .sort_by_key(|ended| std::cmp::Reverse((ended.out_of_memory, ended.memory_used_bytes)));
+        ended.truncate(ENDED_PER_SAMPLE_MAX);
+    }
+    ended.into_iter().map(wire_ended).collect()
+}
+
+fn wire_ended(ended: &Ended) -> v1::Ended {
+    let cause = if ended.out_of_memory {
+        v1::ended::Cause::OutOfMemory
+    } else {
+        v1::ended::Cause::Gone
+    };
+    v1::Ended {
+        kind: wire_kind(ended.kind).into(),
+        id: label(&ended.id),
+        name: label(&ended.name),
+        notebook: ended.notebook.as_deref().map(label),
+        pid: ended.pid,
+        cause: cause.into(),
+        memory_used_bytes: ended.memory_used_bytes,
+    }
+}
+
+fn wire_source(source: MemorySource) -> v1::MemorySource {
+    match source {
+        MemorySource::Cgroup2 => v1::MemorySource::Cgroup2,
+        MemorySource::Cgroup1 => v1::MemorySource::Cgroup1,
+        MemorySource::Pss => v1::MemorySource::Pss,
+        MemorySource::Rss => v1::MemorySource::Rss,
+    }
+}
+
+fn wire_kind(kind: WorkloadKind) -> v1::WorkloadKind {
+    match kind {
+        WorkloadKind::Kernel => v1::WorkloadKind::Kernel,
+        WorkloadKind::Terminal => v1::WorkloadKind::Terminal,
+        WorkloadKind::App => v1::WorkloadKind::App,
+        WorkloadKind::Server => v1::WorkloadKind::Server,
+        WorkloadKind::Other => v1::WorkloadKind::Other,
+    }
+}
+
+fn wire_state(state: WorkloadState) -> v1::WorkloadState {
+    match state {
+        WorkloadState::Idle => v1::WorkloadState::Idle,
+        WorkloadState::Busy => v1::WorkloadState::Busy,
+        WorkloadState::Starting => v1::WorkloadState::Starting,
+        WorkloadState::Dead => v1::WorkloadState::Dead,
+    }
+}
+
+fn label(text: &str) -> String {
+    cut(text, LABEL_BYTES_MAX)
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
+}
+
+fn clamp(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use hubmeter_proto::limits::MESSAGE_BYTES_MAX;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An ordinary sample, for tests here and elsewhere.
+    pub(crate) fn sample(mono_ms: u64, used: u64) -> Sample {
+        Sample {
+            time: "2026-11-21T21:56:16.000Z".to_owned(),
+            interval_ms: None,
+            memory_used_bytes: used,
+            memory_working_set_bytes: None,
+            memory_source: MemorySource::Pss,
+            memory_age_ms: 0,
+            memory_limit_bytes: Some(1_000_000_000),
+            memory_limit_source: Some("env".to_owned()),
+            memory_limit_enforced: false,
+            memory_limit_shared: false,
+            rss_bytes: used,
+            pss_bytes: Some(used),
+            swap_bytes: None,
+            unattributed_bytes: Some(-1),
+            cpu_millis: mono_ms / 10,
+            cpu_cores: None,
+            processes: 1,
+            threads: 1,
+            workloads: Vec::new(),
+            mono_ms,
+            wall_ms: 1_700_000_000_000 + mono_ms,
+            burst: false,
+            oom_kills: None,
+            memory_guarantee_bytes: None,
+            cpu_limit_millicores: None,
+            cpu_guarantee_millicores: None,
+            ended: Vec::new(),
+        }
+    }
+
+    fn workload(rss_bytes: u64, text: &str) -> Workload {
+        Workload {
+            kind: WorkloadKind::Kernel,
+            id: text.to_owned(),
+            name: text.to_owned(),
+            notebook: Some(text.to_owned()),
+            state: Some(WorkloadState::Busy),
+            pid: u32::MAX,
+            memory_used_bytes: Some(rss_bytes),
+            rss_bytes,
+            pss_bytes: Some(rss_bytes),
+            cpu_millis: rss_bytes,
+            cpu_cores: Some(0.5),
+            processes: u32::MAX / 1024,
+            threads: u32::MAX / 1024,
+            idle_ms: Some(u64::MAX),
+        }
+    }
+
+    fn decode(bytes: &Bytes) -> v1::Report {
+        match v1::Up::decode(bytes.clone()).unwrap().body {
+            Some(Body::Report(report)) => report,
+            other => panic!("no report: {other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_bound_of_the_wire_is_kept_and_the_sums_stay(
+            sizes in prop::collection::vec(0u64..1 << 40, 0..300),
+            text in "\\PC{0,200}",
+        ) {
+            let mut sample = sample(1, 1);
+            sample.workloads = sizes.iter().map(|size| workload(*size, &text)).collect();
+            let report = decode(&super::report(1, &sample));
+            let sent = &report.samples[0].workloads;
+            prop_assert!(sent.len() <= WORKLOADS_PER_SAMPLE_MAX);
+            for workload in sent {
+                prop_assert!(workload.id.len() <= LABEL_BYTES_MAX);
+                prop_assert!(text.starts_with(&workload.id) || workload.id == OTHER);
+            }
+            prop_assert_eq!(sent.iter().map(|w| w.rss_bytes).sum::<u64>(), sizes.iter().sum::<u64>());
+            prop_assert_eq!(sent.iter().map(|w| w.cpu_millis).sum::<u64>(), sizes.iter().sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn the_largest_server_fits_into_one_message() {
+        let long = "x".repeat(4 * LABEL_BYTES_MAX);
+        let mut sample = sample(1, u64::MAX);
+        (sample.mono_ms, sample.wall_ms, sample.cpu_millis) = (u64::MAX, u64::MAX, u64::MAX);
+        sample.memory_limit_source = Some("y".repeat(4 * LIMIT_SOURCE_BYTES_MAX));
+        sample.unattributed_bytes = Some(i64::MIN);
+        sample.workloads = (0..200).map(|i| workload((1 << 50) + i, &long)).collect();
+        sample.ended = (0..200)
+            .map(|_| Ended {
+                kind: WorkloadKind::Kernel,
+                id: long.clone(),
+                name: long.clone(),
+                notebook: Some(long.clone()),
+                pid: u32::MAX,
+                out_of_memory: true,
+                memory_used_bytes: u64::MAX,
+            })
+            .collect();
+        let bytes = report(u64::MAX, &sample);
+        assert!(bytes.len() <= MESSAGE_BYTES_MAX, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn the_largest_workloads_keep_their_names() {
+        let mut workloads: Vec<_> = (0..100).map(|i| workload(i, &format!("k{i}"))).collect();
+        fold_small(&mut workloads);
+        assert_eq!(workloads[0].id, "k99");
+        assert_eq!(workloads.len(), WORKLOADS_PER_SAMPLE_MAX);
+        assert_eq!(workloads.last().unwrap().kind, WorkloadKind::Other);
+    }
+
+    #[test]
+    fn unknown_stays_unknown_on_the_wire() {
+        let sent = decode(&report(7, &sample(1, 1)));
+        assert_eq!(sent.seq, 7);
+        let sent = &sent.samples[0];
+        assert_eq!(
+            (
+                sent.oom_kills,
+                sent.swap_bytes,
+                sent.memory_working_set_bytes
+            ),
+            (None, None, None)
+        );
+        assert_eq!(sent.interval_ms, 0);
+        assert_eq!(sent.unattributed_bytes, Some(-1));
+    }
+}

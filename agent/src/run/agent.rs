@@ -1,0 +1,142 @@
+//! The parts put together: the beat, the link and the local socket, started and stopped as one.
+
+use std::{sync::Arc, time::Duration};
+
+use hubmeter_proto::limits::{DRAIN_TIMEOUT, INSTANCE_ID_BYTES};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tracing::{error, warn};
+
+use super::observer::Observer;
+use crate::{
+    board::{Board, LinkState, LinkStatus},
+    clock::{Clock, SystemClock},
+    link::{Identity, Link, Outbox},
+    local::{Local, LocalError, TOLD_WAITING_MAX, place},
+    sampler::Target,
+    settings::{CollectorUrl, ProcessEnvironment, Settings},
+    stop::Stopper,
+};
+
+/// Time beyond the link's own drain in which everything must have ended.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    stopper: Stopper,
+    observer: JoinHandle<()>,
+    link: Option<JoinHandle<()>>,
+    local: Option<JoinHandle<()>>,
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// Starts all parts inside the runtime. A part that cannot work says so in the log; the
+    /// others go on.
+    #[must_use]
+    pub fn start(settings: &Settings, target: Target) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let stopper = Stopper::default();
+        let pace = watch::Sender::new(None);
+        let (told, told_by_extension) = mpsc::channel(TOLD_WAITING_MAX);
+        let board = Arc::new(Board::new(LinkStatus {
+            state: LinkState::Off,
+            collector: settings.collector.as_ref().map(CollectorUrl::to_string),
+            api_url: settings.api_url.clone(),
+        }));
+        let outbox = settings.collector.is_some().then(Arc::<Outbox>::default);
+
+        let local = match bind(settings, target.root_pid) {
+            Ok(local) => Some(tokio::spawn(local.serve(Arc::clone(&board), told))),
+            Err(error) => {
+                error!("no local socket, so no meter: {error}");
+                None
+            }
+        };
+        let observer = Observer {
+            target,
+            clock: Arc::clone(&clock),
+            board: Arc::clone(&board),
+            outbox: outbox.clone(),
+            interval: settings.interval,
+            pace: pace.subscribe(),
+            told: told_by_extension,
+            stop: stopper.heard_by(),
+        };
+        let link = settings
+            .collector
+            .clone()
+            .zip(outbox)
+            .and_then(|(url, outbox)| {
+                let link = Link {
+                    url,
+                    ca_file: settings.ca_file.clone(),
+                    credential: settings.credential.clone(),
+                    identity: identity(settings)?,
+                    outbox,
+                    board,
+                    pace,
+                    clock,
+                };
+                Some(tokio::spawn(link.run(stopper.heard_by())))
+            });
+        Self {
+            observer: tokio::spawn(observer.run()),
+            stopper,
+            link,
+            local,
+        }
+    }
+
+    /// Waits until the server's root process is found gone.
+    pub async fn root_gone(&mut self) {
+        if let Err(error) = (&mut self.observer).await {
+            warn!(%error, "sampling broke");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends everything: waits for the last receipts, within bounds, and takes the socket away.
+    pub async fn stop(self) {
+        self.stopper.stop();
+        if let Some(link) = self.link {
+            let aborts = link.abort_handle();
+            if timeout(DRAIN_TIMEOUT + STOP_GRACE, link).await.is_err() {
+                aborts.abort();
+            }
+        }
+        if let Some(local) = self.local {
+            local.abort();
+            let _ = local.await;
+        }
+        self.observer.abort();
+    }
+}
+
+fn bind(settings: &Settings, root_pid: u32) -> Result<Local, LocalError> {
+    let path = place::prepare(settings.socket.as_deref(), root_pid, &ProcessEnvironment)?;
+    Local::bind(path)
+}
+
+fn identity(settings: &Settings) -> Option<Identity> {
+    let mut instance_id = [0; INSTANCE_ID_BYTES];
+    if let Err(error) = getrandom::fill(&mut instance_id) {
+        error!(%error, "no random numbers, so nothing is streamed");
+        return None;
+    }
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    Some(Identity {
+        instance_id,
+        host,
+        server_name: settings.name.clone(),
+        interval: settings.interval,
+    })
+}

@@ -1,0 +1,158 @@
+//! The beat: wakes, samples, shows, and puts the report into the outbox.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, warn};
+
+use crate::{
+    board::{Board, Reading},
+    clock::Clock,
+    link::{Outbox, encode},
+    meter::Meter,
+    rhythm::{Rhythm, timer::Timer},
+    sampler::{PssMode, SampleError, Sampler, Target},
+    stop::Stop,
+    workload::told::Told,
+};
+
+/// Everything a beat needs.
+pub struct Observer {
+    /// What is sampled.
+    pub target: Target,
+    /// The agent's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where readings are shown.
+    pub board: Arc<Board>,
+    /// Where reports go, if there is a collector.
+    pub outbox: Option<Arc<Outbox>>,
+    /// Our own interval.
+    pub interval: Duration,
+    /// The interval the collector wants.
+    pub pace: watch::Receiver<Option<Duration>>,
+    /// What the server extension tells.
+    pub told: mpsc::Receiver<Told>,
+    /// When it is over.
+    pub stop: Stop,
+}
+
+/// What a beat keeps from the one before.
+struct Beat {
+    sampler: Option<Sampler>,
+    /// Told before there was a sampler.
+    told: Option<Told>,
+    meter: Meter,
+    trouble: String,
+}
+
+/// The server's root process is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gone;
+
+// === impl Observer ===
+
+impl Observer {
+    /// Samples until it is to stop, or until the root process is gone and nobody says
+    /// otherwise (`run -- CMD` knows its child's end better).
+    pub async fn run(mut self) {
+        let timer = match Timer::new() {
+            Ok(timer) => timer,
+            Err(error) => {
+                warn!(%error, "no timer, so nothing is sampled");
+                return self.stop.asked().await;
+            }
+        };
+        let mut rhythm = Rhythm::new(self.interval, self.clock.mono_ms());
+        let mut beat = Beat {
+            sampler: None,
+            told: None,
+            meter: Meter::default(),
+            trouble: String::new(),
+        };
+        loop {
+            if let Err(error) = timer.set(rhythm.due_ms()) {
+                warn!(%error, "the timer cannot be set");
+            }
+            tokio::select! {
+                () = self.stop.asked() => break,
+                Ok(()) = self.pace.changed() => {
+                    let interval = self.pace.borrow_and_update().unwrap_or(self.interval);
+                    rhythm.set_interval(interval, self.clock.mono_ms());
+                }
+                Some(told) = self.told.recv() => beat.take_told(told),
+                waited = timer.wait() => {
+                    if let Err(error) = waited {
+                        warn!(%error, "the timer broke, so nothing is sampled any more");
+                        return self.stop.asked().await;
+                    }
+                    if self.beat(&mut beat, &mut rhythm) == Err(Gone) && !self.target.subreaper {
+                        break;
+                    }
+                }
+            }
+        }
+        debug!(skipped = rhythm.skipped(), "sampling ends");
+    }
+
+    fn beat(&self, beat: &mut Beat, rhythm: &mut Rhythm) -> Result<(), Gone> {
+        let mut sample = match beat.sample(&self.target, &*self.clock) {
+            Ok(sample) => sample,
+            Err(error) => {
+                rhythm.miss(self.clock.mono_ms());
+                let gone = matches!(error, SampleError::Gone { .. });
+                beat.tell_once(&error);
+                return if gone { Err(Gone) } else { Ok(()) };
+            }
+        };
+        beat.trouble.clear();
+        rhythm.place(&mut sample);
+        encode::fold_small(&mut sample.workloads);
+        if let Some(outbox) = &self.outbox {
+            outbox.push(&sample);
+        }
+        let figures = beat.meter.figures(&sample);
+        self.board.show(Reading { sample, figures });
+        Ok(())
+    }
+}
+
+// === impl Beat ===
+
+impl Beat {
+    fn sample(
+        &mut self,
+        target: &Target,
+        clock: &dyn Clock,
+    ) -> Result<crate::sample::Sample, SampleError> {
+        let sampler = match &mut self.sampler {
+            Some(sampler) => sampler,
+            none => {
+                let mut sampler = Sampler::new(target.clone(), PssMode::Budget)?;
+                if let Some(told) = self.told.take() {
+                    sampler.told(told);
+                }
+                none.insert(sampler)
+            }
+        };
+        sampler.tick(clock)
+    }
+
+    fn take_told(&mut self, told: Told) {
+        match &mut self.sampler {
+            Some(sampler) => sampler.told(told),
+            None => self.told = Some(told),
+        }
+    }
+
+    /// One line per trouble, not one per beat.
+    fn tell_once(&mut self, error: &SampleError) {
+        let trouble = error.to_string();
+        if trouble != self.trouble {
+            match error {
+                SampleError::Gone { .. } => debug!("{trouble}"),
+                _ => warn!("cannot sample: {trouble}"),
+            }
+            self.trouble = trouble;
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Cgroups: where the server's are, and what they say. Whether one is its own is `own`'s.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
+
+use procfs::{FromBufRead, ProcessCGroups, process::MountInfos};
+use serde::Serialize;
+
+use super::file::{field, read_bytes, read_text};
+
+/// Cgroups looked into below one: containers that run a service manager have some tens.
+const GROUPS_MAX: usize = 256;
+
+/// Cgroups above one: Slurm's and Kubernetes' are under ten deep.
+const DEPTH_MAX: usize = 64;
+
+/// "Unlimited" in version 1 is the largest number of pages; nothing real is above this.
+pub(crate) const UNLIMITED_BYTES: u64 = 1 << 62;
+
+/// Where cgroups are mounted unless a test says otherwise; mount points are under it.
+pub(crate) const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Which of the two interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Version {
+    /// One tree per controller.
+    V1,
+    /// One tree for all.
+    V2,
+}
+
+/// One cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    version: Version,
+    /// As in `/proc/<pid>/cgroup`.
+    path: String,
+    dir: PathBuf,
+    /// The directory it is mounted on: nothing above can be seen.
+    mount: PathBuf,
+}
+
+/// What is known of one cgroup's use of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupMemory {
+    pub(crate) used_bytes: u64,
+    pub(crate) working_set_bytes: u64,
+    pub(crate) swap_bytes: Option<u64>,
+}
+
+/// The server's cgroups.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groups {
+    /// Where its memory is accounted, own or not.
+    pub(crate) memory: Option<Group>,
+    /// Where its CPU quota is set.
+    pub(crate) cpu: Option<Group>,
+    /// Where its CPU time is accounted.
+    pub(crate) cpuacct: Option<Group>,
+}
+
+// === impl Groups ===
+
+impl Groups {
+    /// Finds the cgroups of `pid`.
+    pub(crate) fn of(mounts: &Mounts, proc_root: &Path, pid: u32) -> Self {
+        let memberships = read_bytes(&proc_root.join(pid.to_string()).join("cgroup"))
+            .ok()
+            .and_then(|text| ProcessCGroups::from_buf_read(Cursor::new(text)).ok());
+        let Some(memberships) = memberships else {
+            return Self::default();
+        };
+        let find = |controller: &str, proof: &str| {
+            // A controller is on version 1 or on 2, never both; where it is on 1 it is named.
+            let named = memberships
+                .0
+                .iter()
+                .find(|m| m.controllers.iter().any(|c| c == controller));
+            let unified = memberships.0.iter().find(|m| m.hierarchy == 0);
+            let v1 = named.and_then(|m| {
+                let mount = mounts.0.iter().find(|mount| mount.has(controller))?;
+                mount.group(Version::V1, &m.pathname, pid)
+            });
+            v1.or_else(|| {
+                let mount = mounts.0.iter().find(|mount| mount.controllers.is_none())?;
+                let group = mount.group(Version::V2, &unified?.pathname, pid)?;
+                // Hybrid machines mount version 2 without controllers.
+                group
+                    .up()
+                    .any(|up| up.dir.join(proof).is_file())
+                    .then_some(group)
+            })
+        };
+        Self {
+            memory: find("memory", "memory.stat"),
+            cpu: find("cpu", "cpu.max"),
+            cpuacct: find("cpuacct", "cpu.stat"),
+        }
+    }
+}
+
+/// Where cgroups are mounted.
+#[derive(Debug)]
+pub(crate) struct Mounts(Vec<Mount>);
+
+/// A mounted hierarchy.
+#[derive(Debug)]
+struct Mount {
+    /// `None` for version 2.
+    controllers: Option<Vec<String>>,
+    dir: PathBuf,
+    /// Which cgroup is mounted there, as this cgroup namespace names it.
+    root: String,
+}
+
+// === impl Mounts ===
+
+impl Mounts {
+    /// As this process sees them.
+    pub(crate) fn read(proc_root: &Path, cgroup_root: &Path) -> Self {
+        let text = read_bytes(&proc_root.join("self/mountinfo")).unwrap_or_default();
+        let infos =
+            MountInfos::from_buf_read(Cursor::new(text)).map_or_else(|_| Vec::new(), |m| m.0);
+        let mounts = infos
+            .into_iter()
+            .filter(|info| info.fs_type == "cgroup" || info.fs_type == "cgroup2")
+            .map(|info| Mount {
+                controllers: (info.fs_type == "cgroup")
+                    .then(|| info.super_options.keys().cloned().collect()),
+                dir: match info.mount_point.strip_prefix(CGROUP_ROOT) {
+                    Ok(below) => cgroup_root.join(below),
+                    Err(_) => info.mount_point,
+                },
+                root: info.root,
+            });
+        Self(mounts.collect())
+    }
+}
+
+// === impl Mount ===
+
+impl Mount {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers
+            .as_ref()
+            .is_some_and(|controllers| controllers.iter().any(|c| c == controller))
+    }
+
+    /// The cgroup that `/proc/<pid>/cgroup` calls `path`. With cgroup namespaces and bind mounts
+    /// path and mount may be named from different roots: the directory that lists `pid` is it.
+    fn group(&self, version: Version, path: &str, pid: u32) -> Option<Group> {
+        let below_root = path.strip_prefix(self.root.trim_end_matches('/'));
+        [below_root, Some(path), Some("/")]
+            .into_iter()
+            .flatten()
+            .filter(|relative| !relative.split('/').any(|part| part == ".."))
+            .map(|relative| Group {
+                version,
+                path: path.to_owned(),
+                dir: join(&self.dir, relative),
+                mount: self.dir.clone(),
+            })
+            .find(|group| group.direct_pids().is_some_and(|pids| pids.contains(&pid)))
+    }
+}
+
+fn join(dir: &Path, relative: &str) -> PathBuf {
+    let relative = relative.trim_matches('/');
+    if relative.is_empty() {
+        dir.to_owned()
+    } else {
+        dir.join(relative)
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// `cgroup1:<path>` or `cgroup2:<path>`.
+    pub(crate) fn source(&self) -> String {
+        match self.version {
+            Version::V1 => format!("cgroup1:{}", self.path),
+            Version::V2 => format!("cgroup2:{}", self.path),
+        }
+    }
+
+    /// Which interface.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// A file in it.
+    pub(crate) fn text(&self, file: &str) -> Option<String> {
+        read_text(&self.dir.join(file)).ok()
+    }
+
+    /// A file in it that holds one number; `max` is none.
+    pub(crate) fn number(&self, file: &str) -> Option<u64> {
+        self.text(file)?.trim().parse().ok()
+    }
+
+    /// This one and all above, as far as they are mounted.
+    pub(crate) fn up(&self) -> impl Iterator<Item = Self> + use<> {
+        std::iter::successors(Some(self.clone()), Self::parent).take(DEPTH_MAX)
+    }
+
+    fn parent(&self) -> Option<Self> {
+        if self.dir == self.mount {
+            return None;
+        }
+        let path = match self.path.rsplit_once('/') {
+            Some(("", _)) | None => "/".to_owned(),
+            Some((above, _)) => above.to_owned(),
+        };
+        Some(Self {
+            version: self.version,
+            path,
+            dir: self.dir.parent()?.to_owned(),
+            mount: self.mount.clone(),
+        })
+    }
+
+    /// The machine's own root cgroup, which has no limit and accounts nothing.
+    pub(super) fn is_machine_root(&self) -> bool {
+        self.dir == self.mount
+            && match self.version {
+                Version::V1 => self.dir.join("release_agent").is_file(),
+                Version::V2 => !self.dir.join("cgroup.type").is_file(),
+            }
+    }
+
+    /// Whether it is `other` or lies below it.
+    pub(crate) fn is_at_or_below(&self, other: &Self) -> bool {
+        self.dir.starts_with(&other.dir)
+    }
+
+    fn direct_pids(&self) -> Option<Vec<u32>> {
+        Some(parse_pids(&self.text("cgroup.procs")?))
+    }
+
+    /// All processes in it and below; `None` when they can't be listed, or are in too many cgroups
+    /// to look.
+    pub(crate) fn pids(&self) -> Option<BTreeSet<u32>> {
+        let mut pids = BTreeSet::new();
+        let mut dirs = vec![self.dir.clone()];
+        let mut looked = 0;
+        while let Some(dir) = dirs.pop() {
+            looked += 1;
+            if looked > GROUPS_MAX {
+                return None;
+            }
+            match read_text(&dir.join("cgroup.procs")) {
+                Ok(text) => pids.extend(parse_pids(&text)),
+                // Removed in between: nobody was in it. The top one must answer.
+                Err(_) if dir != self.dir => continue,
+                Err(_) => return None,
+            }
+            dirs.extend(subdirs(&dir));
+        }
+        Some(pids)
+    }
+
+    /// What the whole cgroup uses, less what the kernel gives back under pressure.
+    pub(crate) fn memory(&self) -> Option<GroupMemory> {
+        let stat = self.text("memory.stat")?;
+        let field = |key: &str| field(&stat, key);
+        Some(match self.version {
+            Version::V2 => {
+                let current = self.number("memory.current")?;
+                let inactive_file = field("inactive_file")?;
+                let given_back = inactive_file
+                    .saturating_add(field("active_file")?)
+                    .saturating_add(field("slab_reclaimable").unwrap_or(0));
+                GroupMemory {
+                    used_bytes: current.saturating_sub(given_back),
+                    working_set_bytes: current.saturating_sub(inactive_file),
+                    swap_bytes: self.number("memory.swap.current"),
+                }
+            }
+            Version::V1 => {
+                let usage = self.number("memory.usage_in_bytes")?;
+                let inactive_file = field("total_inactive_file")?;
+                let given_back = inactive_file.saturating_add(field("total_active_file")?);
+                GroupMemory {
+                    used_bytes: usage.saturating_sub(given_back),
+                    working_set_bytes: usage.saturating_sub(inactive_file),
+                    swap_bytes: field("total_swap"),
+                }
+            }
+        })
+    }
+
+    /// The limit set on this very cgroup.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        if self.is_machine_root() {
+            return None;
+        }
+        let file = match self.version {
+            Version::V2 => "memory.max",
+            Version::V1 => "memory.limit_in_bytes",
+        };
+        self.number(file).filter(|&bytes| bytes < UNLIMITED_BYTES)
+    }
+
+    /// Whether limits above this cgroup hold for it: in version 1 only with `use_hierarchy`.
+    pub(crate) fn inherits_limits(&self) -> bool {
+        self.version == Version::V2 || self.number("memory.use_hierarchy") != Some(0)
+    }
+
+    /// The CPU quota set on this very cgroup, thousandths of a core.
+    pub(crate) fn cpu_limit_millicores(&self) -> Option<u32> {
+        let (quota, period): (u64, u64) = match self.version {
+            Version::V2 => {
+                let text = self.text("cpu.max")?;
+                let mut words = text.split_ascii_whitespace();
+                (words.next()?.parse().ok()?, words.next()?.parse().ok()?)
+            }
+            // −1 is no quota and no u64.
+            Version::V1 => (
+                self.number("cpu.cfs_quota_us")?,
+                self.number("cpu.cfs_period_us")?,
+            ),
+        };
+        u32::try_from(quota.saturating_mul(1000).checked_div(period)?).ok()
+    }
+
+    /// CPU time of all that is and was in it.
+    pub(crate) fn cpu_ns(&self) -> Option<u64> {
+        match self.version {
+            Version::V2 => {
+                field(&self.text("cpu.stat")?, "usage_usec").map(|us| us.saturating_mul(1000))
+            }
+            Version::V1 => self.number("cpuacct.usage"),
+        }
+    }
+
+    /// Processes the out-of-memory killer took from it. Version 2 counts what happened below,
+    /// version 1 each cgroup its own.
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
+        match self.version {
+            Version::V2 => field(&self.text("memory.events")?, "oom_kill"),
+            Version::V1 => {
+                let own = field(&self.text("memory.oom_control")?, "oom_kill")?;
+                let below = subdirs(&self.dir).filter_map(|dir| {
+                    field(
+                        &read_text(&dir.join("memory.oom_control")).ok()?,
+                        "oom_kill",
+                    )
+                });
+                Some(own.saturating_add(below.sum()))
+            }
+        }
+    }
+}
+
+fn subdirs(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .take(GROUPS_MAX)
+}
+
+fn parse_pids(text: &str) -> Vec<u32> {
+    text.split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! Orphans that left the tree before anybody saw them: found by the environment they inherited.
+//!
+//! A daemon that forks twice between two ticks is in no tree any more. It still carries the
+//! server's own token, or says which server its kernel came from. An empty environment hides it;
+//! then only the server's own cgroup or a subreaper sees it.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    file::read_bytes,
+    kernels::variable,
+    process::Key,
+    tree::{ancestors, pids, read_stat},
+};
+
+/// Distance between two looks at processes outside the tree: each costs a microsecond or two per
+/// new process of the machine, and an orphan that lives shorter is none of interest.
+const SCAN_EVERY_MS: u64 = 60_000;
+
+/// What marks a process as the server's.
+#[derive(Debug)]
+struct Marker {
+    token: Option<Vec<u8>>,
+    start_ticks: u64,
+    /// Orphans come to pid 1 or to a subreaper above the server.
+    adopters: Vec<u32>,
+}
+
+/// Looks for them, rarely.
+#[derive(Debug)]
+pub(crate) struct Orphans {
+    proc_root: PathBuf,
+    root_pid: u32,
+    scanned_ms: Option<u64>,
+    /// Pids looked at and found to be somebody else's.
+    foreign: HashSet<u32>,
+}
+
+// === impl Orphans ===
+
+impl Orphans {
+    pub(crate) fn new(proc_root: &Path, root_pid: u32) -> Self {
+        Self {
+            proc_root: proc_root.to_owned(),
+            root_pid,
+            scanned_ms: None,
+            foreign: HashSet::new(),
+        }
+    }
+
+    /// New orphans of the tree; looks at most every [`SCAN_EVERY_MS`], and only at pids that it
+    /// has not seen before.
+    pub(crate) fn find(
+        &mut self,
+        tree: &HashMap<u32, Key>,
+        agents: &BTreeSet<u32>,
+        now_ms: u64,
+    ) -> Vec<u32> {
+        let due = self
+            .scanned_ms
+            .is_none_or(|then| now_ms.saturating_sub(then) >= SCAN_EVERY_MS);
+        if !due {
+            return Vec::new();
+        }
+        self.scanned_ms = Some(now_ms);
+        let Some(marker) = self.marker() else {
+            return Vec::new();
+        };
+        // A /proc that can't be listed (hidepid hides, it does not fail) has no orphans to find.
+        let all: HashSet<u32> = pids(&self.proc_root)
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+        self.foreign.retain(|pid| all.contains(pid));
+        let mut found = Vec::new();
+        for pid in all {
+            if tree.contains_key(&pid) || agents.contains(&pid) || self.foreign.contains(&pid) {
+                continue;
+            }
+            if self.is_ours(pid, &marker, tree) {
+                found.push(pid);
+            } else {
+                self.foreign.insert(pid);
+            }
+        }
+        found
+    }
+
+    fn marker(&self) -> Option<Marker> {
+        let environ = self.environ(self.root_pid);
+        let mut adopters = ancestors(&self.proc_root, self.root_pid);
+        adopters.push(1);
+        Some(Marker {
+            token: variable(&environ, "JUPYTERHUB_API_TOKEN").map(<[u8]>::to_vec),
+            start_ticks: read_stat(&self.proc_root, self.root_pid)?.start_ticks,
+            adopters,
+        })
+    }
+
+    fn is_ours(&self, pid: u32, marker: &Marker, tree: &HashMap<u32, Key>) -> bool {
+        let environ = self.environ(pid);
+        if environ.is_empty() {
+            return false; // another user's, or a thread of the kernel
+        }
+        let same_token = marker.token.is_some()
+            && variable(&environ, "JUPYTERHUB_API_TOKEN") == marker.token.as_deref();
+        let from_here = variable(&environ, "JPY_PARENT_PID")
+            .and_then(|pid| std::str::from_utf8(pid).ok()?.parse().ok())
+            .is_some_and(|pid: u32| tree.contains_key(&pid));
+        if !same_token && !from_here {
+            return false;
+        }
+        read_stat(&self.proc_root, pid).is_some_and(|stat| {
+            // Older ones are the wrappers that the server was started by.
+            stat.start_ticks >= marker.start_ticks && marker.adopters.contains(&stat.ppid)
+        })
+    }
+
+    fn environ(&self, pid: u32) -> Vec<u8> {
+        read_bytes(&self.proc_root.join(pid.to_string()).join("environ")).unwrap_or_default()
+    }
+}
+
+/// Whether nothing speaks against `pid` being the server's: same owner, and no other server's
+/// token in its environment.
+pub(crate) fn could_be_of(proc_root: &Path, pid: u32, root_pid: u32) -> bool {
+    let dir = |pid: u32| proc_root.join(pid.to_string());
+    let owner = |pid: u32| std::fs::metadata(dir(pid)).map(|meta| meta.uid());
+    let (Ok(theirs), Ok(ours)) = (owner(pid), owner(root_pid)) else {
+        return false;
+    };
+    let environ = |pid: u32| read_bytes(&dir(pid).join("environ")).unwrap_or_default();
+    let (their_environ, our_environ) = (environ(pid), environ(root_pid));
+    let token = |environ| variable(environ, "JUPYTERHUB_API_TOKEN");
+    let other_server =
+        token(&their_environ).is_some() && token(&their_environ) != token(&our_environ);
+    theirs == ours && !other_server
+}

@@ -1,0 +1,244 @@
+//! One followed process: descriptors that stay open and the last reading.
+//!
+//! In steady state one CPU-clock read tells whether a process did anything at all; only then its
+//! files are read again. The clock is addressed by pid and silently reads the next owner of a
+//! reused pid, so a moved clock is believed only after the kept descriptor still answers.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::{
+    time::{ClockId, clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
+
+use super::{
+    error::SampleError,
+    file::{Kept, Line, failed, field_kb, is_gone, read_text},
+    kernels::Identity,
+    stat::{self, Stat, Statm},
+};
+
+/// Names a process for ever: pids come again, start times with them don't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Since boot, in ticks. First, so that keys order parents before children.
+    pub start_ticks: u64,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// What one process uses at one tick.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Which process.
+    pub key: Key,
+    /// Its parent.
+    pub ppid: u32,
+    /// Threads.
+    pub threads: u32,
+    /// Resident set.
+    pub rss_bytes: u64,
+    /// Of it, file and shared memory.
+    pub shared_bytes: u64,
+    /// Its own CPU time.
+    pub own_ns: u64,
+    /// CPU time of children it waited for.
+    pub reaped_ns: u64,
+    /// Dead, waiting to be reaped.
+    pub zombie: bool,
+    /// Its pseudo-terminal.
+    pub terminal: Option<String>,
+    /// What it says about itself.
+    pub identity: Arc<Identity>,
+    /// The last reading of its proportional set.
+    pub pss: Option<PssReading>,
+}
+
+/// A proportional set size, and what the resident set was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PssReading {
+    /// Proportional set.
+    pub pss_bytes: u64,
+    /// Its share of swap.
+    pub swap_bytes: u64,
+    /// Resident set at that moment.
+    pub rss_bytes: u64,
+    /// When: milliseconds since boot.
+    pub at_ms: u64,
+}
+
+/// One followed process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) reading: Reading,
+    /// Whether the kernel refused its proportional set: asked once, not again.
+    pub(crate) pss_denied: bool,
+    /// First seen at this tick.
+    pub(crate) new: bool,
+    dir: PathBuf,
+    stat: Kept,
+    statm: Kept,
+    clock: Option<ClockId>,
+    arg_start: u64,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Follows `pid`; `None` when it is gone already. `clocks` says whether pids of this `/proc`
+    /// are our own, so that CPU clocks may be asked; `keep` whether descriptors may stay open.
+    pub(crate) fn follow(
+        proc_root: &Path,
+        pid: u32,
+        clocks: bool,
+        keep: bool,
+    ) -> Result<Option<Self>, SampleError> {
+        let dir = proc_root.join(pid.to_string());
+        let (stat_path, statm_path) = (dir.join("stat"), dir.join("statm"));
+        let mut line = Line::default();
+        let open = |path: PathBuf| match Kept::open(path.clone(), keep) {
+            Ok(kept) => Ok(Some(kept)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(failed(&path, error)),
+        };
+        let (Some(stat_file), Some(statm)) = (open(stat_path)?, open(statm_path)?) else {
+            return Ok(None);
+        };
+        let text = match stat_file.read(&mut line) {
+            Ok(text) => text,
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) => return Err(failed(stat_file.path(), error)),
+        };
+        let stat = parse_stat(stat_file.path(), text)?;
+        let name = stat::name(text).unwrap_or_default();
+        let clock = i32::try_from(pid)
+            .ok()
+            .filter(|_| clocks)
+            .and_then(|pid| clock_getcpuclockid(Pid::from_raw(pid)).ok());
+        let mut process = Self {
+            reading: Reading {
+                key: Key {
+                    pid,
+                    start_ticks: stat.start_ticks,
+                },
+                ppid: stat.ppid,
+                threads: stat.threads,
+                rss_bytes: 0,
+                shared_bytes: 0,
+                own_ns: 0,
+                reaped_ns: 0,
+                zombie: false,
+                terminal: stat.terminal(),
+                identity: Arc::new(Identity::read(&dir, name)),
+                pss: None,
+            },
+            pss_denied: false,
+            new: true,
+            dir,
+            stat: stat_file,
+            statm,
+            clock,
+            arg_start: stat.arg_start,
+        };
+        Ok(process.refresh(true)?.then_some(process))
+    }
+
+    /// Reads it again if it did anything since, or in any case with `force`. False: it is gone.
+    pub(crate) fn refresh(&mut self, force: bool) -> Result<bool, SampleError> {
+        let clock_ns = match self.clock.map(clock_gettime) {
+            None => None,
+            Some(Ok(time)) => {
+                let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+                let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
+                Some(seconds * 1_000_000_000 + nanos)
+            }
+            Some(Err(_)) => return Ok(false),
+        };
+        if !force && clock_ns == Some(self.reading.own_ns) {
+            return Ok(true);
+        }
+        let mut line = Line::default();
+        let statm = match self.statm.read(&mut line) {
+            Ok(text) => Statm::parse(text).ok_or_else(|| SampleError::Parse {
+                path: self.statm.path().to_owned(),
+                what: "resident and shared pages",
+            })?,
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(failed(self.statm.path(), error)),
+        };
+        let (stat, name) = match self.stat.read(&mut line) {
+            Ok(text) => (parse_stat(self.stat.path(), text)?, stat::name(text)),
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(failed(self.stat.path(), error)),
+        };
+        if stat.start_ticks != self.reading.key.start_ticks {
+            return Ok(false);
+        }
+        self.take(&stat, statm, name.unwrap_or_default(), clock_ns);
+        Ok(true)
+    }
+
+    fn take(&mut self, stat: &Stat, statm: Statm, name: String, clock_ns: Option<u64>) {
+        let page_bytes = procfs::page_size();
+        if stat.arg_start != self.arg_start || name != self.reading.identity.name {
+            // Another program than before: a child between fork and exec carries its parent's
+            // arguments.
+            self.arg_start = stat.arg_start;
+            self.reading.identity = Arc::new(Identity::read(&self.dir, name));
+        }
+        let reading = &mut self.reading;
+        reading.ppid = stat.ppid;
+        reading.threads = stat.threads;
+        reading.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
+        reading.shared_bytes = statm.shared_pages.saturating_mul(page_bytes);
+        reading.own_ns = clock_ns.unwrap_or(stat.own_ns);
+        reading.reaped_ns = stat.reaped_ns;
+        reading.zombie = stat.is_zombie();
+        reading.terminal = stat.terminal();
+        if reading.zombie {
+            reading.pss = None;
+        }
+    }
+
+    /// Reads the proportional set: costs microseconds per megabyte, under the process' own lock.
+    pub(crate) fn read_pss(&mut self, now_ms: u64) {
+        if self.pss_denied || self.reading.zombie {
+            return;
+        }
+        let text = match read_text(&self.dir.join("smaps_rollup")) {
+            Ok(text) => text,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => String::new(),
+            // The directory went with the process; a kernel without the file has the directory.
+            Err(error) if is_gone(&error) && !self.dir.is_dir() => String::new(),
+            Err(_) => {
+                self.pss_denied = true;
+                return;
+            }
+        };
+        let Some(pss_bytes) = field_kb(&text, "Pss:") else {
+            // It died since it was read, and holds nothing any more.
+            self.reading.zombie = true;
+            (self.reading.rss_bytes, self.reading.shared_bytes) = (0, 0);
+            self.reading.pss = None;
+            return;
+        };
+        self.reading.pss = Some(PssReading {
+            pss_bytes,
+            swap_bytes: field_kb(&text, "SwapPss:").unwrap_or(0),
+            // Not this file's own figure: on kernels where statm is approximate the same error
+            // in both ends of the difference cancels out.
+            rss_bytes: self.reading.rss_bytes,
+            at_ms: now_ms,
+        });
+    }
+}
+
+fn parse_stat(path: &Path, text: &[u8]) -> Result<Stat, SampleError> {
+    Stat::parse(text).ok_or_else(|| SampleError::Parse {
+        path: path.to_owned(),
+        what: "the fields of stat",
+    })
+}

@@ -1,0 +1,148 @@
+//! `/proc/<pid>/stat` and `statm`: the few fields that count, parsed without allocating.
+//!
+//! The resident size is never taken from `stat`: that field is approximate, off by up to a
+//! megabyte per process on small machines and far more on large ones.
+
+/// What a tick of `utime` and its like is worth. The kernel converts to `USER_HZ` for user space,
+/// and that is 100 on every architecture Rust runs Linux on.
+pub(crate) const TICK_NS: u64 = 10_000_000;
+
+/// The fields of `stat` that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// `Z` and `X` hold no memory any more.
+    pub(crate) state: u8,
+    pub(crate) ppid: u32,
+    /// Controlling terminal; 0 is none.
+    pub(crate) tty: u32,
+    /// Own user and system time.
+    pub(crate) own_ns: u64,
+    /// Times of children that were waited for.
+    pub(crate) reaped_ns: u64,
+    pub(crate) threads: u32,
+    /// Since boot, in ticks: with the pid it names a process for ever.
+    pub(crate) start_ticks: u64,
+    /// Where the arguments lie: moves when the process becomes another program.
+    pub(crate) arg_start: u64,
+}
+
+/// The fields of `statm` that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Statm {
+    pub(crate) resident_pages: u64,
+    /// Of them, file and shared memory.
+    pub(crate) shared_pages: u64,
+}
+
+// === impl Stat ===
+
+impl Stat {
+    /// Parses the whole file. The name in the second field may hold anything, parentheses too.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let after_name = text.iter().rposition(|&byte| byte == b')')? + 1;
+        let rest = std::str::from_utf8(text.get(after_name..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        // Numbered from 3 as in proc_pid_stat(5), each call skipping to the field wanted next.
+        let state = *fields.next()?.as_bytes().first()?;
+        let ppid = fields.next()?.parse().ok()?;
+        let tty: i64 = fields.nth(2)?.parse().ok()?; // 7
+        let utime: u64 = fields.nth(6)?.parse().ok()?; // 14
+        let stime: u64 = fields.next()?.parse().ok()?;
+        // Signed in the kernel's format.
+        let cutime: i64 = fields.next()?.parse().ok()?;
+        let cstime: i64 = fields.next()?.parse().ok()?;
+        let threads = fields.nth(2)?.parse().ok()?; // 20
+        let start_ticks = fields.nth(1)?.parse().ok()?; // 22
+        // 48; absent on old kernels, zero where we may not look.
+        let arg_start = fields.nth(25).and_then(|at| at.parse().ok()).unwrap_or(0);
+        let reaped = u64::try_from(cutime.saturating_add(cstime)).unwrap_or(0);
+        Some(Self {
+            state,
+            ppid,
+            tty: u32::try_from(tty & 0xffff_ffff).unwrap_or(0),
+            own_ns: utime.saturating_add(stime).saturating_mul(TICK_NS),
+            reaped_ns: reaped.saturating_mul(TICK_NS),
+            threads,
+            start_ticks,
+            arg_start,
+        })
+    }
+
+    /// Whether it is dead and only waits to be reaped.
+    pub(crate) fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// `pts/N` for a pseudo-terminal.
+    pub(crate) fn terminal(&self) -> Option<String> {
+        const PTS_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
+        let major = (self.tty >> 8) & 0xfff;
+        let minor = (self.tty & 0xff) | ((self.tty >> 12) & 0xfff00);
+        PTS_MAJORS
+            .contains(&major)
+            .then(|| format!("pts/{}", (major - 136) * 256 + minor))
+    }
+}
+
+// === impl Statm ===
+
+impl Statm {
+    /// Parses the whole file.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let mut fields = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
+        Some(Self {
+            resident_pages: fields.nth(1)?.parse().ok()?,
+            shared_pages: fields.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// The name in `stat`'s second field.
+pub(crate) fn name(text: &[u8]) -> Option<String> {
+    let from = text.iter().position(|&byte| byte == b'(')? + 1;
+    let to = text.iter().rposition(|&byte| byte == b')')?;
+    Some(String::from_utf8_lossy(text.get(from..to)?).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &[u8] = b"4321 (a) b) (c) S 17 4321 4321 34817 5000 4194304 1 2 3 4 150 25 30 7 20 0 9 0 887766 1000 2000 18446744073709551615 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 4848 49 50 51 0\n";
+
+    #[test]
+    fn a_name_with_parentheses_and_blanks_shifts_no_field() {
+        let stat = Stat::parse(LINE).unwrap();
+        assert_eq!(
+            stat,
+            Stat {
+                state: b'S',
+                ppid: 17,
+                tty: 34817,
+                own_ns: 175 * TICK_NS,
+                reaped_ns: 37 * TICK_NS,
+                threads: 9,
+                start_ticks: 887_766,
+                arg_start: 4848,
+            }
+        );
+        assert_eq!(stat.terminal().as_deref(), Some("pts/1"));
+        assert_eq!(name(LINE).as_deref(), Some("a) b) (c"));
+    }
+
+    #[test]
+    fn a_cut_or_foreign_line_is_refused() {
+        assert_eq!(Stat::parse(b""), None);
+        assert_eq!(Stat::parse(b"1 (x) S 1 2"), None);
+        assert_eq!(Stat::parse(b"no parenthesis at all"), None);
+        assert_eq!(Statm::parse(b"5"), None);
+    }
+
+    #[test]
+    fn our_own_files_parse() {
+        let stat = Stat::parse(&std::fs::read("/proc/self/stat").unwrap()).unwrap();
+        assert!(stat.threads >= 1 && stat.start_ticks > 0 && stat.arg_start > 0);
+        let statm = Statm::parse(&std::fs::read("/proc/self/statm").unwrap()).unwrap();
+        assert!(statm.resident_pages > statm.shared_pages);
+    }
+}

@@ -1,0 +1,344 @@
+//! Which processes are the server's: the root, its descendants, and its orphans; never an agent.
+//!
+//! Discovery runs only if a process was born (`/proc/loadavg` ends with the pid namespace's
+//! cursor), one vanished, or now and then, because `children` files are documented as racy. A
+//! process once followed stays followed until it ends, wherever it is re-parented to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    error::SampleError,
+    file::{self, failed, is_gone, read_text},
+    orphans::{Orphans, could_be_of},
+    process::{Key, Process, Reading},
+    stat::{self, Stat},
+};
+
+/// Ticks after which everything is looked at again: RSS can shrink without its owner running
+/// (reclaim), and a `children` file may have missed somebody.
+const RESYNC_TICKS: u64 = 12;
+
+/// Processes whose two files stay open. The usual soft limit is 1024 descriptors for the whole
+/// agent; the processes beyond pay for opening.
+const KEPT_PROCESSES_MAX: usize = 384;
+
+/// Processes followed. A fork bomb must not take the agent along; what is beyond is counted by
+/// nobody, and the pids limit of a container is far below.
+pub(crate) const PROCESSES_MAX: usize = 32_768;
+
+/// The agent's own name as the kernel keeps it.
+const AGENT_NAME: &str = "hubmeter-agent";
+
+/// Parents between a process and pid 1: a bound against a changing table, not a real depth.
+const ANCESTORS_MAX: usize = 128;
+
+/// The server's processes.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(super) proc_root: PathBuf,
+    pub(super) root_pid: u32,
+    own_pid: u32,
+    subreaper: bool,
+    /// Whether pids of this `/proc` are this process' own, so that CPU clocks may be asked.
+    clocks: bool,
+    /// Whether the kernel has `children` files.
+    children_files: bool,
+    pub(super) processes: BTreeMap<Key, Process>,
+    pub(super) by_pid: HashMap<u32, Key>,
+    agents: BTreeSet<u32>,
+    orphans: Orphans,
+    cursor: Option<String>,
+    ticks: u64,
+}
+
+// === impl Tree ===
+
+impl Tree {
+    /// Starts at `root_pid`.
+    pub(crate) fn new(
+        proc_root: &Path,
+        root_pid: u32,
+        own_pid: u32,
+        subreaper: bool,
+    ) -> Result<Self, SampleError> {
+        let dir = proc_root.join(root_pid.to_string());
+        let stat = dir.join("stat");
+        match fs::metadata(&stat) {
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => return Err(SampleError::Gone { pid: root_pid }),
+            Err(error) => return Err(failed(&stat, error)),
+        }
+        let children = dir.join(format!("task/{root_pid}/children"));
+        let own = std::process::id().to_string();
+        Ok(Self {
+            proc_root: proc_root.to_owned(),
+            root_pid,
+            own_pid,
+            subreaper,
+            clocks: fs::read_link(proc_root.join("self")).is_ok_and(|to| to == Path::new(&own)),
+            children_files: fs::metadata(&children).is_ok(),
+            processes: BTreeMap::new(),
+            by_pid: HashMap::new(),
+            agents: BTreeSet::from([own_pid]),
+            orphans: Orphans::new(proc_root, root_pid),
+            cursor: None,
+            ticks: 0,
+        })
+    }
+
+    /// Reads every process that did anything, and finds the new ones.
+    pub(crate) fn update(&mut self, now_ms: u64) -> Result<(), SampleError> {
+        let cursor = self.read_cursor();
+        let resync = self.ticks.is_multiple_of(RESYNC_TICKS);
+        self.ticks += 1;
+        let births = cursor.is_none() || cursor != self.cursor;
+        // Before anything else: what is reaped into a parent later must not have been read from
+        // that parent now and from the child afterwards, so parents come first.
+        let vanished = self.refresh(resync)?;
+        if births || resync || vanished {
+            self.discover()?;
+            for pid in self.orphans.find(&self.by_pid, &self.agents, now_ms) {
+                self.adopt(pid)?;
+            }
+        }
+        self.cursor = cursor;
+        match self.root() {
+            Some(root) if !(root.zombie && root.threads <= 1) => Ok(()),
+            _ => Err(SampleError::Gone { pid: self.root_pid }),
+        }
+    }
+
+    /// The root's reading.
+    pub(crate) fn root(&self) -> Option<&Reading> {
+        let key = self.by_pid.get(&self.root_pid)?;
+        self.processes.get(key).map(|process| &process.reading)
+    }
+
+    /// All readings, parents before children.
+    pub(crate) fn readings(&self) -> impl Iterator<Item = &Reading> {
+        self.processes.values().map(|process| &process.reading)
+    }
+
+    /// Whether `pid` is one of the server's.
+    pub(crate) fn contains(&self, pid: u32) -> bool {
+        self.by_pid.contains_key(&pid)
+    }
+
+    /// Whether `pid` is an agent: this one, or another that runs inside the tree.
+    pub(crate) fn is_agent(&self, pid: u32) -> bool {
+        self.agents.contains(&pid)
+    }
+
+    /// Whether `children` files serve discovery; else all of `/proc` is read for parents.
+    pub(crate) fn has_children_files(&self) -> bool {
+        self.children_files
+    }
+
+    /// Processes whose proportional set may not be read.
+    pub(crate) fn pss_denied(&self) -> usize {
+        let denied = |process: &&Process| process.pss_denied;
+        self.processes.values().filter(denied).count()
+    }
+
+    /// CPU time of what this agent waited for as the server's subreaper.
+    pub(crate) fn reaped_by_agent_ns(&self) -> Option<u64> {
+        let stat = self.subreaper.then(|| self.stat(self.own_pid))??;
+        Some(stat.reaped_ns)
+    }
+
+    /// CPU time of the agents, what they waited for left out.
+    pub(crate) fn agents_ns(&self) -> u64 {
+        self.agents
+            .iter()
+            .filter_map(|&pid| self.stat(pid))
+            .map(|stat| stat.own_ns)
+            .sum()
+    }
+
+    /// Follows an orphan and all below it.
+    pub(crate) fn adopt(&mut self, pid: u32) -> Result<(), SampleError> {
+        let parents = self.parents_if_needed()?;
+        let mut seen: HashSet<u32> = self.by_pid.keys().copied().collect();
+        self.walk(vec![pid], &mut seen, parents.as_ref())
+    }
+
+    /// Whether nothing speaks against `pid` being an orphan of this server.
+    pub(crate) fn could_be_ours(&self, pid: u32) -> bool {
+        could_be_of(&self.proc_root, pid, self.root_pid)
+    }
+
+    /// From the parent of `pid` up to pid 1.
+    pub(crate) fn ancestors(&self, pid: u32) -> Vec<u32> {
+        ancestors(&self.proc_root, pid)
+    }
+
+    /// A fresh `stat` of any process.
+    pub(crate) fn stat(&self, pid: u32) -> Option<Stat> {
+        read_stat(&self.proc_root, pid)
+    }
+
+    /// The short name of any process.
+    pub(crate) fn name(&self, pid: u32) -> Option<String> {
+        let text = file::read_bytes(&self.proc_root.join(pid.to_string()).join("stat")).ok()?;
+        stat::name(&text)
+    }
+
+    fn read_cursor(&self) -> Option<String> {
+        let text = read_text(&self.proc_root.join("loadavg")).ok()?;
+        text.split_ascii_whitespace().last().map(str::to_owned)
+    }
+
+    /// Reads what moved; true when somebody vanished.
+    fn refresh(&mut self, force: bool) -> Result<bool, SampleError> {
+        let mut vanished = Vec::new();
+        for (key, process) in &mut self.processes {
+            if !process.refresh(force)? {
+                vanished.push(*key);
+            }
+        }
+        for key in &vanished {
+            self.processes.remove(key);
+            if self.by_pid.get(&key.pid) == Some(key) {
+                self.by_pid.remove(&key.pid);
+            }
+        }
+        // Their children have another parent now, without having run themselves.
+        let dead: HashSet<u32> = vanished.iter().map(|key| key.pid).collect();
+        for process in self.processes.values_mut() {
+            if dead.contains(&process.reading.ppid) {
+                process.refresh(true)?;
+            }
+        }
+        Ok(!vanished.is_empty())
+    }
+
+    fn discover(&mut self) -> Result<(), SampleError> {
+        let parents = self.parents_if_needed()?;
+        let mut seen = HashSet::new();
+        self.agents.retain(|&pid| pid == self.own_pid);
+        self.walk(vec![self.root_pid], &mut seen, parents.as_ref())?;
+        if self.subreaper {
+            let mine = self.children(self.own_pid, parents.as_ref());
+            self.walk(mine, &mut seen, parents.as_ref())?;
+        }
+        let orphaned: Vec<u32> = self
+            .by_pid
+            .keys()
+            .filter(|pid| !seen.contains(pid))
+            .copied()
+            .collect();
+        self.walk(orphaned, &mut seen, parents.as_ref())
+    }
+
+    fn walk(
+        &mut self,
+        mut to_visit: Vec<u32>,
+        seen: &mut HashSet<u32>,
+        parents: Option<&HashMap<u32, Vec<u32>>>,
+    ) -> Result<(), SampleError> {
+        while let Some(pid) = to_visit.pop() {
+            if pid == self.own_pid || !seen.insert(pid) {
+                continue;
+            }
+            if !self.by_pid.contains_key(&pid) {
+                if self.processes.len() >= PROCESSES_MAX {
+                    tracing::warn!(limit = PROCESSES_MAX, "more processes than are followed");
+                    return Ok(());
+                }
+                // A descriptor of a copied /proc would go on telling of a process that went.
+                let keep = self.clocks && self.processes.len() < KEPT_PROCESSES_MAX;
+                let Some(process) = Process::follow(&self.proc_root, pid, self.clocks, keep)?
+                else {
+                    continue;
+                };
+                if self.is_foreign_agent(&process.reading) {
+                    self.agents.insert(pid);
+                    continue;
+                }
+                self.by_pid.insert(pid, process.reading.key);
+                self.processes.insert(process.reading.key, process);
+            }
+            to_visit.extend(self.children(pid, parents));
+        }
+        Ok(())
+    }
+
+    /// Another agent inside the tree: one that Jupyter started while `sample` is run by hand. Its
+    /// name alone proves nothing, anybody may call himself so; the program must be ours.
+    fn is_foreign_agent(&self, reading: &Reading) -> bool {
+        if reading.key.pid == self.root_pid || reading.identity.name != AGENT_NAME {
+            return false;
+        }
+        let exe = |pid: &str| fs::metadata(self.proc_root.join(pid).join("exe"));
+        let (Ok(theirs), Ok(ours)) = (exe(&reading.key.pid.to_string()), exe("self")) else {
+            return false;
+        };
+        use std::os::unix::fs::MetadataExt;
+        (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())
+    }
+
+    fn children(&self, pid: u32, parents: Option<&HashMap<u32, Vec<u32>>>) -> Vec<u32> {
+        if let Some(parents) = parents {
+            return parents.get(&pid).cloned().unwrap_or_default();
+        }
+        let tasks = self.proc_root.join(pid.to_string()).join("task");
+        let mut children = Vec::new();
+        // Every thread has the children it forked itself. Gone in between: no children.
+        for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
+            if let Ok(text) = read_text(&task.path().join("children")) {
+                children.extend(
+                    text.split_ascii_whitespace()
+                        .filter_map(|pid| pid.parse::<u32>().ok()),
+                );
+            }
+        }
+        children
+    }
+
+    /// Who is whose parent, by reading all of `/proc`: only where `children` files are missing.
+    fn parents_if_needed(&self) -> Result<Option<HashMap<u32, Vec<u32>>>, SampleError> {
+        if self.children_files {
+            return Ok(None);
+        }
+        let mut parents: HashMap<u32, Vec<u32>> = HashMap::new();
+        for pid in pids(&self.proc_root)? {
+            if let Some(stat) = self.stat(pid) {
+                parents.entry(stat.ppid).or_default().push(pid);
+            }
+        }
+        Ok(Some(parents))
+    }
+}
+
+/// All pids under a `/proc`.
+pub(crate) fn pids(proc_root: &Path) -> Result<Vec<u32>, SampleError> {
+    let entries = fs::read_dir(proc_root).map_err(|error| failed(proc_root, error))?;
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
+/// From the parent of `pid` up to pid 1.
+pub(crate) fn ancestors(proc_root: &Path, pid: u32) -> Vec<u32> {
+    let mut above = Vec::new();
+    let mut at = pid;
+    while let Some(stat) = read_stat(proc_root, at) {
+        if stat.ppid == 0 || above.len() >= ANCESTORS_MAX {
+            break;
+        }
+        above.push(stat.ppid);
+        at = stat.ppid;
+    }
+    above
+}
+
+/// A fresh `stat`; `None` when it is gone.
+pub(crate) fn read_stat(proc_root: &Path, pid: u32) -> Option<Stat> {
+    let path = proc_root.join(pid.to_string()).join("stat");
+    Stat::parse(&file::read_bytes(&path).ok()?)
+}

@@ -1,0 +1,323 @@
+//! One server, tick by tick: reads the machine, tells workloads apart, derives rates.
+
+mod assemble;
+mod portable;
+
+use std::{path::PathBuf, sync::Arc};
+
+use self::assemble::{Assembled, Assembly, Tick};
+pub use self::portable::PortableSampler;
+pub use crate::sample::error::SampleError;
+use crate::{
+    clock::Clock,
+    sample::{
+        MemorySource, Sample,
+        cgroup::{CGROUP_ROOT, Group, GroupMemory, Groups, Mounts, Version},
+        kernels::Identity,
+        limit::{self, EnvLimits, Limit, Machine},
+        memory::{self, PssBudget, TreeMemory},
+        own::{Checked, Ownership},
+        process::Reading,
+        rfc3339,
+        tree::Tree,
+    },
+    workload::{Names, told::Told},
+};
+
+/// What is sampled, and through which eyes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The server's root process.
+    pub root_pid: u32,
+    /// Where `/proc` is; tests build their own.
+    pub proc_root: PathBuf,
+    /// Where cgroups are mounted; tests build their own.
+    pub cgroup_root: PathBuf,
+    /// What the agent's own environment says, for what the server's does not.
+    pub environ: EnvLimits,
+    /// The agent itself: never part of what it measures.
+    pub own_pid: u32,
+    /// Whether the agent is the subreaper that orphans of the server come to (`run -- CMD`).
+    pub subreaper: bool,
+    /// How much of names may leave.
+    pub names: Names,
+}
+
+/// When proportional set sizes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PssMode {
+    /// At every tick, of every process.
+    Always,
+    /// Rarely, and within a budget of time.
+    Budget,
+}
+
+/// Samples one server.
+#[derive(Debug)]
+pub struct Sampler {
+    target: Target,
+    pss_mode: PssMode,
+    machine: Machine,
+    mounts: Mounts,
+    /// The root's environment, and the program it belongs to.
+    environ: Option<(Arc<Identity>, EnvLimits)>,
+    tree: Tree,
+    pss_budget: PssBudget,
+    assembly: Assembly,
+    seen: Seen,
+}
+
+/// How the last sample came about; for `doctor`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Cgroups that were looked at for the memory figure.
+    pub(crate) memory_groups: Vec<Checked>,
+    /// Processes whose proportional set may not be read.
+    pub(crate) pss_denied: usize,
+    /// Whether parents are found by reading all of `/proc`.
+    pub(crate) scans_proc: bool,
+    /// Where CPU time is also counted by the kernel.
+    pub(crate) cpu_group: Option<String>,
+    /// Whether the tree holds a Jupyter server.
+    pub(crate) jupyter: bool,
+}
+
+/// The memory of the whole server.
+struct Memory {
+    source: MemorySource,
+    used_bytes: u64,
+    working_set_bytes: Option<u64>,
+    swap_bytes: Option<u64>,
+    age_ms: u64,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// The server rooted at `root_pid` on this machine, measured by this process.
+    #[must_use]
+    pub fn this_machine(root_pid: u32) -> Self {
+        Self {
+            root_pid,
+            proc_root: PathBuf::from("/proc"),
+            cgroup_root: PathBuf::from(CGROUP_ROOT),
+            environ: EnvLimits::own(),
+            own_pid: std::process::id(),
+            subreaper: false,
+            names: Names::Base,
+        }
+    }
+}
+
+// === impl Sampler ===
+
+impl Sampler {
+    /// Starts to follow the server.
+    ///
+    /// # Errors
+    /// When the root process is not there or `/proc` cannot be read.
+    pub fn new(target: Target, pss_mode: PssMode) -> Result<Self, SampleError> {
+        let tree = Tree::new(
+            &target.proc_root,
+            target.root_pid,
+            target.own_pid,
+            target.subreaper,
+        )?;
+        Ok(Self {
+            pss_mode,
+            machine: Machine::read(&target.proc_root),
+            mounts: Mounts::read(&target.proc_root, &target.cgroup_root),
+            environ: None,
+            tree,
+            pss_budget: PssBudget::default(),
+            assembly: Assembly::new(target.root_pid, target.names),
+            seen: Seen::default(),
+            target,
+        })
+    }
+
+    /// Takes what the server extension knows; replaces what it told before.
+    pub fn told(&mut self, told: Told) {
+        self.assembly.told(told);
+    }
+
+    /// Takes one sample.
+    ///
+    /// # Errors
+    /// [`SampleError::Gone`] when the root process is gone, else which file failed.
+    pub fn tick(&mut self, clock: &dyn Clock) -> Result<Sample, SampleError> {
+        let (mono_ms, wall_ms) = (clock.mono_ms(), clock.wall_ms());
+        self.tree.update(mono_ms)?;
+        let root_pid = self.target.root_pid;
+        let groups = Groups::of(&self.mounts, &self.target.proc_root, root_pid);
+        let owned = Ownership::decide(groups.memory.as_ref(), &self.tree, |group| {
+            group.memory().is_some()
+        });
+        for pid in &owned.orphans {
+            self.tree.adopt(*pid)?;
+        }
+        match self.pss_mode {
+            PssMode::Always => memory::read_all(&mut self.tree, mono_ms),
+            PssMode::Budget => self.pss_budget.read(&mut self.tree, mono_ms),
+        }
+        let own = owned.own.as_ref();
+        let tree_memory = TreeMemory::of(self.tree.readings(), self.tree.pss_denied(), mono_ms);
+        let memory = Memory::choose(own, &tree_memory, &self.machine);
+        let oom_kills = own.or(groups.memory.as_ref()).and_then(Group::oom_kills);
+        let cpu_group = self.own_cpu_group(&groups, &owned);
+        let cpu_ns = cpu_group.as_ref().and_then(Group::cpu_ns);
+        let readings: Vec<&Reading> = self.tree.readings().collect();
+        let assembled = self.assembly.assemble(&Tick {
+            readings: &readings,
+            mono_ms,
+            source: memory.source,
+            agent: self
+                .tree
+                .reaped_by_agent_ns()
+                .map(|reaped_ns| (self.target.own_pid, reaped_ns)),
+            cgroup_and_agents_ns: cpu_ns.map(|ns| (ns, self.tree.agents_ns())),
+            oom_kills,
+        });
+        let env = self.env_limits();
+        let memory_group = groups.memory.as_ref();
+        let limit = Limit::find(memory_group, own, &env, &self.machine, &self.tree);
+        self.see(&owned, cpu_group.as_ref());
+        Ok(Sample {
+            oom_kills,
+            memory_guarantee_bytes: env.memory_guarantee_bytes,
+            cpu_limit_millicores: limit::cpu_limit_millicores(groups.cpu.as_ref(), &env),
+            cpu_guarantee_millicores: env.cpu_guarantee_millicores,
+            ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
+        })
+    }
+
+    /// How the last sample came about.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// In version 2 memory and CPU are the same cgroup; in version 1 each has its own tree.
+    fn own_cpu_group(&self, groups: &Groups, owned: &Ownership) -> Option<Group> {
+        let group = groups.cpuacct.as_ref()?;
+        if groups.memory.as_ref() == Some(group) {
+            return owned.own.clone();
+        }
+        Ownership::decide(Some(group), &self.tree, |group| group.cpu_ns().is_some()).own
+    }
+
+    /// Read again when the root became another program: before that it has its parent's.
+    fn env_limits(&mut self) -> EnvLimits {
+        let program = self.tree.root().map(|root| root.identity.clone());
+        match (&self.environ, program) {
+            (Some((before, env)), Some(now)) if Arc::ptr_eq(before, &now) => *env,
+            (_, program) => {
+                let env = EnvLimits::of_process(
+                    &self.target.proc_root,
+                    self.target.root_pid,
+                    self.target.environ,
+                );
+                self.environ = program.map(|program| (program, env));
+                env
+            }
+        }
+    }
+
+    fn see(&mut self, owned: &Ownership, cpu_group: Option<&Group>) {
+        self.seen = Seen {
+            memory_groups: owned.checked.clone(),
+            pss_denied: self.tree.pss_denied(),
+            scans_proc: !self.tree.has_children_files(),
+            cpu_group: cpu_group.map(Group::source),
+            jupyter: self.tree.readings().any(|r| r.identity.jupyter),
+        };
+    }
+}
+
+/// The contract's fields from what was found; what only Linux knows is left unknown.
+fn sample(
+    (mono_ms, wall_ms): (u64, u64),
+    memory: &Memory,
+    limit: Option<Limit>,
+    tree_memory: &TreeMemory,
+    assembled: Assembled,
+) -> Sample {
+    let of_workloads: Option<u64> = assembled
+        .workloads
+        .iter()
+        .map(|workload| workload.memory_used_bytes)
+        .sum();
+    Sample {
+        time: rfc3339(wall_ms),
+        interval_ms: assembled.interval_ms,
+        memory_used_bytes: memory.used_bytes,
+        memory_working_set_bytes: memory.working_set_bytes,
+        memory_source: memory.source,
+        memory_age_ms: memory.age_ms,
+        memory_limit_bytes: limit.as_ref().map(|limit| limit.bytes),
+        memory_limit_enforced: limit.as_ref().is_some_and(|limit| limit.enforced),
+        memory_limit_shared: limit.as_ref().is_some_and(|limit| limit.shared),
+        memory_limit_source: limit.map(|limit| limit.source),
+        rss_bytes: tree_memory.rss_bytes,
+        pss_bytes: tree_memory.pss_bytes,
+        swap_bytes: memory.swap_bytes,
+        unattributed_bytes: of_workloads
+            .and_then(|sum| i64::try_from(i128::from(memory.used_bytes) - i128::from(sum)).ok()),
+        cpu_millis: assembled.cpu_millis,
+        cpu_cores: assembled.cpu_cores,
+        processes: assembled.processes,
+        threads: assembled.threads,
+        workloads: assembled.workloads,
+        mono_ms,
+        wall_ms,
+        burst: false,
+        oom_kills: None,
+        memory_guarantee_bytes: None,
+        cpu_limit_millicores: None,
+        cpu_guarantee_millicores: None,
+        ended: assembled.ended,
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    fn choose(own: Option<&Group>, tree: &TreeMemory, machine: &Machine) -> Self {
+        // A machine without swap has nothing swapped out.
+        let no_swap = machine.swap_bytes.filter(|&bytes| bytes == 0);
+        let swap_bytes = no_swap.or(tree.swap_bytes);
+        let of_group = own.and_then(|group| Some((group.version(), group.memory()?)));
+        match of_group {
+            Some((version, memory)) => {
+                let GroupMemory {
+                    used_bytes,
+                    working_set_bytes,
+                    swap_bytes: group_swap_bytes,
+                } = memory;
+                Self {
+                    source: match version {
+                        Version::V1 => MemorySource::Cgroup1,
+                        Version::V2 => MemorySource::Cgroup2,
+                    },
+                    used_bytes,
+                    working_set_bytes: Some(working_set_bytes),
+                    swap_bytes: group_swap_bytes.or(swap_bytes),
+                    age_ms: 0,
+                }
+            }
+            None if tree.proportional => Self {
+                source: MemorySource::Pss,
+                used_bytes: tree.used_bytes,
+                working_set_bytes: None,
+                swap_bytes,
+                age_ms: tree.age_ms,
+            },
+            None => Self {
+                source: MemorySource::Rss,
+                used_bytes: tree.rss_bytes,
+                working_set_bytes: None,
+                swap_bytes,
+                age_ms: 0,
+            },
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use std::collections::HashMap;
+
+use super::*;
+
+struct Fake(HashMap<&'static str, &'static str>);
+
+impl Environment for Fake {
+    fn get(&self, key: &str) -> Option<String> {
+        self.0.get(key).map(|value| (*value).to_owned())
+    }
+}
+
+fn gather(
+    flags: &RunArgs,
+    env: &[(&'static str, &'static str)],
+    file: &str,
+) -> (Settings, Vec<Mistake>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, file).unwrap();
+    Settings::gather(flags, &Fake(env.iter().copied().collect()), &path)
+}
+
+fn interval(text: &str) -> RunArgs {
+    RunArgs {
+        interval: Some(text.to_owned()),
+        ..RunArgs::default()
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let file = "interval = 30\nname = \"file\"\nnames = \"none\"\n";
+    let env = [("HUBMETER_INTERVAL", "20"), ("HUBMETER_NAME", "env")];
+    let (settings, mistakes) = gather(&interval("10s"), &env, file);
+    assert_eq!(mistakes, []);
+    assert_eq!(settings.interval, Duration::from_secs(10));
+    assert_eq!(settings.name, "env");
+    assert_eq!(settings.names, Names::None);
+    let (settings, _) = gather(&RunArgs::default(), &[], file);
+    assert_eq!(settings.interval, Duration::from_secs(30));
+}
+
+#[test]
+fn without_any_setting_it_stays_on_this_machine_at_five_seconds() {
+    let missing = Path::new("/nonexistent/agent.toml");
+    let (settings, mistakes) =
+        Settings::gather(&RunArgs::default(), &Fake(HashMap::new()), missing);
+    assert_eq!(mistakes, []);
+    assert_eq!(settings.collector, None);
+    assert_eq!(settings.interval, INTERVAL_DEFAULT);
+}
+
+#[test]
+fn an_interval_outside_its_bounds_is_refused_with_the_bounds() {
+    for text in ["0", "0.9s", "61", "2m", "999ms", "-1", "5x", "", "s"] {
+        let (_, mistakes) = gather(&interval(text), &[], "");
+        assert_eq!(mistakes.len(), 1, "{text}");
+        assert!(mistakes[0].by_flag);
+    }
+    let (_, mistakes) = gather(&interval("61s"), &[], "");
+    assert_eq!(
+        mistakes[0].to_string(),
+        "--interval: `61s` is outside 1s to 60s"
+    );
+    for text in ["1", "1s", "60", "1m", "1000ms", "2.5"] {
+        let (_, mistakes) = gather(&interval(text), &[], "");
+        assert_eq!(mistakes, [], "{text}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_each_with_its_place() {
+    let env = [
+        ("HUBMETER_COLLECTOR", "wss://hub/x"),
+        ("HUBMETER_NAMES", "some"),
+        ("HUBMETER_SOCKET", "a"),
+    ];
+    let (settings, mistakes) = gather(&interval("0"), &env, "");
+    let places: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| mistake.source_name.as_str())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "HUBMETER_COLLECTOR",
+            "--interval",
+            "HUBMETER_SOCKET",
+            "HUBMETER_NAMES"
+        ]
+    );
+    assert_eq!(settings.collector, None);
+}
+
+#[test]
+fn an_unknown_key_in_the_file_is_a_mistake() {
+    let (_, mistakes) = gather(
+        &RunArgs::default(),
+        &[],
+        "colector = \"grpc://localhost:1\"\n",
+    );
+    assert_eq!(mistakes.len(), 1);
+    assert!(mistakes[0].reason.contains("colector"), "{}", mistakes[0]);
+}
+
+#[test]
+fn a_token_never_shows_in_the_settings() {
+    let (settings, _) = gather(
+        &RunArgs::default(),
+        &[("JUPYTERHUB_API_TOKEN", "s3cret")],
+        "",
+    );
+    assert!(!format!("{settings:?}").contains("s3cret"));
+}

@@ -1,0 +1,68 @@
+//! The settings file we ship: loads as it is, and names only settings that exist.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+use std::{fs, path::Path, time::Duration};
+
+use hubmeter_collector::config::{Config, Flags, Mistakes};
+
+fn shipped() -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/collector.toml");
+    fs::read_to_string(file).unwrap()
+}
+
+fn load(text: &str) -> Result<Config, Mistakes> {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["hub-token", "mail-password", "link.crt", "link.key"] {
+        fs::write(dir.path().join(name), "not empty").unwrap();
+    }
+    let file = dir.path().join("collector.toml");
+    let here = dir.path().to_str().unwrap();
+    fs::write(&file, text.replace("/etc/hubmeter", here)).unwrap();
+    let flags = Flags {
+        config: Some(file),
+        standalone: !text.contains("\n[hub]"),
+        ..Flags::default()
+    };
+    Config::load(&flags, [])
+}
+
+/// Every example switched on: what is commented out and is not a sentence.
+fn all_on() -> String {
+    shipped()
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => {
+                format!("{setting}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_shipped_file_loads_as_it_is() {
+    let config = load(&shipped()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(config.notice.mail.is_none() && config.notice.webhook.is_none());
+}
+
+#[test]
+fn every_example_in_it_is_a_setting_that_exists() {
+    let config = load(&all_on()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(config.hub.is_some() && config.link.tls.is_some());
+    assert!(config.notice.mail.is_some() && config.notice.webhook.is_some());
+    assert!(config.metrics_listen.is_some());
+}
+
+#[test]
+fn what_it_calls_a_default_is_one() {
+    let bare = load(&shipped()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let full = load(&all_on()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(bare.listen, full.listen);
+    assert_eq!(bare.link.listen, full.link.listen);
+    assert_eq!(bare.link.streams_max, full.link.streams_max);
+    assert_eq!(bare.link.allow_plaintext, full.link.allow_plaintext);
+    assert_eq!(bare.policy.idle_after, full.policy.idle_after);
+    assert_eq!(bare.policy.gone_kept, full.policy.gone_kept);
+    assert_eq!(full.link.interval, Some(Duration::from_secs(5)));
+}

@@ -1,0 +1,128 @@
+// The collector's API as this page uses it: shapes of the contract, and the calls.
+
+export interface Workload {
+  kind: string;
+  id: string;
+  name: string;
+  notebook: string | null;
+  state: string | null;
+  memory_used_bytes: number | null;
+  cpu_cores: number | null;
+  idle_seconds: number | null;
+}
+
+export interface Verdict {
+  rule: string;
+  episode: string;
+  user: string;
+  server: string;
+  workload: unknown;
+  severity: 'info' | 'warning' | 'critical';
+  state: 'open' | 'cleared';
+  since: string;
+  updated: string;
+  cleared: string | null;
+  evidence: Record<string, number | string | boolean | null>;
+  clears_when: string;
+}
+
+export interface Server {
+  user: string;
+  server: string;
+  groups: string[];
+  state: 'live' | 'silent' | 'gone';
+  host: string | null;
+  started: string | null;
+  last_seen: string | null;
+  interval_ms: number | null;
+  memory_used_bytes: number | null;
+  memory_source: string | null;
+  memory_limit_bytes: number | null;
+  memory_limit_source: string | null;
+  memory_limit_enforced: boolean | null;
+  memory_limit_shared: boolean | null;
+  rss_bytes: number | null;
+  momentum_bytes: number | null;
+  trend_bytes_per_second: number | null;
+  seconds_to_limit: number | null;
+  cpu_cores: number | null;
+  cpu_limit_cores: number | null;
+  idle_seconds: number | null;
+  idle_since: string | null;
+  busy_reason: string | null;
+  processes: number | null;
+  threads: number | null;
+  workloads: Workload[];
+  verdicts: Verdict[];
+}
+
+export interface Me {
+  user: string;
+  admin: boolean;
+  hub_home?: string | null;
+  logout?: string | null;
+}
+
+export interface History {
+  from: string;
+  to: string;
+  step_ms: number;
+  columns: Record<string, (number | string | null)[]>;
+}
+
+/// An answer that is not 2xx, with the server's own words.
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string
+  ) {
+    super(message);
+  }
+}
+
+/// Rows asked for at once; the contract's largest page.
+const PAGE_ROWS_MAX = 5000;
+
+async function ask<T>(path: string): Promise<T> {
+  const answer = await fetch(path, { headers: { accept: 'application/json' }, cache: 'no-store' });
+  if (!answer.ok) {
+    const problem = (await answer.json().catch(() => null)) as { detail?: string; title?: string } | null;
+    throw new ApiError(answer.status, problem?.detail ?? problem?.title ?? `HTTP ${answer.status}`);
+  }
+  return (await answer.json()) as T;
+}
+
+export function me(): Promise<Me> {
+  return ask<Me>('api/v1/me');
+}
+
+async function pages<T>(path: string): Promise<T[]> {
+  const items: T[] = [];
+  let cursor: string | null = null;
+  do {
+    const more: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+    const page: { items: T[]; next: string | null } = await ask(`${path}limit=${PAGE_ROWS_MAX}${more}`);
+    items.push(...page.items);
+    cursor = page.next;
+  } while (cursor !== null);
+  return items;
+}
+
+export function servers(): Promise<Server[]> {
+  return pages<Server>('api/v1/servers?');
+}
+
+export function verdicts(): Promise<Verdict[]> {
+  return pages<Verdict>('api/v1/verdicts?state=all&');
+}
+
+/// Where the rows of one server live. Names are anything a hub allows, so they are encoded.
+export function serverPath(user: string, server: string): string {
+  const base = `api/v1/users/${encodeURIComponent(user)}`;
+  return server === '' ? `${base}/server` : `${base}/servers/${encodeURIComponent(server)}`;
+}
+
+export function history(user: string, server: string, from: string): Promise<History> {
+  const fields = 'memory_used_bytes,memory_limit_bytes,cpu_cores';
+  return ask<History>(`${serverPath(user, server)}/history?from=${from}&fields=${fields}`);
+}

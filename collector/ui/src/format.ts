@@ -1,0 +1,134 @@
+// Numbers as people read them. Pure; unknown is "–", never 0.
+
+export const UNKNOWN = '–';
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
+
+export function bytes(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return UNKNOWN;
+  }
+  const sign = value < 0 ? '−' : '';
+  let size = Math.abs(value);
+  let unit = 0;
+  while (size >= 1000 && unit < UNITS.length - 1) {
+    size /= 1024;
+    unit += 1;
+  }
+  const digits = unit < 2 || size >= 100 ? 0 : size >= 10 ? 1 : 2;
+  return `${sign}${size.toFixed(digits)} ${UNITS[unit]}`;
+}
+
+export function signedBytes(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return UNKNOWN;
+  }
+  return value > 0 ? `+${bytes(value)}` : bytes(value);
+}
+
+/// Below this a trend is noise to a reader.
+const RATE_BYTES_PER_SECOND_MIN = 64 * 1024;
+
+export function rate(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return UNKNOWN;
+  }
+  return Math.abs(value) < RATE_BYTES_PER_SECOND_MIN ? 'steady' : `${signedBytes(value)}/s`;
+}
+
+export function cores(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return UNKNOWN;
+  }
+  return value.toFixed(2);
+}
+
+export function seconds(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return UNKNOWN;
+  }
+  const whole = Math.max(0, Math.round(value));
+  if (whole < 60) {
+    return `${whole} s`;
+  }
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) {
+    return minutes < 5 && whole % 60 !== 0 ? `${minutes} min ${whole % 60} s` : `${minutes} min`;
+  }
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) {
+    return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
+  }
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+export function percent(part: number | null, whole: number | null): number | null {
+  return part === null || whole === null || whole <= 0 ? null : (100 * part) / whole;
+}
+
+export function time(iso: string | null): string {
+  if (iso === null) {
+    return UNKNOWN;
+  }
+  const at = new Date(iso);
+  return Number.isNaN(at.getTime()) ? UNKNOWN : at.toLocaleTimeString([], { hour12: false });
+}
+
+const RULE_WORDS: Record<string, string> = {
+  runaway_memory: 'runaway memory',
+  near_limit: 'near limit',
+  killed: 'killed',
+  runaway_cpu: 'runaway CPU',
+  process_storm: 'process storm',
+  thread_storm: 'thread storm',
+  idle_hog: 'idle, holds much',
+  idle: 'idle',
+  overuse: 'overuse',
+  disk_near_limit: 'disk near limit',
+  silent: 'silent',
+  start_failures: 'start failures'
+};
+
+export function rule(name: string): string {
+  return RULE_WORDS[name] ?? name;
+}
+
+/// A verdict's evidence entry by the unit at the end of its name.
+export function evidence(name: string, value: number | string | boolean | null): { label: string; text: string } {
+  const suffixes: [string, (v: number) => string][] = [
+    ['_bytes_per_second', v => `${signedBytes(v)}/s`],
+    ['_bytes', v => bytes(v)],
+    ['_seconds', v => seconds(v)],
+    ['_millis', v => seconds(v / 1000)],
+    ['_ms', v => seconds(v / 1000)],
+    ['_cores', v => `${cores(v)} cores`],
+    ['_share', v => `${Math.round(v * 100)} %`],
+    ['_ratio', v => `${Math.round(v * 100)} %`]
+  ];
+  if (typeof value === 'number') {
+    if (name.startsWith('seconds_to_')) {
+      return { label: name.replaceAll('_', ' '), text: seconds(value) };
+    }
+    for (const [suffix, show] of suffixes) {
+      if (name.endsWith(suffix)) {
+        return { label: name.slice(0, -suffix.length).replaceAll('_', ' '), text: show(value) };
+      }
+    }
+    return { label: name.replaceAll('_', ' '), text: Number.isInteger(value) ? String(value) : value.toFixed(2) };
+  }
+  const text = value === null ? UNKNOWN : typeof value === 'boolean' ? (value ? 'yes' : 'no') : value;
+  return { label: name.replaceAll('_', ' '), text };
+}
+
+/// The workload a verdict speaks of, however the API words it.
+export function workloadTitle(workload: unknown): string | null {
+  if (workload === null || workload === undefined) {
+    return null;
+  }
+  if (typeof workload === 'string') {
+    return workload;
+  }
+  const { title, notebook, name, id } = workload as Record<string, unknown>;
+  const word = title ?? notebook ?? name ?? id;
+  return typeof word === 'string' ? word : null;
+}

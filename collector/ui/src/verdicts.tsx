@@ -1,0 +1,53 @@
+import type { Verdict } from './api';
+import { evidence, rule, time, workloadTitle } from './format';
+
+/// Rows shown; the API has the rest.
+const SHOWN_MAX = 50;
+
+export function VerdictList({ verdicts }: { verdicts: Verdict[] }) {
+  const rows = [...verdicts]
+    .sort((a, b) => (a.state === b.state ? b.since.localeCompare(a.since) : a.state === 'open' ? -1 : 1))
+    .slice(0, SHOWN_MAX);
+  return (
+    <section class="hm-verdicts" aria-label="Verdicts">
+      <h2>Verdicts</h2>
+      {rows.length === 0 && <p class="hm-calm">None so far: nothing grew, nothing was killed.</p>}
+      <ul>
+        {rows.map(verdict => (
+          <Item key={verdict.episode} verdict={verdict} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Item({ verdict }: { verdict: Verdict }) {
+  const cause = workloadTitle(verdict.workload);
+  return (
+    <li class={`hm-verdict hm-verdict-${verdict.state}`} data-rule={verdict.rule} data-user={verdict.user}>
+      <div class="hm-verdict-head">
+        <span class={`hm-badge hm-${verdict.severity}`}>{rule(verdict.rule)}</span>
+        <strong>
+          {verdict.user}
+          {verdict.server !== '' && `/${verdict.server}`}
+        </strong>
+        {cause !== null && <span>{cause}</span>}
+        <span class="hm-of">
+          {verdict.state === 'open' ? `since ${time(verdict.since)}` : `${time(verdict.since)} to ${time(verdict.cleared)}`}
+        </span>
+      </div>
+      <dl class="hm-evidence">
+        {Object.entries(verdict.evidence).map(([name, value]) => {
+          const shown = evidence(name, value);
+          return (
+            <div key={name}>
+              <dt>{shown.label}</dt>
+              <dd>{shown.text}</dd>
+            </div>
+          );
+        })}
+      </dl>
+      {verdict.state === 'open' && <p class="hm-of">Clears when {verdict.clears_when}.</p>}
+    </li>
+  );
+}

@@ -1,0 +1,99 @@
+"""The Jupyter Server extension: joins agent, stream, kernels and addresses to one server.
+
+A failure in here is a line in the log, never a server that does not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+
+from . import events, metrics
+from .agent import Agent
+from .stream import Feed
+from .told import Teller
+
+STOP_S_MAX = 1.0  # tasks end at once; a server that stops must not wait for one that does not
+
+
+class Hubmeter(ExtensionApp):
+    """A memory meter for JupyterLab that is true and warns in time."""
+
+    name = "hubmeter"
+
+    # Set in `initialize_settings`; a server whose load of us failed still calls `stop_extension`.
+    _agent: Agent | None = None
+    _feed: Feed
+    _teller: Teller
+    _tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def initialize_settings(self) -> None:
+        """Makes the parts; starts none."""
+        assert self.serverapp is not None  # noqa: S101 - set by the server before it calls this
+        self._agent = Agent(self.log, lambda: self._feed.sample is not None)
+        bus = self.serverapp.event_logger
+        self._feed = Feed(bus, self.log, self._socket)
+        self._teller = Teller(self.serverapp, self._feed, self.log, self._socket)
+        events.register(bus)
+
+    def initialize_handlers(self) -> None:
+        self.handlers.extend(metrics.routes(self._feed))
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        """Called when the server listens; returns at once."""
+        if self._agent is None:  # loading failed, and the log says why
+            return
+        self._agent.start()
+        self._tasks = (
+            asyncio.create_task(self._feed.run(), name="hubmeter stream"),
+            asyncio.create_task(self._teller.run(), name="hubmeter teller"),
+        )
+        self._say_whose_route(serverapp)
+
+    async def stop_extension(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_S_MAX)
+        self._tasks = ()
+        if self._agent is not None:
+            await self._agent.stop()
+
+    def _socket(self) -> str | None:
+        return None if self._agent is None else self._agent.socket
+
+    def _say_whose_route(self, serverapp: Any) -> None:
+        """Two meters on one address: one line says which one answers and how to have one only."""
+        if "jupyter_resource_usage" not in serverapp.extension_manager.extensions:
+            return
+        other = serverapp.extension_manager.extensions["jupyter_resource_usage"]
+        if not other.enabled:
+            return
+        answers = "hubmeter" if self._answers(serverapp) else "jupyter_resource_usage"
+        self.log.warning(
+            "hubmeter: jupyter_resource_usage is enabled too; %s answers api/metrics/v1. Switch the other "
+            'one off with {"ServerApp": {"jpserver_extensions": {"jupyter_resource_usage": false}}}',
+            answers,
+        )
+
+    def _answers(self, serverapp: Any) -> bool:
+        """Whether our handler is the first that matches."""
+        uri = serverapp.web_app.settings["base_url"].rstrip("/") + "/api/metrics/v1"
+        line = RequestStartLine("GET", uri, "HTTP/1.1")
+        request = HTTPServerRequest(
+            start_line=line, headers=HTTPHeaders(Host="localhost"), connection=_NoConnection()
+        )
+        found = serverapp.web_app.find_handler(request)
+        return issubclass(getattr(found, "handler_class", object), metrics.MetricsHandler)
+
+
+class _NoConnection:
+    """Enough of a connection to ask the router a question."""
+
+    context = None
+
+    def set_close_callback(self, _callback: Any) -> None:
+        return

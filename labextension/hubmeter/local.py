@@ -1,0 +1,159 @@
+"""The agent's local socket: the few lines of HTTP/1.1 over a Unix socket that we need.
+
+Everything read is bounded: the other end is our own agent, but a socket can be anybody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+HEAD_BYTES_MAX = 16 * 1024  # status line and headers; the agent sends some 200 bytes
+LINE_BYTES_MAX = 1024 * 1024  # one sample line: some 400 bytes a workload, thousands of workloads
+ANSWER_S_MAX = 5.0  # the agent answers from memory; longer means that it hangs
+
+
+class LocalError(Exception):
+    """The other end of the socket did not speak as the agent does."""
+
+
+class Refused(LocalError):
+    """The agent will not have what we sent; sending it again changes nothing."""
+
+
+class Answer:
+    """One response, its body not yet read."""
+
+    def __init__(self, status: int, headers: dict[str, str], reader: asyncio.StreamReader) -> None:
+        self.status = status
+        self._headers = headers
+        self._reader = reader
+
+    async def body(self) -> bytes:
+        """The whole body, at most LINE_BYTES_MAX."""
+        parts, size = [], 0
+        async for part in self.parts():
+            size += len(part)
+            if size > LINE_BYTES_MAX:
+                raise LocalError("answer is too long")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes in."""
+        if self.status in (204, 304):
+            return
+        if self._headers.get("transfer-encoding", "").lower() == "chunked":
+            async for part in self._chunks():
+                yield part
+        elif "content-length" in self._headers:
+            size = _number(self._headers["content-length"], 10)
+            if size:
+                yield await self._reader.readexactly(size)
+        else:
+            while part := await self._reader.read(64 * 1024):
+                yield part
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while size := _number((await self._reader.readline()).split(b";")[0].decode("latin-1"), 16):
+            yield await self._reader.readexactly(size)
+            if await self._reader.readexactly(2) != b"\r\n":
+                raise LocalError("chunk does not end where it says")
+
+
+class Connection:
+    """One request and its answer; closed on leaving."""
+
+    def __init__(self, path: str, method: str, target: str, body: bytes = b"") -> None:
+        self._path = path
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        if method == "PUT":
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self._request = head.encode("latin-1") + b"\r\n" + body
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def __aenter__(self) -> Answer:
+        try:
+            return await asyncio.wait_for(self._ask(), ANSWER_S_MAX)
+        except BaseException:
+            self._close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._close()
+
+    async def _ask(self) -> Answer:
+        reader, self._writer = await asyncio.open_unix_connection(self._path, limit=HEAD_BYTES_MAX)
+        self._writer.write(self._request)
+        await self._writer.drain()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        status_line, *lines = head.split("\r\n")
+        version, _, rest = status_line.partition(" ")
+        if not version.startswith("HTTP/1."):
+            raise LocalError("answer is not HTTP")
+        headers = {}
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if colon:
+                headers[name.strip().lower()] = value.strip()
+        return Answer(_number(rest.split(" ")[0], 10), headers, reader)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            # Not waited for: the stream's other end may never finish.
+            self._writer.close()
+
+
+# What a request may end with, apart from an answer. ValueError is a limit overrun in `readline`.
+FAILURES = (OSError, LocalError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError, ValueError)
+
+
+async def answers(path: str) -> bool:
+    """Whether an agent answers on this socket, be it only to say that it has no sample yet."""
+    try:
+        async with Connection(path, "GET", "/v1/sample") as answer:
+            return answer.status in (200, 503)
+    except FAILURES:
+        return False
+
+
+async def put_json(path: str, target: str, value: Any) -> None:
+    """Sends `value`; raises one of FAILURES when it was not taken."""
+    async with Connection(path, "PUT", target, json.dumps(value).encode()) as answer:
+        if 400 <= answer.status < 500:
+            raise Refused(f"{target} answered {answer.status}")
+        if answer.status >= 300:
+            raise LocalError(f"{target} answered {answer.status}")
+
+
+async def stream(path: str, target: str, quiet_s_max: Callable[[], float]) -> AsyncGenerator[bytes, None]:
+    """The lines of an endless answer. Silence longer than `quiet_s_max()` is a TimeoutError."""
+    async with Connection(path, "GET", target) as answer:
+        if answer.status != 200:
+            raise LocalError(f"{target} answered {answer.status}")
+        parts = answer.parts()
+        rest = b""
+        while True:
+            try:
+                part = await asyncio.wait_for(anext(parts), quiet_s_max())
+            except StopAsyncIteration:
+                return
+            *lines, rest = (rest + part).split(b"\n")
+            if len(rest) > LINE_BYTES_MAX:
+                raise LocalError("line is too long")
+            for line in lines:
+                if line.strip():
+                    yield line
+
+
+def _number(text: str, base: int) -> int:
+    text = text.strip()
+    # int() takes signs, underscores and any length; a peer's number is none of these.
+    if not text or len(text) > 8 or not text.isalnum() or not text.isascii():
+        raise LocalError("answer holds no length where one belongs")
+    value = int(text, base)
+    if value > LINE_BYTES_MAX:
+        raise LocalError("answer is too long")
+    return value

@@ -1,0 +1,100 @@
+"""The agent's stream: keeps the newest sample, passes samples and notices to the event bus.
+
+What is kept is never stale: as soon as the stream breaks or falls silent there is no sample, and the
+bus is told so once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from jupyter_events import EventLogger
+
+from . import events, local
+from .agent import Backoff
+
+FIRST_S_MAX = 90.0  # the longest interval there is, and half of it
+QUIET_S_MIN = 15.0
+QUIET_INTERVALS = 3  # so many samples may be late before they are missing
+GARBAGE_LINES_MAX = 20  # in a row; then the other end is no agent of ours
+RETRY_S_MAX = 10.0  # a socket on this machine: asking often costs nothing
+
+
+class Feed:
+    """What the agent says, as it says it."""
+
+    def __init__(self, bus: EventLogger, log: logging.Logger, socket: Callable[[], str | None]) -> None:
+        self.sample: dict[str, Any] | None = None
+        #: Rises with each stream that began; whoever tells the agent something must repeat it then.
+        self.connections = 0
+        self._bus = bus
+        self._log = log
+        self._socket = socket
+        self._garbage = 0
+
+    async def run(self) -> None:
+        """Follows the stream for as long as the server lives."""
+        backoff = Backoff(0.25, RETRY_S_MAX)
+        while True:
+            if (socket := self._socket()) is not None:
+                try:
+                    await self._follow(socket)
+                except local.FAILURES as error:
+                    self._log.debug("hubmeter: stream ended: %s: %s", type(error).__name__, error)
+                if self._lost():
+                    backoff = Backoff(0.25, RETRY_S_MAX)
+            await asyncio.sleep(backoff.next())
+
+    async def _follow(self, socket: str) -> None:
+        self._garbage = 0
+        lines = local.stream(socket, "/v1/stream", self._quiet_s)
+        try:
+            async for line in lines:
+                self._take(line)
+        finally:
+            await lines.aclose()
+
+    def _quiet_s(self) -> float:
+        """How long the stream may say nothing."""
+        if self.sample is None:
+            return FIRST_S_MAX
+        return max(QUIET_S_MIN, QUIET_INTERVALS * (self.sample["interval_ms"] or 0) / 1000)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "sample" and (sample := events.sample(message.get("data"))):
+            if self.sample is None:
+                self.connections += 1
+            self.sample = sample
+            self._emit(events.SAMPLE_SCHEMA, events.sample_event(sample))
+        elif kind == "notice" and (notice := events.notice(message.get("data"))):
+            self._emit(events.NOTICE_SCHEMA, notice)
+        elif kind is None or kind in ("sample", "notice"):
+            self._garbage += 1
+            if self._garbage > GARBAGE_LINES_MAX:
+                raise local.LocalError("stream holds no samples")
+            return
+        # A type that we don't know is a newer agent's, and no garbage.
+        self._garbage = 0
+
+    def _lost(self) -> bool:
+        """Forgets the sample; whether there was one."""
+        if self.sample is None:
+            return False
+        self.sample = None
+        self._emit(events.SAMPLE_SCHEMA, events.sample_event(None))
+        return True
+
+    def _emit(self, schema_id: str, data: dict[str, Any]) -> None:
+        try:
+            self._bus.emit(schema_id=schema_id, data=data)
+        except Exception:  # noqa: BLE001 - somebody's listener or handler: not our stream's end
+            self._log.debug("hubmeter: event was not taken", exc_info=True)

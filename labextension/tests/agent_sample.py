@@ -1,0 +1,27 @@
+"""One sample as the agent's socket gives it."""
+
+SAMPLE = {
+    "time": "2026-11-21T10:00:00.000Z",
+    "interval_ms": 5000,
+    "memory_used_bytes": 109147136,
+    "memory_working_set_bytes": None,
+    "memory_source": "pss",
+    "memory_age_ms": 0,
+    "memory_limit_bytes": 4294967296,
+    "memory_limit_source": "env",
+    "memory_limit_enforced": False,
+    "memory_limit_shared": False,
+    "rss_bytes": 130453504,
+    "pss_bytes": 109147136,
+    "cpu_cores": 0.5,
+    "processes": 2,
+    "threads": 9,
+    "momentum_bytes": 4096,
+    "trend_bytes_per_second": 0.0,
+    "seconds_to_limit": None,
+    "seconds_to_limit_low": None,
+    "seconds_to_limit_high": None,
+    "link": {"state": "none", "collector": None},
+    "agent": {"version": "0", "rss_bytes": 1, "cpu_millis": 1},
+    "workloads": [],
+}

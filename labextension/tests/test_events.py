@@ -1,0 +1,96 @@
+"""Only what is listed goes onto the bus, in its type and within its bounds."""
+
+from __future__ import annotations
+
+import pytest
+from agent_sample import SAMPLE
+from jupyter_events import EventLogger
+
+from hubmeter import events
+
+
+@pytest.fixture
+def bus():
+    logger = EventLogger()
+    events.register(logger)
+    logger.seen = []
+
+    async def listen(logger, schema_id, data):
+        logger.seen.append(data)
+
+    for schema in (events.SAMPLE_SCHEMA, events.NOTICE_SCHEMA):
+        logger.add_listener(schema_id=schema, listener=listen)
+    return logger
+
+
+def row(**over):
+    return {"kind": "kernel", "id": "k", "name": "python3", "memory_used_bytes": 1, **over}
+
+
+async def test_a_sample_and_no_sample_pass_their_schema(bus):
+    for kept in (events.sample(SAMPLE), None):
+        assert bus.emit(schema_id=events.SAMPLE_SCHEMA, data=events.sample_event(kept)) is not None
+
+
+def test_no_data_holds_no_number():
+    event = events.sample_event(None)
+    assert event.pop("state") == "no_data"
+    assert event.pop("workloads") == [] and event.pop("workloads_left_out") == 0
+    assert set(event.values()) == {None}
+    assert set(event) | {"state", "workloads", "workloads_left_out"} == set(
+        events.sample_event(events.sample(SAMPLE))
+    )
+
+
+@pytest.mark.parametrize(
+    "raw", [None, 3, [], "x", {}, {"memory_used_bytes": "1"}, {"memory_used_bytes": True}]
+)
+def test_what_is_no_sample_is_none(raw):
+    assert events.sample(raw) is None
+
+
+async def test_wrong_types_become_unknown(bus):
+    kept = events.sample(
+        {
+            **SAMPLE,
+            "rss_bytes": "many",
+            "trend_bytes_per_second": float("nan"),
+            "memory_limit_enforced": "yes",
+            "memory_source": 7,
+            "link": [],
+            "workloads": [None, 4, row(name=["x"], memory_used_bytes=None, cpu_cores=float("inf"))],
+            "secret": "token",
+        }
+    )
+    assert kept["rss_bytes"] is None and kept["trend_bytes_per_second"] is None
+    assert kept["memory_limit_enforced"] is None and kept["memory_source"] is None
+    assert "secret" not in kept
+    assert len(kept["workloads"]) == 1 and kept["workloads"][0]["name"] is None
+    assert bus.emit(schema_id=events.SAMPLE_SCHEMA, data=events.sample_event(kept)) is not None
+
+
+def test_many_workloads_are_bounded_and_counted():
+    rows = [row(id=str(i), memory_used_bytes=i) for i in range(500)]
+    event = events.sample_event(events.sample({**SAMPLE, "workloads": rows}))
+    assert [r["memory_used_bytes"] for r in event["workloads"]] == list(range(499, 479, -1))
+    assert event["workloads_left_out"] == 480
+
+
+def test_a_long_name_is_cut():
+    kept = events.sample({**SAMPLE, "workloads": [row(notebook="n" * 4000)]})
+    assert kept["workloads"][0]["notebook"] == "n" * 255
+
+
+async def test_a_notice_passes_its_schema(bus):
+    event = events.notice(
+        {"episode": "e", "rule": "near_limit", "severity": "warning", "text": "<b>x</b>", "workload_id": None}
+    )
+    assert event["cleared"] is False and event["text"] == "<b>x</b>"
+    assert bus.emit(schema_id=events.NOTICE_SCHEMA, data=event) is not None
+
+
+@pytest.mark.parametrize("over", [{"episode": ""}, {"severity": "loud"}, {"rule": None}])
+def test_half_a_notice_is_none(over):
+    whole = {"episode": "e", "rule": "near_limit", "severity": "warning", "text": "x"}
+    assert events.notice(whole) is not None
+    assert events.notice({**whole, **over}) is None

@@ -1,0 +1,87 @@
+"""The tiny HTTP client: what it takes, and what it does not fall for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from conftest import chunked
+
+from hubmeter import local
+
+
+async def take(path: str, quiet_s: float = 5.0) -> list[bytes]:
+    return [line async for line in local.stream(path, "/v1/stream", lambda: quiet_s)]
+
+
+def answer(data: bytes):
+    async def serve(reader, writer):
+        writer.write(data)
+
+    return serve
+
+
+async def test_lines_are_found_whatever_the_chunks(socket_of):
+    path = await socket_of(answer(chunked(b'{"a"', b":1}\n", b"\n{}\n{}", b"\n") + b"0\r\n\r\n"))
+    assert await take(path) == [b'{"a":1}', b"{}", b"{}"]
+
+
+async def test_silence_ends_a_stream(socket_of):
+    async def serve(reader, writer):
+        writer.write(chunked(b"{}\n"))
+        await writer.drain()
+        await reader.read()
+
+    path = await socket_of(serve)
+    with pytest.raises(asyncio.TimeoutError):
+        await take(path, quiet_s=0.05)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 500 No\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffff\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"1" * 100_000,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-5\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nabXX",
+        chunked(*[b"x" * 300_000] * 4),
+    ],
+)
+async def test_garbage_is_a_failure_and_no_crash(socket_of, data):
+    path = await socket_of(answer(data))
+    with pytest.raises(local.FAILURES):
+        await take(path)
+
+
+async def test_an_agent_without_a_sample_still_answers(socket_of):
+    path = await socket_of(answer(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"))
+    assert await local.answers(path)
+
+
+async def test_nobody_does_not_answer(socket_of, tmp_path):
+    assert not await local.answers(str(tmp_path / "none"))
+    assert not await local.answers(await socket_of(answer(b"HTTP/1.1 404 Not Found\r\n\r\n")))
+
+
+async def test_what_is_put_arrives(socket_of):
+    got = asyncio.get_running_loop().create_future()
+
+    async def serve(reader, writer):
+        got.set_result(await reader.readexactly(len(b'{"kernels": []}')))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    await local.put_json(await socket_of(serve), "/v1/kernels", {"kernels": []})
+    assert await got == b'{"kernels": []}'
+
+
+async def test_a_refused_put_is_a_failure(socket_of):
+    path = await socket_of(answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    with pytest.raises(local.LocalError):
+        await local.put_json(path, "/v1/kernels", {})

@@ -1,0 +1,47 @@
+import { expect, test } from '@playwright/test';
+
+import { access } from '../support/access.ts';
+import { isLive } from '../support/collector.ts';
+import { logIn, startServer, until, writeNotebook } from '../support/hub.ts';
+import { openPage, row } from '../support/hubpage.ts';
+import { meterBytes, openNotebook } from '../support/lab.ts';
+
+const NARROW = { width: 390, height: 844 };
+
+test.beforeAll(async () => {
+  await startServer('alice');
+  await until(60_000, () => isLive('alice'));
+});
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test(`the hub page in ${colorScheme}`, async ({ browser }) => {
+    const page = await (await browser.newContext({ colorScheme })).newPage();
+    await logIn(page, 'admin');
+    await openPage(page);
+    await row(page, 'alice').locator('.hm-open').click();
+    await expect(page.locator('.hm-chart')).toBeVisible();
+    await page.waitForTimeout(1_000); // the chart draws itself
+    await page.screenshot({ path: `${access.screenshots}/page-${colorScheme}.png`, fullPage: true });
+    await page.setViewportSize(NARROW);
+    await page.screenshot({ path: `${access.screenshots}/page-${colorScheme}-narrow.png`, fullPage: true });
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(overflow, 'nothing sticks out of a narrow window').toBeLessThanOrEqual(0);
+  });
+
+  test(`JupyterLab in ${colorScheme}`, async ({ browser }) => {
+    await writeNotebook('alice', 'look.ipynb', ['print("hello")']);
+    const page = await (await browser.newContext()).newPage();
+    await logIn(page, 'alice');
+    await openNotebook(page, 'alice', 'look.ipynb');
+    const theme = colorScheme === 'dark' ? 'JupyterLab Dark' : 'JupyterLab Light';
+    await page.keyboard.press('Control+Shift+KeyC');
+    await page.locator('.lm-CommandPalette-input').fill(theme);
+    await page.locator(`.lm-CommandPalette-item[data-command="apputils:change-theme"]`, { hasText: theme }).first().click();
+    await expect(page.locator(`body[data-jp-theme-light="${colorScheme === 'light'}"]`)).toBeVisible();
+    await page.keyboard.press('Escape');
+    await expect.poll(() => meterBytes(page), { timeout: 30_000 }).toBeGreaterThan(0);
+    await page.screenshot({ path: `${access.screenshots}/lab-${colorScheme}.png` });
+    await page.setViewportSize(NARROW);
+    await page.screenshot({ path: `${access.screenshots}/lab-${colorScheme}-narrow.png` });
+  });
+}

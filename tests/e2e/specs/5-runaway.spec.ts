@@ -1,0 +1,63 @@
+import { expect, test } from '@playwright/test';
+
+import { access, INTERVAL_MS } from '../support/access.ts';
+import { server, verdicts } from '../support/collector.ts';
+import { logIn, startServer, stopServer, until, writeNotebook } from '../support/hub.ts';
+import { openPage, row, verdict } from '../support/hubpage.ts';
+import { openNotebook, runCell } from '../support/lab.ts';
+import { mails } from '../support/mail.ts';
+
+/** A growth that leaves some 40 s from start to limit. */
+const GROWTH = `import time
+hoard = []
+while True:
+    hoard.append(b"x" * (20 * 1000**2))
+    time.sleep(0.5)`;
+
+// Runs last: the kernel really dies, and the verdicts stay on the page.
+test('a growing kernel is flagged before its limit, an admin is told once, and its death is explained', async ({ browser }) => {
+  test.setTimeout(300_000);
+  await stopServer('alice');
+  await startServer('alice');
+  await writeNotebook('alice', 'grow.ipynb', [GROWTH]);
+  const page = await (await browser.newContext()).newPage();
+  await logIn(page, 'alice');
+  await openNotebook(page, 'alice', 'grow.ipynb');
+  const admin = await (await browser.newContext()).newPage();
+  await logIn(admin, 'admin');
+  await openPage(admin);
+  await runCell(page, 0, false);
+
+  let atFlag = NaN;
+  await until(120_000, async () => {
+    const now = await server('alice', access.scriptToken);
+    const flagged = now.verdicts.some(open => open.rule === 'runaway_memory');
+    atFlag = flagged ? (now.memory_used_bytes ?? NaN) : NaN;
+    return flagged;
+  });
+  expect(atFlag, 'flagged before the limit').toBeLessThan(0.95 * access.memoryLimitBytes);
+  const [flag] = (await verdicts('alice', access.scriptToken)).filter(one => one.rule === 'runaway_memory');
+  expect(Object.keys(flag?.evidence ?? {}).length, 'with evidence').toBeGreaterThan(0);
+  await expect(row(admin, 'alice').locator('.hm-badge', { hasText: /runaway/i })).toBeVisible();
+
+  const about = () => mails().filter(mail => /runaway|growing|grow/i.test(mail.subject + mail.text));
+  await expect.poll(() => about().length, { timeout: 30_000 }).toBe(1);
+  const [mail] = about();
+  expect(mail?.to).toContain('admin@example.org');
+  expect(mail?.text).toContain('alice');
+  expect(mail?.text, 'a sentence with figures').toMatch(/[a-z ]+\d[\d.,]* ?[KMG]i?B/);
+  await page.screenshot({ path: `${access.screenshots}/lab-runaway.png` });
+  await admin.screenshot({ path: `${access.screenshots}/page-runaway.png`, fullPage: true });
+
+  test.skip(!access.enforced, 'no memory cgroup can be made here: nothing kills the kernel');
+  const killed = async () => (await verdicts('alice', access.scriptToken)).filter(one => one.rule === 'killed');
+  await until(120_000, async () => (await killed()).length > 0);
+  await expect(verdict(admin, 'alice', 'killed')).toBeVisible();
+  await expect(verdict(admin, 'alice', 'killed')).toContainText('grow.ipynb');
+  await expect(page.locator('.Toastify, .jp-Notification-Toast').getByText(/kill|memory/i).first()).toBeVisible({ timeout: 4 * INTERVAL_MS });
+  await page.screenshot({ path: `${access.screenshots}/lab-killed.png` });
+  await admin.screenshot({ path: `${access.screenshots}/page-killed.png`, fullPage: true });
+
+  expect(about().filter(one => !/kill/i.test(one.subject)).length, 'the runaway was told once').toBe(1);
+  await stopServer('alice');
+});

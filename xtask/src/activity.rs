@@ -1,0 +1,247 @@
+//! `cargo xtask activity`: does a meter keep alive what it measures?
+//!
+//! Three runs of the same length with the same tab: no meter, ours, jupyter-resource-usage. Requests
+//! are counted at the proxy, steps of `last_activity` at the proxy, the server and the kernel.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    e2e::{self, Stage},
+    hub::Plan,
+    ports::Ports,
+    progress::{Step, say},
+};
+
+/// Settings of `cargo xtask activity`.
+#[derive(Args, Debug)]
+pub(crate) struct Activity {
+    /// Length of each phase: tab visible, tab hidden, no tab
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    seconds: u32,
+}
+
+/// The phases of a run, in order.
+const PHASES: [&str; 3] = ["visible", "hidden", "closed"];
+
+/// What is counted beside requests.
+const STEPS: [&str; 3] = ["proxy_steps", "server_steps", "kernel_steps"];
+
+/// A poll that fires on the edge of a phase falls on either side of it, once for each route.
+const EDGE: u64 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Meter {
+    Off,
+    Ours,
+    Peer,
+}
+
+/// One run's counts, as the browser run wrote them.
+struct Counts(Value);
+
+/// Runs all three, prints a table, fails if ours disturbs.
+pub(crate) fn run(args: &Activity) -> Result<()> {
+    let stage = e2e::prepare()?;
+    let peer = install_peer(&stage)?;
+    let mut runs = BTreeMap::new();
+    for meter in [Meter::Off, Meter::Ours, Meter::Peer] {
+        runs.insert(meter, measure(&stage, meter, &peer, args.seconds)?);
+    }
+    print(&runs, args.seconds);
+    let complaints = judge(&runs[&Meter::Off], &runs[&Meter::Ours]);
+    if !complaints.is_empty() {
+        bail!("ours disturbs what it measures:\n{}", complaints.join("\n"));
+    }
+    say("Ours adds no route, no request and no step of last_activity.");
+    Ok(())
+}
+
+fn measure(stage: &Stage, meter: Meter, peer: &Path, seconds: u32) -> Result<Counts> {
+    let dir = stage.fresh_dir("activity")?;
+    let plan = Plan {
+        name: "activity",
+        ports: Ports::free()?,
+        mail_port: None,
+        for_tests: true,
+        proxy_debug: true,
+        server_environment: meter.environment(&dir, peer)?,
+    };
+    let hub = stage.start(&plan)?;
+    let seconds = seconds.to_string();
+    let environment = [("HUBMETER_ACTIVITY_SECONDS", seconds.as_str())];
+    let ran = stage.playwright(&hub, &plan, "activity.config.ts", &[], &environment);
+    hub.stop();
+    ran?;
+    let text = fs::read_to_string(dir.join("counts.json")).context("the run left no counts")?;
+    let counts: Value = serde_json::from_str(&text)?;
+    let kept = stage
+        .space
+        .target
+        .join(format!("activity-{}.json", meter.name()));
+    fs::write(kept, text)?;
+    Ok(Counts(counts))
+}
+
+/// jupyter-resource-usage in a folder of its own, so that it is there only when asked for.
+fn install_peer(stage: &Stage) -> Result<std::path::PathBuf> {
+    let dir = stage.space.target.join("peer");
+    let mut step = Step::begin("jupyter-resource-usage");
+    if dir.join("etc/jupyter").is_dir() {
+        step.fresh();
+        return Ok(dir);
+    }
+    let mut command = stage.parts.venv.python();
+    command
+        .args(["-m", "pip", "install", "--no-deps", "--target"])
+        .arg(&dir)
+        .arg("--requirement")
+        .arg(stage.dir.join("activity/requirements.txt"));
+    step.run(&stage.space.logs, "pip-peer", command)?;
+    step.done();
+    Ok(dir)
+}
+
+fn judge(off: &Counts, ours: &Counts) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for phase in PHASES {
+        for (route, count) in ours.routes(phase) {
+            let before = off.routes(phase).get(&route).copied().unwrap_or(0);
+            let allowed = if before == 0 { 0 } else { before + EDGE };
+            if count > allowed {
+                complaints.push(format!(
+                    "{phase}: {route}: {count} requests, {before} without"
+                ));
+            }
+        }
+        for step in STEPS {
+            let (before, now) = (off.number(phase, step), ours.number(phase, step));
+            let allowed = if before == 0 { 0 } else { before + EDGE };
+            if now > allowed {
+                complaints.push(format!("{phase}: {step}: {now}, {before} without"));
+            }
+        }
+    }
+    complaints
+}
+
+fn print(runs: &BTreeMap<Meter, Counts>, seconds: u32) {
+    say(&format!(
+        "\n{seconds} s each             {:>8} {:>8} {:>8}",
+        "off", "ours", "peer"
+    ));
+    for phase in PHASES {
+        let row = |name: &str, count: &dyn Fn(&Counts) -> u64| {
+            let cells: Vec<String> = runs
+                .values()
+                .map(|run| format!("{:>8}", count(run)))
+                .collect();
+            say(&format!("  {name:<18}{}", cells.join(" ")));
+        };
+        say(phase);
+        row("requests", &|run| run.routes(phase).values().sum());
+        for step in STEPS {
+            row(&step.replace('_', " "), &|run| run.number(phase, step));
+        }
+    }
+    say("Requests by route while visible:");
+    let mut routes: Vec<String> = runs
+        .values()
+        .flat_map(|run| run.routes("visible").into_keys())
+        .collect();
+    routes.sort();
+    routes.dedup();
+    for route in routes {
+        let cells: Vec<String> = runs
+            .values()
+            .map(|run| {
+                format!(
+                    "{:>8}",
+                    run.routes("visible").get(&route).copied().unwrap_or(0)
+                )
+            })
+            .collect();
+        say(&format!("  {}  {route}", cells.join(" ")));
+    }
+}
+
+// === impl Meter ===
+
+impl Meter {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Ours => "ours",
+            Self::Peer => "peer",
+        }
+    }
+
+    /// What switches our extension off, and the peer on.
+    fn environment(self, dir: &Path, peer: &Path) -> Result<Vec<(String, String)>> {
+        if self == Self::Ours {
+            return Ok(Vec::new());
+        }
+        let config = dir.join("config");
+        fs::create_dir_all(config.join("labconfig"))?;
+        let server = json!({"ServerApp": {"jpserver_extensions": {"hubmeter": false}}});
+        let page = json!({"disabledExtensions": {"hubmeter": true}});
+        fs::write(
+            config.join("jupyter_server_config.json"),
+            server.to_string(),
+        )?;
+        fs::write(config.join("labconfig/page_config.json"), page.to_string())?;
+        let mut all = vec![(
+            "JUPYTER_CONFIG_PATH".to_owned(),
+            config.to_string_lossy().into_owned(),
+        )];
+        if self == Self::Peer {
+            let peer_config = peer.join("etc/jupyter");
+            all[0].1 = format!("{}:{}", config.display(), peer_config.display());
+            let share = peer.join("share/jupyter").to_string_lossy().into_owned();
+            all.push(("JUPYTER_PATH".into(), share));
+            all.push(("PYTHONPATH".into(), peer.to_string_lossy().into_owned()));
+        }
+        Ok(all)
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn routes(&self, phase: &str) -> BTreeMap<String, u64> {
+        let routes = self.0[phase]["routes"].as_object();
+        routes
+            .into_iter()
+            .flatten()
+            .map(|(route, count)| (route.clone(), count.as_u64().unwrap_or(0)))
+            .collect()
+    }
+
+    fn number(&self, phase: &str, name: &str) -> u64 {
+        self.0[phase][name].as_u64().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(polls: u64, steps: u64) -> Counts {
+        Counts(json!({"visible": {"routes": {"GET api/kernels": polls}, "server_steps": steps}}))
+    }
+
+    #[test]
+    fn a_poll_on_the_edge_is_forgiven_and_a_new_route_is_not() {
+        assert!(judge(&counts(12, 3), &counts(13, 3)).is_empty());
+        assert_eq!(judge(&counts(12, 3), &counts(14, 3)).len(), 1);
+        assert_eq!(judge(&counts(0, 3), &counts(1, 3)).len(), 1);
+    }
+
+    #[test]
+    fn a_step_of_activity_where_there_was_none_is_a_complaint() {
+        assert_eq!(judge(&counts(1, 0), &counts(1, 1)).len(), 1);
+    }
+}

@@ -1,0 +1,99 @@
+//! `cargo xtask test`: every check, all of them even when one fails, with the time each took.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    checks, e2e,
+    progress::{now, say, seconds},
+    stop,
+};
+
+/// Slowest checks named at the end.
+const SLOWEST: usize = 3;
+
+/// One check that ran.
+struct Outcome {
+    name: &'static str,
+    span: Duration,
+    error: Option<String>,
+}
+
+type Check = fn() -> Result<()>;
+
+/// In the order of how soon they tell something.
+const CHECKS: [(&str, Check); 8] = [
+    ("format", checks::format),
+    ("systemd units", checks::units),
+    ("clippy", checks::clippy),
+    ("rust tests", checks::rust_tests),
+    ("dependencies", checks::deny),
+    ("python tests", checks::python),
+    ("typescript", checks::typescript),
+    ("end to end", e2e_alone),
+];
+
+/// Runs every check, prints a table, fails if one failed.
+pub(crate) fn run() -> Result<()> {
+    let mut outcomes = Vec::new();
+    for (name, check) in CHECKS {
+        stop::check()?;
+        say(&format!("\n{name}"));
+        let begun = now();
+        let error = check().err().map(|error| format!("{error:#}"));
+        if let Some(error) = &error {
+            say(error);
+        }
+        outcomes.push(Outcome {
+            name,
+            span: begun.elapsed(),
+            error,
+        });
+    }
+    stop::check()?;
+    summarise(&outcomes)
+}
+
+fn e2e_alone() -> Result<()> {
+    e2e::run(&[])
+}
+
+fn summarise(outcomes: &[Outcome]) -> Result<()> {
+    say("\nSummary");
+    for outcome in outcomes {
+        let word = if outcome.error.is_none() {
+            "passed"
+        } else {
+            "FAILED"
+        };
+        say(&format!(
+            "  {word}  {:<16} {:>12}",
+            outcome.name,
+            seconds(outcome.span)
+        ));
+    }
+    let mut by_time: Vec<&Outcome> = outcomes.iter().collect();
+    by_time.sort_by_key(|outcome| std::cmp::Reverse(outcome.span));
+    let slowest: Vec<String> = by_time
+        .iter()
+        .take(SLOWEST)
+        .map(|outcome| format!("{} {}", outcome.name, seconds(outcome.span)))
+        .collect();
+    let all: Duration = outcomes.iter().map(|outcome| outcome.span).sum();
+    say(&format!(
+        "Slowest: {}; all together {}",
+        slowest.join(", "),
+        seconds(all)
+    ));
+    let failed = outcomes
+        .iter()
+        .filter(|outcome| outcome.error.is_some())
+        .count();
+    let line = format!("{} passed, {failed} failed", outcomes.len() - failed);
+    if failed > 0 {
+        bail!("{line}");
+    }
+    say(&line);
+    Ok(())
+}
