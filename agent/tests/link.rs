@@ -2,7 +2,7 @@
 //! collector may say.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use hubmeter_agent::{
     board::{Board, LinkState, LinkStatus},
@@ -28,7 +28,10 @@ use tokio_stream::{
     Stream,
     wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream},
 };
-use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Identity as Certified, Server, ServerTlsConfig},
+};
 
 const INSTANCE: [u8; 16] = [7; 16];
 
@@ -177,6 +180,15 @@ struct Agent {
 
 impl Agent {
     fn start(url: &str, token: Option<&str>, spool_bytes: usize) -> Self {
+        Self::start_trusting(None, url, token, spool_bytes)
+    }
+
+    fn start_trusting(
+        ca_file: Option<PathBuf>,
+        url: &str,
+        token: Option<&str>,
+        spool_bytes: usize,
+    ) -> Self {
         let outbox = Arc::new(Outbox::new(spool_bytes));
         let board = Arc::new(Board::new(LinkStatus {
             state: LinkState::Off,
@@ -187,7 +199,7 @@ impl Agent {
         let stopper = Stopper::default();
         let link = Link {
             url: CollectorUrl::parse(url, false).unwrap(),
-            ca_file: None,
+            ca_file,
             credential: Credential::new(None, token.map(str::to_owned)),
             identity: Identity {
                 instance_id: INSTANCE,
@@ -561,4 +573,89 @@ async fn a_backlog_of_hours_passes_a_collector_that_reads_slowly() {
     let seqs = stream.reports(count).await;
     assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1));
     assert_eq!(*seqs.last().unwrap(), 3_000);
+}
+
+#[tokio::test]
+async fn tls_is_spoken_with_a_collector_that_the_named_file_vouches_for_and_no_other() {
+    let certificates = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls"));
+    let read = |name: &str| std::fs::read(certificates.join(name)).unwrap();
+    let certified = Certified::from_pem(read("server.pem"), read("server.key"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, mut streams) = mpsc::channel(1);
+    tokio::spawn(
+        Server::builder()
+            .tls_config(ServerTlsConfig::new().identity(certified))
+            .unwrap()
+            .add_service(LinkServer::new(Collector(sender)))
+            .serve_with_incoming(TcpListenerStream::new(listener)),
+    );
+    let stranger = Agent::start(&format!("grpcs://localhost:{port}"), Some("t0ken"), 1 << 19);
+    let ca_file = Some(certificates.join("ca.pem"));
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("grpcs://{host}:{port}");
+        let mut agent = Agent::start_trusting(ca_file.clone(), &url, Some("t0ken"), 1 << 19);
+        agent.sample(1);
+        let mut stream = streams.recv().await.unwrap();
+        assert_eq!(stream.hello().await.next_seq, 2);
+        let welcome = v1::Welcome {
+            protocol: 1,
+            resume_seq: 1,
+            ..Default::default()
+        };
+        stream.say(Down::Welcome(welcome)).await;
+        assert_eq!(stream.reports(1).await, [1]);
+        agent.link.abort();
+    }
+    assert_eq!(stranger.board.link().state, LinkState::Connecting);
+    assert!(streams.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn the_real_agent_streams_what_its_server_uses_and_says_goodbye_when_it_ends() {
+    let mut collector = Listening::at(0).await;
+    let runtime = tempfile::tempdir().unwrap();
+    let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_hubmeter-agent"))
+        .args(["run", "--interval", "1", "--name", "gpu-1", "--", "cat"])
+        .env(
+            "HUBMETER_COLLECTOR",
+            format!("grpc://127.0.0.1:{}", collector.port),
+        )
+        .env("JUPYTERHUB_API_TOKEN", "t0ken")
+        .env("XDG_RUNTIME_DIR", runtime.path())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (hello, mut stream) = collector.welcome(None).await;
+    assert_eq!(stream.token.as_deref(), Some("Bearer t0ken"));
+    assert_eq!(
+        (hello.interval_ms, hello.server_name.as_str()),
+        (1_000, "gpu-1")
+    );
+    let mut last = None;
+    for seq in 1..=3 {
+        let Some(Up::Report(report)) = stream.next().await else {
+            panic!("no report {seq}");
+        };
+        assert_eq!(report.seq, seq);
+        let sample = &report.samples[0];
+        assert!(sample.rss_bytes > 0 && sample.processes == 1 && !sample.workloads.is_empty());
+        let interval_ms = last.map_or(0, |last| sample.mono_ms - last);
+        assert_eq!(u64::from(sample.interval_ms), interval_ms);
+        last = Some(sample.mono_ms);
+        stream.receipt(seq).await;
+    }
+    drop(agent.stdin.take());
+    loop {
+        match stream.next().await {
+            Some(Up::Report(report)) => stream.receipt(report.seq).await,
+            Some(Up::Bye(bye)) => break assert_eq!(bye.reason(), Reason::Stopping),
+            other => panic!("no goodbye: {other:?}"),
+        }
+    }
+    drop(stream);
+    let ended = tokio::task::spawn_blocking(move || agent.wait().unwrap())
+        .await
+        .unwrap();
+    assert!(ended.success());
 }

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use crate::{history::HistoryConfig, notice::NoticeConfig, state::Policy};
+
 mod draft;
 mod read;
 
@@ -33,8 +35,10 @@ pub struct Config {
     pub link: Link,
     /// How to judge.
     pub policy: Policy,
+    /// What is kept, and how long.
+    pub history: HistoryConfig,
     /// How people are told.
-    pub notice: Notice,
+    pub notice: NoticeConfig,
     /// Variables with our prefix that mean nothing to us.
     pub unknown_variables: Vec<String>,
 }
@@ -89,65 +93,6 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// The key.
     pub key_file: PathBuf,
-}
-
-/// How to judge.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// Without work for this long, a server is idle.
-    pub idle_after: Duration,
-    /// How long a server that stopped stays visible.
-    pub gone_kept: Duration,
-}
-
-/// How people are told.
-#[derive(Clone, Debug)]
-pub struct Notice {
-    /// What links in notices start with: the hub page as people reach it.
-    pub public_url: Option<String>,
-    /// Mail to admins.
-    pub mail: Option<Mail>,
-    /// JSON to URLs of the admin's choice.
-    pub webhook: Option<Webhook>,
-}
-
-/// A mail relay.
-#[derive(Clone, Debug)]
-pub struct Mail {
-    /// The relay.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How the connection is protected.
-    pub tls: MailTls,
-    /// The sender.
-    pub from: String,
-    /// The admins.
-    pub to: Vec<String>,
-    /// Login, when the relay wants one.
-    pub username: Option<String>,
-    /// Its password.
-    pub password: Option<Secret>,
-}
-
-/// How a connection to a mail relay is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MailTls {
-    /// Not at all.
-    None,
-    /// By STARTTLS, or no mail.
-    Starttls,
-    /// From the first byte.
-    Tls,
-}
-
-/// Where verdicts are posted.
-#[derive(Clone, Debug)]
-pub struct Webhook {
-    /// The addresses.
-    pub urls: Vec<String>,
-    /// Loopback and private addresses are allowed.
-    pub allow_private: bool,
 }
 
 /// A string that never shows in logs or error texts.

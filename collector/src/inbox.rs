@@ -94,10 +94,24 @@ pub struct Receipt {
 /// Facts with the row that holds them.
 #[derive(Debug)]
 pub struct Batch {
-    /// The journal's row; `None` when the journal failed.
+    /// The journal's row; `None` when the journal failed, or for what is not kept there.
     pub row: Option<i64>,
+    /// Where they come from.
+    pub origin: Origin,
     /// What happened, in order.
     pub facts: Vec<Fact>,
+}
+
+/// Where facts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// They happened just now.
+    Live,
+    /// They were read from the journal at the start.
+    Replayed {
+        /// History had them safe before the start.
+        in_history: bool,
+    },
 }
 
 /// Where streams hand in. Clones share everything.
@@ -115,7 +129,24 @@ struct Shared {
 
 /// The last report on disk of every agent's life.
 #[derive(Default)]
-struct HighWater(HashMap<ServerKey, Vec<(InstanceId, u64)>>);
+struct HighWater(HashMap<ServerKey, Vec<Life>>);
+
+/// How far one life of an agent is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Life {
+    instance: InstanceId,
+    through_seq: u64,
+    /// When that came.
+    at_ms: i64,
+}
+
+/// What outlives the rows it was learnt from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Marks {
+    /// Rows up to here are safe in history.
+    checkpoint: i64,
+    lives: Vec<(ServerKey, Life)>,
+}
 
 /// No room now.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,20 +205,45 @@ impl Default for Slot {
 // === impl HighWater ===
 
 impl HighWater {
-    fn raise(&mut self, key: &ServerKey, instance: InstanceId, seq: u64) {
+    fn raise(&mut self, key: &ServerKey, instance: InstanceId, through_seq: u64, at_ms: i64) {
         if !self.0.contains_key(key) && self.0.len() >= limits::SERVERS_MAX {
             return; // its agent resends what it keeps; nothing is lost, nothing applied twice
         }
         let lives = self.0.entry(key.clone()).or_default();
-        match lives.iter_mut().find(|(life, _)| *life == instance) {
-            Some((_, through)) => *through = seq.max(*through),
+        match lives.iter_mut().find(|life| life.instance == instance) {
+            Some(life) => {
+                life.through_seq = through_seq.max(life.through_seq);
+                life.at_ms = at_ms.max(life.at_ms);
+            }
             None => {
                 if lives.len() >= limits::INSTANCES_PER_SERVER_MAX {
                     lives.remove(0);
                 }
-                lives.push((instance, seq));
+                lives.push(Life {
+                    instance,
+                    through_seq,
+                    at_ms,
+                });
             }
         }
+    }
+
+    fn through_seq(&self, key: &ServerKey, instance: InstanceId) -> Option<u64> {
+        let lives = self.0.get(key)?;
+        let life = lives.iter().find(|life| life.instance == instance)?;
+        Some(life.through_seq)
+    }
+
+    /// Forgets lives that were silent since before `before_ms`; gives the others.
+    fn sweep(&mut self, before_ms: i64) -> Vec<(ServerKey, Life)> {
+        self.0.retain(|_, lives| {
+            lives.retain(|life| life.at_ms >= before_ms);
+            !lives.is_empty()
+        });
+        let lives = self.0.iter();
+        lives
+            .flat_map(|(key, lives)| lives.iter().map(|life| (key.clone(), *life)))
+            .collect()
     }
 }
 
@@ -260,12 +316,7 @@ impl Inbox {
     /// The last report of this life that is on disk; `None` when none is.
     #[must_use]
     pub fn through_seq(&self, key: &ServerKey, instance: InstanceId) -> Option<u64> {
-        let high_water = self.0.high_water.lock();
-        let lives = high_water.0.get(key)?;
-        lives
-            .iter()
-            .find(|(life, _)| *life == instance)
-            .map(|(_, through)| *through)
+        self.0.high_water.lock().through_seq(key, instance)
     }
 
     /// Everything up to `row` is safe elsewhere; the journal may forget it when it is old enough.
@@ -290,11 +341,13 @@ impl Entry {
 // === impl Clerk ===
 
 impl<J: Journal> Clerk<J> {
-    /// Hands on everything the journal holds. Rows that cannot be read are counted and skipped.
+    /// Hands on everything the journal holds, then an empty live batch. Rows that cannot be read
+    /// are counted and skipped.
     ///
     /// # Errors
     /// The journal itself cannot be read.
     pub fn replay(&mut self) -> Result<(), JournalError> {
+        let checkpoint = self.recall()?;
         let mut after = 0;
         while let Some(found) = self.journal.read_after(after)? {
             after = found.row;
@@ -303,27 +356,58 @@ impl<J: Journal> Clerk<J> {
                 tracing::error!(row = found.row, "a row of the inbox is corrupt and skipped");
                 continue;
             };
-            let mut facts = Vec::with_capacity(entries.len());
-            for entry in entries {
-                let Some((fact, through_seq)) = row::fact_of(&entry) else {
-                    self.stats.reject(Reject::CorruptRow);
-                    continue;
-                };
-                if let Some(seq) = through_seq {
-                    let mut high_water = self.inbox.0.high_water.lock();
-                    high_water.raise(&entry.key, entry.instance, seq);
-                }
-                facts.push(fact);
-            }
             let batch = Batch {
                 row: Some(found.row),
-                facts,
+                origin: Origin::Replayed {
+                    in_history: found.row <= checkpoint,
+                },
+                facts: self.read_entries(&entries),
             };
             if self.onward.send(batch).is_err() {
                 return Ok(()); // the pipeline has ended, and so shall we
             }
         }
+        let done = Batch {
+            row: None,
+            origin: Origin::Live,
+            facts: Vec::new(),
+        };
+        let _ = self.onward.send(done); // as above
         Ok(())
+    }
+
+    /// Takes in what outlived its rows; gives the checkpoint.
+    fn recall(&mut self) -> Result<i64, JournalError> {
+        let Some((crc, payload)) = self.journal.marks()? else {
+            return Ok(0);
+        };
+        let Some(marks) = row::decode_marks(&payload, crc) else {
+            // Agents resend what they keep, history takes what it has once more: no loss.
+            self.stats.reject(Reject::CorruptRow);
+            return Ok(0);
+        };
+        let mut high_water = self.inbox.0.high_water.lock();
+        for (key, life) in &marks.lives {
+            high_water.raise(key, life.instance, life.through_seq, life.at_ms);
+        }
+        self.inbox.checkpoint(marks.checkpoint);
+        Ok(marks.checkpoint)
+    }
+
+    fn read_entries(&self, entries: &[Entry]) -> Vec<Fact> {
+        let mut facts = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Some((fact, through_seq)) = row::fact_of(entry) else {
+                self.stats.reject(Reject::CorruptRow);
+                continue;
+            };
+            if let Some(seq) = through_seq {
+                let mut high_water = self.inbox.0.high_water.lock();
+                high_water.raise(&entry.key, entry.instance, seq, entry.arrived_ms);
+            }
+            facts.push(fact);
+        }
+        facts
     }
 
     /// Commits and hands on until the inbox is closed.
@@ -341,11 +425,12 @@ impl<J: Journal> Clerk<J> {
                 }
             }
             if !open {
+                self.tidy(now_ms);
                 return;
             }
             if now_ms - last_prune_ms >= PRUNE_INTERVAL_MS && self.failing.is_none() {
                 last_prune_ms = now_ms;
-                self.prune(now_ms);
+                self.tidy(now_ms);
             }
         }
     }
@@ -416,7 +501,15 @@ impl<J: Journal> Clerk<J> {
             None => self.tear(&deposits),
         }
         let facts: Vec<Fact> = deposits.into_iter().map(|d| d.fact).collect();
-        facts.is_empty() || self.onward.send(Batch { row, facts }).is_ok()
+        facts.is_empty()
+            || self
+                .onward
+                .send(Batch {
+                    row,
+                    origin: Origin::Live,
+                    facts,
+                })
+                .is_ok()
     }
 
     fn commit(&mut self, deposits: &[Deposit], now_ms: i64) -> Option<i64> {
@@ -459,7 +552,7 @@ impl<J: Journal> Clerk<J> {
                 }
                 if let Some(seq) = deposit.through_seq {
                     let entry = &deposit.entry;
-                    high_water.raise(&entry.key, entry.instance, seq);
+                    high_water.raise(&entry.key, entry.instance, seq, entry.arrived_ms);
                 }
             }
         }
@@ -508,10 +601,22 @@ impl<J: Journal> Clerk<J> {
         self.failing.is_some_and(|f| now_ms >= f.next_try_ms)
     }
 
-    fn prune(&mut self, now_ms: i64) {
-        let through = self.inbox.0.checkpoint.load(Ordering::Relaxed);
+    /// Writes down what must outlive its rows, and deletes rows that nobody needs any more.
+    fn tidy(&mut self, now_ms: i64) {
+        let marks = Marks {
+            checkpoint: self.inbox.0.checkpoint.load(Ordering::Relaxed),
+            lives: {
+                let mut high_water = self.inbox.0.high_water.lock();
+                high_water.sweep(now_ms - limits::LIVES_KEPT_MS)
+            },
+        };
+        let (payload, crc) = row::encode_marks(&marks);
         let before_ms = now_ms - limits::ROWS_KEPT_MS;
-        if let Err(e) = self.journal.prune(through, before_ms) {
+        let tidied = self
+            .journal
+            .set_marks(crc, &payload)
+            .and_then(|()| self.journal.prune(marks.checkpoint, before_ms));
+        if let Err(e) = tidied {
             tracing::warn!(error = %e, "old rows of the inbox are not deleted");
         }
     }

@@ -145,6 +145,10 @@ pub const RETRY_MIN: Duration = Duration::from_millis(500);
 /// The longest pause between tries.
 pub const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// How far an agent's life is on disk is remembered this long after it was last heard: longer than
+/// its spool holds, so that one that comes back is told where to go on.
+pub const LIVES_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// Lives of one server's agent whose last report is remembered.
 pub const INSTANCES_PER_SERVER_MAX: usize = 4;
 
@@ -153,14 +157,32 @@ pub const INSTANCES_PER_SERVER_MAX: usize = 4;
 /// Batches of facts waiting to be applied.
 pub const FACT_QUEUE: usize = 256;
 
+/// Batches of verdicts waiting to be told; beyond it judging waits for the disk.
+pub const TELL_QUEUE: usize = 1_024;
+
+/// Open episodes whose telling is remembered; beyond it some are told twice to an agent, which
+/// shows an episode once.
+pub const TOLD_MAX: usize = 100_000;
+
+/// Appended history is put on the disk this often: a window's rows share a write, a restart
+/// replays no more than this beyond what it must.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time passes for the state in steps of this.
+pub const TICK_MS: i64 = 1_000;
+
+/// After a start that found rows, silence is not judged for this long: it was we who were away,
+/// and agents come back within their backoff.
+pub const START_GRACE_MS: i64 = 60_000;
+
 /// Changes a reader may lag behind before it must read the state afresh.
 pub const CHANGES_QUEUE: usize = 1_024;
 
 /// The hub's list of servers is asked for this often.
 pub const HUB_LIST_INTERVAL: Duration = Duration::from_secs(60);
 
-/// And this soon after a server we did not know connected: once, however many they are.
-pub const HUB_LIST_SOON: Duration = Duration::from_secs(2);
+/// And this soon after a stream began: its server is then ready in the hub's eyes too.
+pub const HUB_LIST_SOON: Duration = Duration::from_secs(3);
 
 /// How long the stages may take to stop, together.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);

@@ -8,17 +8,20 @@ pub mod evict;
 pub mod invariants;
 pub mod series;
 
+mod intake;
 mod presence;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
-use hubmeter_proto::limits::INTERVAL_MAX;
 
 use crate::{
     fact::{Fact, InstanceId, Sample, ServerKey, WorkloadKey},
     text::Label,
-    verdict::{self, Detectors, Verdict, View},
+    verdict::{Detectors, Verdict},
 };
 use dedupe::{Admission, Due, Lost, Sequence};
 use series::Measured;
@@ -143,6 +146,25 @@ pub struct Changed {
     pub servers: Vec<ServerKey>,
     /// Verdicts raised, updated or cleared by it.
     pub verdicts: Vec<Verdict>,
+    /// Samples applied by it, in order, each once.
+    pub taken: Vec<Taken>,
+}
+
+/// A sample that was applied, and what it told beside the one before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Whose.
+    pub key: ServerKey,
+    /// Which life of the agent.
+    pub instance: InstanceId,
+    /// Number of the report that brought it.
+    pub seq: u64,
+    /// What was measured.
+    pub sample: Arc<Sample>,
+    /// Change of rss since the previous base-interval sample; `None` for a burst sample.
+    pub momentum_bytes: Option<i64>,
+    /// Cores in use over the sample's interval.
+    pub cpu_cores: Option<f64>,
 }
 
 /// Everything that is true now.
@@ -206,10 +228,11 @@ impl State {
                 samples,
             } => {
                 let due = Due {
+                    seq: *seq,
                     arrived_ms: *arrived_ms,
                     samples: samples.clone(),
                 };
-                self.report(key, *instance, *seq, due)
+                self.report(key, *instance, due)
             }
             Fact::Gap {
                 at_ms: _,
@@ -241,8 +264,8 @@ impl State {
         changed
     }
 
-    fn report(&mut self, key: &ServerKey, instance: InstanceId, seq: u64, due: Due) -> Changed {
-        let arrived_ms = due.arrived_ms;
+    fn report(&mut self, key: &ServerKey, instance: InstanceId, due: Due) -> Changed {
+        let (seq, arrived_ms) = (due.seq, due.arrived_ms);
         let Some(server) = self.server_mut(key) else {
             return Changed::default();
         };
@@ -288,16 +311,23 @@ impl State {
             return Changed::default();
         };
         server.through_seq = server.sequence.through_seq();
+        let mut taken = Vec::new();
         for due in due {
             verdicts.extend(server.heard(due.arrived_ms));
             for sample in due.samples {
                 match server.take(sample, &self.policy) {
-                    Some(changed) => verdicts.extend(changed),
+                    Some(changed) => {
+                        verdicts.extend(changed);
+                        taken.extend(server.taken(due.seq));
+                    }
                     None => self.counts.samples_out_of_order += 1,
                 }
             }
         }
-        Changed::of(key, verdicts)
+        Changed {
+            taken,
+            ..Changed::of(key, verdicts)
+        }
     }
 
     fn hold(&mut self, key: &ServerKey, until_ms: Option<i64>) -> Changed {
@@ -364,74 +394,6 @@ impl Server {
     pub fn lost(&self) -> &[Lost] {
         self.sequence.lost()
     }
-
-    /// Takes one sample in and judges it; `None` when it is not later than the newest.
-    fn take(&mut self, sample: Sample, policy: &Policy) -> Option<Vec<Verdict>> {
-        let before = self.latest.take();
-        if let Some(newest) = before.as_ref()
-            && sample.mono_ms <= newest.mono_ms
-        {
-            self.latest = before;
-            return None;
-        }
-        let derived = self.measured.take(&sample);
-        if !sample.burst {
-            self.momentum_bytes = derived.momentum_bytes;
-            self.follow_rhythm(sample.interval_ms);
-        }
-        self.trend = derived.trend;
-        self.forecast = derived.forecast;
-        self.cpu_cores = derived.cpu_cores;
-        let verdicts = verdict::judge(
-            &mut self.detectors,
-            &mut self.verdicts,
-            &self.key,
-            &View {
-                sample: &sample,
-                before: before.as_ref(),
-                measured: &self.measured,
-                trend: derived.trend,
-                forecast: derived.forecast,
-                workload_went: derived.workload_went,
-                interval_ms: self.interval_ms,
-                started_ms: self.started_ms,
-                policy,
-            },
-        );
-        self.show_workloads();
-        self.show_idle();
-        self.latest = Some(sample);
-        Some(verdicts)
-    }
-
-    /// Follows the rhythm that the samples show: two distances alike are one. A single distance
-    /// is no promise: a machine that slept for a night has not slowed down.
-    fn follow_rhythm(&mut self, distance_ms: u32) {
-        let before_ms = std::mem::replace(&mut self.distance_ms, distance_ms);
-        let alike = distance_ms.abs_diff(before_ms) <= before_ms / 4;
-        if distance_ms > 0 && (alike || self.interval_ms == 0) {
-            let max_ms = u32::try_from(INTERVAL_MAX.as_millis()).unwrap_or(u32::MAX);
-            self.interval_ms = distance_ms.min(max_ms);
-        }
-    }
-
-    fn show_workloads(&mut self) {
-        self.workload_cpu_cores = self
-            .measured
-            .workloads()
-            .filter_map(|(key, measured)| Some((key.clone(), measured.cpu_cores()?)))
-            .collect();
-        self.workload_idle_since_ms = self
-            .measured
-            .workloads()
-            .map(|(key, measured)| (key.clone(), measured.idle_since_ms))
-            .collect();
-    }
-
-    fn show_idle(&mut self) {
-        self.idle_since_ms = self.detectors.idle.since_ms();
-        self.busy_reason = self.detectors.idle.busy_reason().map(str::to_owned);
-    }
 }
 
 // === impl Changed ===
@@ -441,6 +403,7 @@ impl Changed {
         Self {
             servers: vec![key.clone()],
             verdicts,
+            taken: Vec::new(),
         }
     }
 

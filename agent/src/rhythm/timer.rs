@@ -62,7 +62,11 @@ impl Timer {
             let mut expirations = [0; 8];
             let read = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut expirations)?));
             match read {
-                Ok(Ok(_)) => return Ok(()),
+                Ok(Ok(_)) => {
+                    // One read empties a timer: the next wait need not try first.
+                    ready.clear_ready();
+                    return Ok(());
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_not_yet) => {}
             }

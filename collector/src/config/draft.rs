@@ -12,7 +12,8 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Addr, MailTls};
+use super::Addr;
+use crate::notice::MailSecurity;
 
 /// Every variable of ours starts with this.
 const PREFIX: &str = "HUBMETER_COLLECTOR_";
@@ -260,6 +261,14 @@ impl Setting for u64 {
     }
 }
 
+impl Setting for u32 {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        u64::read(raw)?
+            .try_into()
+            .map_err(|_| "expected a smaller number".to_owned())
+    }
+}
+
 impl Setting for u16 {
     fn read(raw: &Raw) -> Result<Self, String> {
         u64::read(raw)?
@@ -334,11 +343,11 @@ impl Setting for Addr {
     }
 }
 
-impl Setting for MailTls {
+impl Setting for MailSecurity {
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw {
-            Raw::Text(text) if text == "none" => Ok(Self::None),
-            Raw::Text(text) if text == "starttls" => Ok(Self::Starttls),
+            Raw::Text(text) if text == "none" => Ok(Self::Plain),
+            Raw::Text(text) if text == "starttls" => Ok(Self::StartTls),
             Raw::Text(text) if text == "tls" => Ok(Self::Tls),
             _ => Err("expected \"none\", \"starttls\" or \"tls\"".to_owned()),
         }

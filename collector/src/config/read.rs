@@ -1,21 +1,26 @@
 //! The list of keys: what each means, its default, and what does not go together.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
-    Addr, Config, Flags, Hub, Link, Mail, MailTls, Mistakes, Notice, Policy, Secret, Tls, Webhook,
+    Addr, Config, Flags, Hub, Link, Mistakes, Secret, Tls,
     draft::{Draft, Place, Setting},
 };
-use crate::limits;
+use crate::{
+    history::{HistoryConfig, HistoryMode},
+    limits,
+    notice::{MailConfig, MailSecurity, NoticeConfig, WebhookConfig},
+    state::Policy,
+    verdict::{Rule, Severity},
+};
 
 /// HTTP when nobody says otherwise.
 const LISTEN_DEFAULT: &str = "127.0.0.1:9640";
 /// The link when nobody says otherwise.
 const LINK_LISTEN_DEFAULT: &str = "127.0.0.1:9641";
-/// Idle when nobody says otherwise: idle-culler's usual hour.
-const IDLE_AFTER_DEFAULT: Duration = Duration::from_secs(60 * 60);
-/// Stopped servers stay visible for a day.
-const GONE_KEPT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Submission with STARTTLS.
 const MAIL_PORT_DEFAULT: u16 = 587;
 
@@ -82,6 +87,7 @@ pub(super) fn config(
         .or(data_dir_set)
         .unwrap_or_else(|| default_data_dir(&draft));
     let policy = policy(&mut draft);
+    let history = history(&mut draft, &data_dir);
     let notice = notice(&mut draft);
     let unknown_variables = draft.finish()?;
     Ok(Config {
@@ -92,6 +98,7 @@ pub(super) fn config(
         hub,
         link,
         policy,
+        history,
         notice,
         unknown_variables,
     })
@@ -197,27 +204,89 @@ fn link(draft: &mut Draft, flags: &Flags) -> (Link, Place) {
 }
 
 fn policy(draft: &mut Draft) -> Policy {
+    let default = Policy::default();
     Policy {
-        idle_after: draft
-            .take("policy.idle_after")
-            .unwrap_or(IDLE_AFTER_DEFAULT),
-        gone_kept: draft.take("policy.gone_kept").unwrap_or(GONE_KEPT_DEFAULT),
+        idle_after_ms: millis(draft, "policy.idle_after", default.idle_after_ms),
+        gone_kept_ms: millis(draft, "policy.gone_kept", default.gone_kept_ms),
+        runaway_within_ms: millis(draft, "policy.runaway_within", default.runaway_within_ms),
+        servers_max: limits::SERVERS_MAX,
     }
 }
 
-fn notice(draft: &mut Draft) -> Notice {
+fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {
+    let files = HistoryMode::Files {
+        data_dir: data_dir.to_owned(),
+    };
+    let mode = match draft.take_placed::<String>("history.mode") {
+        Some((mode, place)) => match mode.as_str() {
+            "files" => files,
+            "memory" => HistoryMode::Memory,
+            _ => {
+                let what = "history.mode: expected \"files\" or \"memory\"".to_owned();
+                draft.mistake(place, what);
+                files
+            }
+        },
+        None => files,
+    };
+    let default = HistoryConfig::new(mode);
+    HistoryConfig {
+        raw_kept_ms: millis(draft, "history.raw_kept", default.raw_kept_ms),
+        minute_kept_ms: millis(draft, "history.minute_kept", default.minute_kept_ms),
+        hour_kept_ms: millis(draft, "history.hour_kept", default.hour_kept_ms),
+        ..default
+    }
+}
+
+fn millis(draft: &mut Draft, key: &str, default_ms: i64) -> i64 {
+    let set: Option<Duration> = draft.take(key);
+    set.map_or(default_ms, |time| {
+        i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+fn notice(draft: &mut Draft) -> NoticeConfig {
+    let default = NoticeConfig::default();
     let public_url: Option<String> = draft.take("notice.public_url");
-    Notice {
+    NoticeConfig {
         public_url: public_url.or_else(|| draft.variable("JUPYTERHUB_PUBLIC_URL")),
+        cleared: draft.take("notice.cleared").unwrap_or(default.cleared),
+        per_day_max: draft
+            .take("notice.per_day_max")
+            .unwrap_or(default.per_day_max),
+        per_user_day_max: draft
+            .take("notice.per_user_day_max")
+            .unwrap_or(default.per_user_day_max),
+        rules: rules(draft).unwrap_or(default.rules),
         mail: mail(draft),
-        webhook: webhook(draft),
+        webhooks: webhooks(draft),
     }
 }
 
-fn mail(draft: &mut Draft) -> Option<Mail> {
+/// `notice.rules = ["runaway_memory", "near_limit:critical"]`: a rule, from a severity up.
+fn rules(draft: &mut Draft) -> Option<Vec<(Rule, Severity)>> {
+    let (written, place) = draft.take_placed::<Vec<String>>("notice.rules")?;
+    let mut rules = Vec::new();
+    for text in &written {
+        let (rule, severity) = text.split_once(':').unwrap_or((text, "info"));
+        let rule = Rule::ALL.into_iter().find(|known| known.as_str() == rule);
+        let severities = [Severity::Info, Severity::Warning, Severity::Critical];
+        let severity = severities.into_iter().find(|s| s.as_str() == severity);
+        match (rule, severity) {
+            (Some(rule), Some(severity)) => rules.push((rule, severity)),
+            _ => draft.mistake(
+                place.clone(),
+                format!("notice.rules: {text:?} is no rule, or no rule:severity"),
+            ),
+        }
+    }
+    Some(rules)
+}
+
+fn mail(draft: &mut Draft) -> Option<MailConfig> {
     let host: Option<String> = draft.take("notice.mail.host");
     let port: Option<u16> = draft.take("notice.mail.port");
-    let tls: Option<MailTls> = draft.take("notice.mail.tls");
+    let security: Option<MailSecurity> = draft.take("notice.mail.tls");
     let from: Option<String> = draft.take("notice.mail.from");
     let to: Option<Vec<String>> = draft.take("notice.mail.to");
     let username: Option<String> = draft.take("notice.mail.username");
@@ -225,14 +294,14 @@ fn mail(draft: &mut Draft) -> Option<Mail> {
     let password =
         password_file.and_then(|file| secret_file(draft, "notice.mail.password_file", file));
     match (host, from, to) {
-        (Some(host), Some(from), Some(to)) if !to.is_empty() => Some(Mail {
+        (Some(host), Some(from), Some(to)) if !to.is_empty() => Some(MailConfig {
             host,
             port: port.unwrap_or(MAIL_PORT_DEFAULT),
-            tls: tls.unwrap_or(MailTls::Starttls),
+            security: security.unwrap_or(MailSecurity::StartTls),
             from,
             to,
             username,
-            password,
+            password: password.map(|secret| secret.expose().to_owned()),
         }),
         (None, None, None) => None,
         _ => {
@@ -245,22 +314,24 @@ fn mail(draft: &mut Draft) -> Option<Mail> {
     }
 }
 
-fn webhook(draft: &mut Draft) -> Option<Webhook> {
+fn webhooks(draft: &mut Draft) -> Vec<WebhookConfig> {
     let urls = draft.take_placed::<Vec<String>>("notice.webhook.urls");
     let allow_private = draft.take("notice.webhook.allow_private").unwrap_or(false);
-    let (urls, place) = urls?;
+    let Some((urls, place)) = urls else {
+        return Vec::new();
+    };
     for url in &urls {
-        if !url.starts_with("https://") && !(allow_private && url.starts_with("http://")) {
+        let plain_allowed = allow_private && url.starts_with("http://");
+        if !url.starts_with("https://") && !plain_allowed {
             draft.mistake(
                 place.clone(),
                 "notice.webhook.urls: https:// only (http:// with allow_private = true)".to_owned(),
             );
         }
     }
-    (!urls.is_empty()).then_some(Webhook {
-        urls,
-        allow_private,
-    })
+    urls.into_iter()
+        .map(|url| WebhookConfig { url, allow_private })
+        .collect()
 }
 
 /// What the hub wants its managed service to listen on.

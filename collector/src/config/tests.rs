@@ -134,6 +134,30 @@ fn times_are_seconds_or_say_their_unit() {
     ] {
         let file = format!("[policy]\nidle_after = {written}\n");
         let config = load(&file, &HUB, Flags::default()).unwrap();
-        assert_eq!(config.policy.idle_after.as_secs(), seconds);
+        assert_eq!(config.policy.idle_after_ms, seconds * 1000);
     }
+}
+
+#[test]
+fn notices_are_set_up_and_their_password_does_not_show() {
+    let mut password = tempfile::NamedTempFile::new().unwrap();
+    writeln!(password, "hunter2").unwrap();
+    let file = format!(
+        "[notice]\nrules = [\"killed\", \"near_limit:critical\"]\n[notice.mail]\nhost = \"mx\"\n\
+         from = \"a@x\"\nto = [\"b@x\"]\nusername = \"u\"\npassword_file = {:?}\n",
+        password.path()
+    );
+    let config = load(&file, &HUB, Flags::default()).unwrap();
+    let mail = config.notice.mail.as_ref().unwrap();
+    assert_eq!(mail.password.as_deref(), Some("hunter2"));
+    assert_eq!(config.notice.rules.len(), 2);
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let told = load("[notice.mail]\nhost = \"mx\"\n", &HUB, Flags::default()).unwrap_err();
+    assert_eq!(
+        told,
+        "notice.mail needs host, from and to (at least one address)"
+    );
+    let told = load("[notice]\nrules = [\"sad\"]\n", &HUB, Flags::default()).unwrap_err();
+    assert!(told.starts_with("FILE:2: notice.rules: \"sad\""), "{told}");
 }

@@ -20,6 +20,18 @@ pub trait Journal: Send {
     /// The journal cannot be read.
     fn read_after(&mut self, row: i64) -> Result<Option<Kept>, JournalError>;
 
+    /// The checksum and bytes of the last [`Journal::set_marks`].
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn marks(&mut self) -> Result<Option<(u32, Vec<u8>)>, JournalError>;
+
+    /// Keeps `payload` beside the rows, instead of the one before.
+    ///
+    /// # Errors
+    /// It is not on the disk.
+    fn set_marks(&mut self, crc: u32, payload: &[u8]) -> Result<(), JournalError>;
+
     /// Deletes rows up to `through` that were written before `before_ms`.
     ///
     /// # Errors
@@ -65,6 +77,11 @@ pub struct SqliteJournal {
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS batch (
     row INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, also after a prune
     at_ms INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS marks (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
     crc INTEGER NOT NULL,
     payload BLOB NOT NULL
 )";
@@ -119,6 +136,23 @@ impl Journal for SqliteJournal {
                 })
             })
             .optional()
+        })
+    }
+
+    fn marks(&mut self) -> Result<Option<(u32, Vec<u8>)>, JournalError> {
+        self.with("read the marks of", |db| {
+            db.query_row("SELECT crc, payload FROM marks", [], |found| {
+                Ok((found.get(0)?, found.get(1)?))
+            })
+            .optional()
+        })
+    }
+
+    fn set_marks(&mut self, crc: u32, payload: &[u8]) -> Result<(), JournalError> {
+        self.with("mark", |db| {
+            db.prepare_cached("INSERT OR REPLACE INTO marks VALUES (1, ?1, ?2)")?
+                .execute(params![crc, payload])
+                .map(drop)
         })
     }
 

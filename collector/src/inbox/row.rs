@@ -6,7 +6,7 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 
-use super::{Body, Entry};
+use super::{Body, Entry, Life, Marks};
 use crate::{
     fact::{Fact, InstanceId, ServerKey},
     link::admit::{self, ClockOffset, Incoming},
@@ -37,11 +37,7 @@ pub(super) fn encode<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Vec<u8>, 
             Body::Ended { farewell: true } => (ENDED_WITH_FAREWELL, &[]),
         };
         out.put_u8(kind);
-        for name in [&entry.key.user, &entry.key.server] {
-            // Names are bounded far below; one that were not would fail its checksum's reader.
-            out.put_u16_le(u16::try_from(name.len()).unwrap_or(u16::MAX));
-            out.put_slice(name.as_bytes());
-        }
+        put_key(&mut out, &entry.key);
         out.put_slice(&entry.instance.0);
         out.put_i64_le(entry.arrived_ms);
         out.put_i64_le(entry.clock.offset_ms);
@@ -50,6 +46,52 @@ pub(super) fn encode<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Vec<u8>, 
     }
     let crc = crc32c::crc32c(&out);
     (out, crc)
+}
+
+fn put_key(out: &mut Vec<u8>, key: &ServerKey) {
+    for name in [&key.user, &key.server] {
+        // Names are bounded far below; one that were not would not decode.
+        out.put_u16_le(u16::try_from(name.len()).unwrap_or(u16::MAX));
+        out.put_slice(name.as_bytes());
+    }
+}
+
+/// The marks and their CRC32C: the checkpoint, then `user, server, instance, seq, at_ms` of each.
+pub(super) fn encode_marks(marks: &Marks) -> (Vec<u8>, u32) {
+    let mut out = Vec::new();
+    out.put_i64_le(marks.checkpoint);
+    for (key, life) in &marks.lives {
+        put_key(&mut out, key);
+        out.put_slice(&life.instance.0);
+        out.put_u64_le(life.through_seq);
+        out.put_i64_le(life.at_ms);
+    }
+    let crc = crc32c::crc32c(&out);
+    (out, crc)
+}
+
+/// The marks, or nothing when they are not what was written.
+pub(super) fn decode_marks(payload: &[u8], crc: u32) -> Option<Marks> {
+    if crc32c::crc32c(payload) != crc {
+        return None;
+    }
+    let mut rest = Bytes::copy_from_slice(payload);
+    let mut marks = Marks {
+        checkpoint: rest.try_get_i64_le().ok()?,
+        lives: Vec::new(),
+    };
+    while rest.has_remaining() {
+        let key = decode_key(&mut rest)?;
+        let mut instance = InstanceId([0; 16]);
+        rest.try_copy_to_slice(&mut instance.0).ok()?;
+        let life = Life {
+            instance,
+            through_seq: rest.try_get_u64_le().ok()?,
+            at_ms: rest.try_get_i64_le().ok()?,
+        };
+        marks.lives.push((key, life));
+    }
+    Some(marks)
 }
 
 /// The entries, or nothing when the row is not what was written.
@@ -67,8 +109,7 @@ pub(super) fn decode(payload: &[u8], crc: u32) -> Option<Vec<Entry>> {
 
 fn decode_entry(rest: &mut Bytes) -> Option<Entry> {
     let kind = rest.try_get_u8().ok()?;
-    let user = decode_name(rest)?;
-    let server = decode_name(rest)?;
+    let key = decode_key(rest)?;
     let mut instance = InstanceId([0; 16]);
     rest.try_copy_to_slice(&mut instance.0).ok()?;
     let arrived_ms = rest.try_get_i64_le().ok()?;
@@ -76,7 +117,7 @@ fn decode_entry(rest: &mut Bytes) -> Option<Entry> {
     let length = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
     let message = (length <= rest.len()).then(|| rest.split_to(length))?;
     Some(Entry {
-        key: ServerKey::new(&user, &server),
+        key,
         instance,
         arrived_ms,
         clock: ClockOffset { offset_ms },
@@ -87,6 +128,12 @@ fn decode_entry(rest: &mut Bytes) -> Option<Entry> {
             _ => return None,
         },
     })
+}
+
+fn decode_key(rest: &mut Bytes) -> Option<ServerKey> {
+    let user = decode_name(rest)?;
+    let server = decode_name(rest)?;
+    Some(ServerKey::new(&user, &server))
 }
 
 fn decode_name(rest: &mut Bytes) -> Option<String> {

@@ -10,6 +10,7 @@ struct Memory(Arc<Mutex<MemoryRows>>);
 #[derive(Default)]
 struct MemoryRows {
     rows: Vec<Kept>,
+    marks: Option<(u32, Vec<u8>)>,
     failing: bool,
 }
 
@@ -33,6 +34,15 @@ impl Journal for Memory {
 
     fn read_after(&mut self, row: i64) -> Result<Option<Kept>, JournalError> {
         Ok(self.0.lock().rows.iter().find(|r| r.row > row).cloned())
+    }
+
+    fn marks(&mut self) -> Result<Option<(u32, Vec<u8>)>, JournalError> {
+        Ok(self.0.lock().marks.clone())
+    }
+
+    fn set_marks(&mut self, crc: u32, payload: &[u8]) -> Result<(), JournalError> {
+        self.0.lock().marks = Some((crc, payload.to_vec()));
+        Ok(())
     }
 
     fn prune(&mut self, through: i64, _: i64) -> Result<(), JournalError> {
@@ -219,8 +229,8 @@ fn a_row_with_a_flipped_bit_is_skipped_and_counted() {
         memory.0.lock().rows[1].payload[bit / 8] ^= 1 << (bit % 8);
         let mut after = bench(memory);
         after.clerk.replay().unwrap();
-        let rows: Vec<_> = after.facts.try_iter().map(|b| b.row).collect();
-        assert_eq!(rows, [Some(1), Some(3)], "bit {bit}");
+        let rows: Vec<_> = after.facts.try_iter().filter_map(|b| b.row).collect();
+        assert_eq!(rows, [1, 3], "bit {bit}");
         assert_eq!(after.stats.rejected(Reject::CorruptRow), 1);
     }
 }
@@ -255,12 +265,57 @@ fn a_full_inbox_says_so_and_counts_it() {
 fn one_users_many_lives_push_out_only_their_own() {
     let mut high_water = HighWater::default();
     let (ann, bob) = (ServerKey::new("ann", ""), ServerKey::new("bob", ""));
-    high_water.raise(&bob, LIFE, 5);
+    high_water.raise(&bob, LIFE, 5, 0);
     for life in 0..200 {
-        high_water.raise(&ann, InstanceId([life; 16]), 1);
+        high_water.raise(&ann, InstanceId([life; 16]), 1, 0);
     }
     assert_eq!(high_water.0[&ann].len(), limits::INSTANCES_PER_SERVER_MAX);
-    assert_eq!(high_water.0[&bob], [(LIFE, 5)]);
+    assert_eq!(high_water.through_seq(&bob, LIFE), Some(5));
+}
+
+#[test]
+fn how_far_an_agent_was_outlives_its_rows() {
+    let mut before = bench(Memory::default());
+    let slot = Slot::new();
+    let batch = before.settle(vec![gap(41, &slot)]);
+    before.inbox.checkpoint(batch.row.unwrap());
+    before.clerk.tidy(5 + limits::ROWS_KEPT_MS);
+    assert!(before.memory.0.lock().rows.is_empty());
+    let mut after = bench(before.memory.clone());
+    after.clerk.replay().unwrap();
+    let ann = ServerKey::new("ann", "gpu");
+    assert_eq!(after.inbox.through_seq(&ann, LIFE), Some(41));
+    after.clerk.tidy(6 + limits::LIVES_KEPT_MS);
+    assert_eq!(after.inbox.through_seq(&ann, LIFE), None);
+}
+
+#[test]
+fn what_history_had_before_the_start_is_marked() {
+    let mut before = bench(Memory::default());
+    let slot = Slot::new();
+    for seq in 1..=3 {
+        before.settle(vec![gap(seq, &slot)]);
+    }
+    before.memory.0.lock().marks = Some({
+        let (payload, crc) = row::encode_marks(&Marks {
+            checkpoint: 2,
+            lives: Vec::new(),
+        });
+        (crc, payload)
+    });
+    let mut after = bench(before.memory.clone());
+    after.clerk.replay().unwrap();
+    let origins: Vec<_> = after.facts.try_iter().map(|b| b.origin).collect();
+    let replayed = |in_history| Origin::Replayed { in_history };
+    assert_eq!(
+        origins,
+        [
+            replayed(true),
+            replayed(true),
+            replayed(false),
+            Origin::Live
+        ]
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use super::quota::Bucket;
+use super::{admit::ByeReason, quota::Bucket, session::Sessions};
 use crate::{
     clock::Clock,
     config::Secret,
@@ -338,6 +338,21 @@ impl Identify {
                     .err()
                     .unwrap_or(Denied::Wrong("it changed its owner"));
                 Some((key, why))
+            }
+        }
+    }
+
+    /// Asks about watched tokens for ever, within the budget, and ends the streams of those that
+    /// do not pass any more.
+    pub async fn recheck_for_ever(&self, sessions: &Sessions) {
+        // Half the budget: newcomers need the rest.
+        let pause = Duration::from_secs(1) / (limits::VERIFY_PER_SECOND / 2);
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Some((key, why)) = self.recheck().await {
+                self.0.stats.reject(why.reason());
+                tracing::info!(server = ?key, %why, "a stream ends: its token does not pass");
+                sessions.end(&key, ByeReason::Unauthenticated);
             }
         }
     }

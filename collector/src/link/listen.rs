@@ -8,7 +8,6 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::Path,
     pin::Pin,
     sync::Arc,
@@ -19,7 +18,7 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use hubmeter_proto::limits as wire;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpStream, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -40,23 +39,16 @@ use super::{
     session::{Owner, Sessions},
 };
 use crate::{
-    config::{Addr, Tls},
+    config::Tls,
     limits,
     peer::Peer,
+    socket::Socket,
     stats::{Limit, Reject, Stats},
 };
 
 /// Why the link cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address is not to be had.
-    #[error("cannot listen on {addr}: {source}")]
-    Bind {
-        /// Which.
-        addr: Addr,
-        /// What the system says.
-        source: io::Error,
-    },
     /// The certificate or its key is not to be had.
     #[error("cannot read {}: {source}", path.display())]
     Certificate {
@@ -77,14 +69,6 @@ pub enum Doorman {
     Hub(Identify),
     /// By their uid.
     Local,
-}
-
-/// A bound socket.
-pub enum Socket {
-    /// TCP.
-    Tcp(TcpListener),
-    /// Unix.
-    Unix(UnixListener),
 }
 
 /// What a connection is known by.
@@ -139,67 +123,6 @@ const METHOD: &str = "/hubmeter.v1.Link/Stream";
 const BUFFER_BYTES: usize = 1024;
 /// What is encoded before the socket is given a chance.
 const YIELD_BYTES: usize = 8 * 1024;
-/// Connections the kernel holds before we take them: those of a reconnecting hub.
-const BACKLOG: u32 = 4_096;
-
-// === binding ===
-
-impl Socket {
-    /// Takes the address. A Unix socket that nobody listens on any more is replaced; it is open to
-    /// everybody on the machine, who they are is asked of the kernel.
-    ///
-    /// # Errors
-    /// It is not to be had.
-    pub fn bind(addr: &Addr) -> Result<Self, ListenError> {
-        let bound = match addr {
-            Addr::Tcp(addr) => bind_tcp(*addr).map(Self::Tcp),
-            Addr::Unix(path) => bind_unix(path).map(Self::Unix),
-        };
-        bound.map_err(|source| ListenError::Bind {
-            addr: addr.clone(),
-            source,
-        })
-    }
-
-    /// Where it is, with the port the system chose for port 0.
-    #[must_use]
-    pub fn addr(&self) -> Option<Addr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().ok().map(Addr::Tcp),
-            Self::Unix(listener) => {
-                let addr = listener.local_addr().ok()?;
-                addr.as_pathname().map(|path| Addr::Unix(path.to_owned()))
-            }
-        }
-    }
-}
-
-fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match addr {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
-}
-
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            std::fs::remove_file(path)?;
-        }
-        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-    Ok(listener)
-}
 
 // === serving ===
 

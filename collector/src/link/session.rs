@@ -228,7 +228,9 @@ impl Sessions {
             return Err(End::Ours(ByeReason::Quota, wait + spread(limits::BYE_BUSY)));
         }
         let through_seq = shared.inbox.through_seq(&key, hello.instance);
-        let resume_seq = through_seq.map_or(1, |seq| seq.saturating_add(1));
+        let resume_seq = through_seq
+            .map_or(1, |seq| seq.saturating_add(1))
+            .min(hello.next_seq);
         let mut session = Session {
             sessions: self.clone(),
             id: shared.next_id.fetch_add(1, Ordering::Relaxed),
@@ -236,7 +238,7 @@ impl Sessions {
             clock: ClockOffset::at_hello(&hello, now_ms),
             quota,
             slot: Slot::new(),
-            expected_seq: resume_seq.max(hello.first_seq),
+            expected_seq: resume_seq,
             notices: VecDeque::new(),
             hello,
         };

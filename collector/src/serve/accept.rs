@@ -59,6 +59,8 @@ pub enum Ends {
 pub(super) struct Caller {
     pub(super) peer: Peer,
     pub(super) user: Label,
+    /// No browser comes this way.
+    pub(super) by_unix_socket: bool,
 }
 
 /// Tells whose a local connection is; `None` refuses it. May read `/proc`.
@@ -70,7 +72,7 @@ pub fn by_kernel() -> Identify {
     Arc::new(|ends| match ends {
         Ends::Unix { uid } => Some(Peer { uid }),
         Ends::Tcp { local, remote } => Peer::of_tcp(remote, local)
-            .inspect_err(|error| tracing::warn!(%error, "a local caller is refused"))
+            .inspect_err(|error| tracing::debug!(%error, "a local caller is refused"))
             .ok(),
     })
 }
@@ -155,6 +157,7 @@ async fn connection(
                 Some(Caller {
                     peer,
                     user: peer.login(),
+                    by_unix_socket: matches!(ends, Ends::Unix { .. }),
                 })
             });
             told.await.ok().flatten()

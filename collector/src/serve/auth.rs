@@ -43,7 +43,7 @@ const RANDOM_BYTES: usize = 32;
 #[derive(Clone, Debug)]
 pub(crate) struct Credential {
     token: Secret,
-    hub_session: Option<String>,
+    hub_session: Option<Secret>,
     /// It is a browser's, from our own exchange with the hub.
     pub(crate) browser: bool,
 }
@@ -83,7 +83,7 @@ impl Credential {
     /// What the request brought: the header before the cookie. A header that is no bearer token
     /// is no credential, whatever cookie stands beside it.
     pub(crate) async fn of(headers: &HeaderMap, sessions: &Sessions) -> Option<Self> {
-        let hub_session = cookie_value(headers, HUB_SESSION_COOKIE);
+        let hub_session = cookie_value(headers, HUB_SESSION_COOKIE).map(Secret::new);
         if let Some(authorization) = headers.get(header::AUTHORIZATION) {
             return Some(Self {
                 token: bearer(authorization.to_str().ok()?)?,
@@ -106,7 +106,7 @@ impl Credential {
     pub(crate) fn of_browser(token: &str, headers: &HeaderMap) -> Self {
         Self {
             token: Secret::new(token.to_owned()),
-            hub_session: cookie_value(headers, HUB_SESSION_COOKIE),
+            hub_session: cookie_value(headers, HUB_SESSION_COOKIE).map(Secret::new),
             browser: true,
         }
     }
@@ -116,7 +116,7 @@ impl Credential {
         let mut hash = Sha256::new();
         hash.update(self.token.expose());
         hash.update([0]);
-        hash.update(self.hub_session.as_deref().unwrap_or_default());
+        hash.update(self.hub_session.as_ref().map_or("", Secret::expose));
         hash.finalize().into()
     }
 }

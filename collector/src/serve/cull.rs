@@ -16,7 +16,10 @@ use super::{
     query::Query,
     shape::CullJson,
 };
-use crate::cull::{self, CullRow, Question};
+use crate::{
+    cull::{self, CullRow, Question},
+    state::State as Truth,
+};
 
 const SORT_FIELDS: [&str; 4] = ["user", "server", "idle_seconds", "cull"];
 
@@ -57,24 +60,31 @@ pub(crate) async fn cull(
         .into_iter()
         .filter(|row| user.as_deref().is_none_or(|user| user == &*row.key.user))
         .filter(|row| viewer.sight.sees_key(&row.key, &truth))
-        .map(|row| {
-            let server = truth.servers.get(&row.key);
-            let works = server.is_some_and(|s| s.busy_reason.as_ref() == Some(&row.reason));
-            let json = CullJson::new(&row, works);
-            (place(&row, &json, order.field), json)
-        })
+        .map(|row| (place(&row, works(&row, &truth), order.field), row))
         .collect();
-    let (items, next) = order.page(rows);
-    Ok(Json(Page { items, next }))
+    let (rows, next) = order.page(rows);
+    let items = rows
+        .iter()
+        .map(|row| CullJson::new(row, works(row, &truth)));
+    Ok(Json(Page {
+        items: items.collect(),
+        next,
+    }))
 }
 
-fn place(row: &CullRow, json: &CullJson, field: &str) -> Place {
+/// Somebody works there, and that is the reason.
+fn works(row: &CullRow, truth: &Truth) -> bool {
+    let server = truth.servers.get(&row.key);
+    server.is_some_and(|server| server.busy_reason.as_ref() == Some(&row.reason))
+}
+
+fn place(row: &CullRow, works: bool, field: &str) -> Place {
     let rank = match field {
-        "server" => Rank::text(&json.server),
-        "idle_seconds" => Rank::integer(json.idle_seconds),
+        "server" => Rank::text(&row.key.server),
+        "idle_seconds" => Rank::integer(row.idle_ms.or(works.then_some(0))),
         "cull" => Rank::integer(Some(i64::from(row.cull))),
-        _ => Rank::text(&json.user),
+        _ => Rank::text(&row.key.user),
     };
-    let name = (json.user.clone(), json.server.clone());
+    let name = (row.key.user.to_string(), row.key.server.to_string());
     Place { rank, name }
 }

@@ -24,6 +24,7 @@ use crate::{
     fact::ServerKey,
     hub::users::{Identity, IdentityKind},
     state::{Server, State as Truth},
+    stats::Reject,
     text::Label,
 };
 
@@ -106,7 +107,7 @@ impl Viewer {
     }
 
     /// What a local login opens.
-    fn of_peer(Caller { peer, user }: &Caller) -> Self {
+    fn of_peer(Caller { peer, user, .. }: &Caller) -> Self {
         let mut session = [0; 32];
         session[..4].copy_from_slice(&peer.uid.to_be_bytes());
         let user: Arc<str> = user.as_str().into();
@@ -286,6 +287,7 @@ pub(crate) async fn check(
         Ok(viewer) => viewer,
         Err(problem) => {
             let login = access == Access::Page && problem.status() == 401;
+            let login = login && site.verifier.is_some();
             return if login && is_navigation(request.headers()) {
                 oauth::to_login(&site, request.uri(), request.headers()).into_response()
             } else {
@@ -322,24 +324,33 @@ pub(crate) async fn viewer(
     peer: Option<&Caller>,
 ) -> Result<Viewer, Problem> {
     let Some(verifier) = &site.verifier else {
-        let peer = peer.ok_or_else(|| Problem::no_credential("whose request this is cannot be told: standalone takes local callers whose login the system names"))?;
-        local_page_only(headers)?;
+        let Some(peer) = peer else {
+            site.stats.reject(Reject::UnknownPeer);
+            let detail = "the system does not say which local login sent this";
+            return Err(Problem::no_credential(detail));
+        };
+        if !peer.by_unix_socket {
+            local_page_only(headers)?;
+        }
         return Ok(Viewer::of_peer(peer));
     };
     let credential = Credential::of(headers, &site.sessions).await;
     let credential = credential.ok_or_else(|| {
         Problem::no_credential("send Authorization: token …, or log in through the hub")
     })?;
-    let identity = verifier
-        .identify(&credential)
-        .await
-        .map_err(|error| match error {
-            AuthError::Unknown => Problem::no_credential(error.to_string()),
-            AuthError::Hub(error) => {
-                tracing::warn!(error = %error, "cannot tell who asks");
-                Problem::unavailable("the hub does not answer who this token is")
-            }
-        })?;
+    let identity = match verifier.identify(&credential).await {
+        Ok(identity) => identity,
+        Err(AuthError::Unknown) => {
+            site.stats.reject(Reject::UnknownToken);
+            return Err(Problem::no_credential(AuthError::Unknown.to_string()));
+        }
+        Err(AuthError::Hub(error)) => {
+            site.stats.reject(Reject::HubUnreachable);
+            tracing::debug!(%error, "cannot tell who asks");
+            let detail = "the hub does not answer who this token is";
+            return Err(Problem::unavailable(detail));
+        }
+    };
     let service = &verifier.hub().settings().service_name;
     if credential.browser && !may_access(&identity, service) {
         return Err(Problem::missing_scope(format!(

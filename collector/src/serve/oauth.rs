@@ -98,8 +98,7 @@ pub(crate) async fn callback(
 ) -> Result<Response, Problem> {
     let verifier = verifier(&site)?;
     let mut query = Query::parse(raw.as_deref())?;
-    if let Some(error) = query.take("error") {
-        tracing::info!(error = %error.escape_debug(), "the hub refused a login");
+    if query.take("error").is_some() {
         return Err(Problem::missing_scope("the hub refused this login"));
     }
     let state = parameter(&mut query, "state")?;
@@ -111,7 +110,7 @@ pub(crate) async fn callback(
         .exchange_code(&code, redirect_uri, &leave.verifier)
         .await
         .map_err(|error| {
-            tracing::warn!(error = %error, "cannot finish a login");
+            tracing::debug!(%error, "cannot finish a login");
             Problem::unavailable("the hub does not answer")
         })?
         .ok_or_else(|| Problem::unreadable("the hub no longer takes this code: log in again"))?;

@@ -1,1 +1,10 @@
+//! The whole of `serve` against a hub of ours that answers as the real one does (recorded answers
+//! are its model), over the router or over real sockets.
 
+mod bed;
+mod document;
+mod identity;
+mod lists;
+mod local;
+mod login;
+mod stream;

@@ -31,6 +31,7 @@ pub struct Lost {
 /// A report whose turn has come, or that waits for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Due {
+    pub(crate) seq: u64,
     pub(crate) arrived_ms: i64,
     pub(crate) samples: Vec<Sample>,
 }
@@ -176,6 +177,7 @@ mod tests {
 
     fn due(arrived_ms: i64) -> Due {
         Due {
+            seq: 0,
             arrived_ms,
             samples: Vec::new(),
         }

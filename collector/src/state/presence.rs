@@ -107,6 +107,7 @@ impl State {
             let taken = self.take(&key, due, Vec::new());
             changed.servers.extend(taken.servers);
             changed.verdicts.extend(taken.verdicts);
+            changed.taken.extend(taken.taken);
         }
         evict::expire(self, at_ms);
         changed

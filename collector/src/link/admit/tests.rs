@@ -132,22 +132,22 @@ fn every_bound_holds_at_the_bound_and_names_its_field_beyond() {
         ("cpu_millis", |s| s.cpu_millis = u64::MAX),
         ("mono_ms", |s| s.mono_ms = u64::MAX),
         ("memory_working_set_bytes", |s| {
-            s.memory_working_set_bytes = Some(u64::MAX)
+            s.memory_working_set_bytes = Some(u64::MAX);
         }),
         ("memory_limit_bytes", |s| {
-            s.memory_limit_bytes = Some(u64::MAX)
+            s.memory_limit_bytes = Some(u64::MAX);
         }),
         ("pss_bytes", |s| s.pss_bytes = Some(u64::MAX)),
         ("swap_bytes", |s| s.swap_bytes = Some(u64::MAX)),
         ("oom_kills", |s| s.oom_kills = Some(u64::MAX)),
         ("unattributed_bytes", |s| {
-            s.unattributed_bytes = Some(i64::MIN)
+            s.unattributed_bytes = Some(i64::MIN);
         }),
         ("processes", |s| s.processes = limits::PROCESSES_MAX + 1),
         ("threads", |s| s.threads = u32::MAX),
         ("memory_source", |s| s.memory_source = 0),
         ("memory_limit_source", |s| {
-            s.memory_limit_source = "x".repeat(513)
+            s.memory_limit_source = "x".repeat(513);
         }),
         ("workloads", |s| s.workloads = vec![workload("k"); 65]),
         ("ended", |s| s.ended = vec![v1::Ended::default(); 65]),

@@ -1,0 +1,526 @@
+//! Builds the stages, joins them, and stops them in the order of the flow.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parking_lot::RwLock;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Addr, Config},
+    data_dir::{DataDir, DataDirError},
+    history::{History, HistoryError},
+    hub::{HubError, client::HubClient},
+    inbox::{
+        Batch, Clerk, Inbox,
+        journal::{JournalError, SqliteJournal},
+    },
+    limits,
+    link::{
+        identify::Identify,
+        listen::{self, Doorman, ListenError},
+        session::{Sessions, Settings},
+    },
+    notice::{Outbox, OutboxError, RenderError, Renderer},
+    pipeline::{Pipeline, SharedState, flush, hub_list::HubList, tell::Teller},
+    registry::{Registry, RegistryError},
+    serve::{self, Authority, Serve},
+    socket::{BindError, Socket},
+    state::{CLEARED_MAX, State},
+    stats::Stats,
+    systemd,
+};
+
+/// Why the collector does not start or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Small state.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The inbox.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// History.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// Notices.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// Notices' words.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// The hub's client.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The link.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A stage ended that must not.
+    #[error("the {0} ended; what it held is replayed at the next start")]
+    StageEnded(&'static str),
+}
+
+/// The stages with threads of their own.
+struct Threads {
+    ended: mpsc::Receiver<&'static str>,
+    ending: mpsc::Sender<&'static str>,
+    handles: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+/// What the asynchronous side works with.
+struct Core {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    stats: Stats,
+    registry: Registry,
+    history: History,
+    state: SharedState,
+    changes: broadcast::Sender<Arc<crate::state::Changed>>,
+    inbox: Inbox,
+    sessions: Sessions,
+    outbox: Arc<Outbox>,
+    facts: SyncSender<Batch>,
+    stop_flusher: SyncSender<()>,
+    replayed: oneshot::Receiver<()>,
+}
+
+/// Why we stop.
+enum Stop {
+    Asked,
+    StageEnded(&'static str),
+}
+
+// === building ===
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// It cannot start, or a stage failed.
+pub fn run(config: Config) -> Result<(), RunError> {
+    start_log();
+    raise_open_files();
+    for name in &config.unknown_variables {
+        tracing::warn!(name, "a variable with our prefix means nothing to us");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::System {
+            what: "start the runtime",
+            source,
+        })?;
+    let data_dir = DataDir::take(&config.data_dir)?;
+    let (core, threads) = runtime.block_on(async { build(config, &data_dir) })?;
+    let outcome = runtime.block_on(core.serve(threads));
+    runtime.shutdown_timeout(limits::SHUTDOWN_TIMEOUT);
+    drop(data_dir);
+    outcome
+}
+
+fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let stats = Stats::new();
+    let registry = Registry::open(data_dir.path())?;
+    let history = History::open(&config.history, clock.clone())?;
+    let journal = SqliteJournal::open(data_dir.path())?;
+    let outbox = Arc::new(Outbox::new(
+        &config.notice,
+        registry.clone(),
+        clock.clone(),
+    )?);
+    let state: SharedState = Arc::new(RwLock::new(State::new(config.policy.clone())));
+    let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
+    let (facts, incoming_facts) = sync_channel(limits::FACT_QUEUE);
+    let (teller, tells) = sync_channel(limits::TELL_QUEUE);
+    let (stop_flusher, flusher_stopped) = sync_channel(0);
+    let (inbox, clerk) = Inbox::new(journal, facts.clone(), clock.clone(), stats.clone());
+    let sessions = Sessions::new(
+        Settings {
+            streams_max: config.link.streams_max,
+            interval: config.link.interval,
+            api_url: api_url(&config),
+        },
+        inbox.clone(),
+        clock.clone(),
+        stats.clone(),
+    );
+    let remembered = registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?;
+    let pipeline = Pipeline {
+        state: state.clone(),
+        changes: changes.clone(),
+        history: history.clone(),
+        teller,
+        remembered,
+        clock: clock.clone(),
+        stats: stats.clone(),
+    };
+    let teller = Teller {
+        outbox: outbox.clone(),
+        words: Renderer::new(config.notice.public_url.clone())?,
+        sessions: sessions.clone(),
+        stats: stats.clone(),
+    };
+    let (tell_replayed, replayed) = oneshot::channel();
+    let mut threads = Threads::new();
+    threads.spawn("teller", move || teller.run(&tells))?;
+    threads.spawn("pipeline", move || {
+        pipeline.run(&incoming_facts, tell_replayed);
+    })?;
+    threads.spawn_flusher(&history, &inbox, flusher_stopped)?;
+    threads.spawn("inbox", move || work(clerk))?;
+    let core = Core {
+        config,
+        clock,
+        stats,
+        registry,
+        history,
+        state,
+        changes,
+        inbox,
+        sessions,
+        outbox,
+        facts,
+        stop_flusher,
+        replayed,
+    };
+    Ok((core, threads))
+}
+
+fn work(mut clerk: Clerk<SqliteJournal>) {
+    if let Err(e) = clerk.replay() {
+        // Ends the stage, and with it the program: going on would acknowledge into the unknown.
+        tracing::error!(error = %e, "the inbox cannot be read");
+        return;
+    }
+    clerk.run();
+}
+
+/// Where people and scripts reach the API, as far as we know.
+fn api_url(config: &Config) -> String {
+    match (&config.notice.public_url, &config.listen) {
+        (Some(url), _) => url.clone(),
+        (None, Addr::Tcp(addr)) if config.standalone => format!("http://{addr}/"),
+        _ => String::new(),
+    }
+}
+
+// === impl Threads ===
+
+impl Threads {
+    fn new() -> Self {
+        let (ending, ended) = mpsc::channel(8);
+        Self {
+            ended,
+            ending,
+            handles: Vec::new(),
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), RunError> {
+        /// Tells also when the thread panics.
+        struct Ending(mpsc::Sender<&'static str>, &'static str);
+        impl Drop for Ending {
+            fn drop(&mut self) {
+                let _ = self.0.try_send(self.1);
+            }
+        }
+        let ending = Ending(self.ending.clone(), name);
+        let handle = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _ending = ending;
+                run();
+            })
+            .map_err(|source| RunError::System {
+                what: "start a thread",
+                source,
+            })?;
+        self.handles.push((name, handle));
+        Ok(())
+    }
+
+    fn spawn_flusher(
+        &mut self,
+        history: &History,
+        inbox: &Inbox,
+        stopped: Receiver<()>,
+    ) -> Result<(), RunError> {
+        let (history, inbox) = (history.clone(), inbox.clone());
+        self.spawn("flusher", move || flush::run(&history, &inbox, &stopped))
+    }
+
+    /// Waits for the thread `name` to end.
+    async fn join(&mut self, name: &'static str) {
+        if let Some(at) = self.handles.iter().position(|(known, _)| *known == name) {
+            let (_, handle) = self.handles.swap_remove(at);
+            let joined = tokio::task::spawn_blocking(move || handle.join());
+            if timeout(limits::SHUTDOWN_TIMEOUT, joined).await.is_err() {
+                tracing::error!(name, "a stage does not end; its work is replayed next time");
+            }
+        }
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    async fn serve(mut self, mut threads: Threads) -> Result<(), RunError> {
+        let http = Socket::bind(&self.config.listen).await?;
+        let link = Socket::bind(&self.config.link.listen).await?;
+        let metrics = match &self.config.metrics_listen {
+            Some(addr) => Some(Socket::bind(addr).await?),
+            None => None,
+        };
+        let (stop, stopping) = watch::channel(false);
+        let mut stages: JoinSet<Result<(), RunError>> = JoinSet::new();
+        let mut background = JoinSet::new();
+        let authority = match &self.config.hub {
+            Some(hub) => Authority::Hub(HubClient::new(hub.clone())?),
+            None => Authority::Local(serve::by_kernel()),
+        };
+        let doorman = match &authority {
+            Authority::Hub(hub) => Doorman::Hub(self.watch_hub(hub, &mut background)),
+            Authority::Local(_) => Doorman::Local,
+        };
+        tell_where(&http, &link, metrics.as_ref(), &self.config);
+        let people = self.people(http, metrics, authority, stopping.clone());
+        stages.spawn(async move {
+            serve::run(people).await;
+            Ok(())
+        });
+        let outbox = self.outbox.clone();
+        background.spawn(async move { outbox.run().await });
+        let mut asked = Asked::new()?;
+        // Agents come in once we know how far each of them is.
+        let mut outcome = tokio::select! {
+            replayed = &mut self.replayed => replayed.err().map(|_| Stop::StageEnded("pipeline")),
+            stop = asked.stop(&mut threads) => Some(stop),
+        };
+        if outcome.is_none() {
+            let agents = self.agents(link, doorman, stopping);
+            stages.spawn(agents);
+            systemd::notify(systemd::READY);
+            tracing::info!("ready");
+            outcome = tokio::select! {
+                stop = asked.stop(&mut threads) => Some(stop),
+                Some(ended) = stages.join_next() => {
+                    if let Ok(Err(e)) = ended {
+                        tracing::error!(error = %e, "a stage failed");
+                    }
+                    Some(Stop::StageEnded("server"))
+                }
+            };
+        }
+        systemd::notify(systemd::STOPPING);
+        tracing::info!("stopping");
+        self.stop(threads, stages, background, &stop).await;
+        match outcome {
+            Some(Stop::StageEnded(name)) => Err(RunError::StageEnded(name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stops the stages in the order of the flow.
+    async fn stop(
+        self,
+        mut threads: Threads,
+        mut stages: JoinSet<Result<(), RunError>>,
+        mut background: JoinSet<()>,
+        stop: &watch::Sender<bool>,
+    ) {
+        self.sessions.end_all();
+        let _ = stop.send(true);
+        let ended = async { while stages.join_next().await.is_some() {} };
+        let _ = timeout(limits::SHUTDOWN_TIMEOUT, ended).await;
+        stages.abort_all();
+        background.shutdown().await;
+        // What was taken is committed; then nobody sends facts any more.
+        self.inbox.close();
+        drop(self.facts);
+        // The clerk writes its last marks after the flusher's last word.
+        drop(self.stop_flusher);
+        threads.join("flusher").await;
+        threads.join("inbox").await;
+        threads.join("pipeline").await;
+        threads.join("teller").await;
+        if let Err(e) = self.history.flush() {
+            tracing::error!(error = %e, "history is not written; the inbox has it");
+        }
+        tracing::info!("stopped");
+    }
+
+    fn watch_hub(&self, hub: &HubClient, background: &mut JoinSet<()>) -> Identify {
+        let book = Arc::new(self.registry.clone());
+        let identify = Identify::new(hub.clone(), book, self.clock.clone(), self.stats.clone());
+        let list = HubList {
+            hub: hub.clone(),
+            identify: identify.clone(),
+            sessions: self.sessions.clone(),
+            facts: self.facts.clone(),
+            clock: self.clock.clone(),
+            stats: self.stats.clone(),
+        };
+        background.spawn(list.run());
+        let (checked, sessions) = (identify.clone(), self.sessions.clone());
+        background.spawn(async move { checked.recheck_for_ever(&sessions).await });
+        identify
+    }
+
+    fn people(
+        &self,
+        http: Socket,
+        metrics: Option<Socket>,
+        authority: Authority,
+        shutdown: watch::Receiver<bool>,
+    ) -> Serve {
+        let listener = |socket| match socket {
+            Socket::Tcp(listener) => serve::Listener::Tcp(listener),
+            Socket::Unix(listener) => serve::Listener::Unix(listener),
+        };
+        Serve {
+            listener: listener(http),
+            metrics_listener: metrics.map(listener),
+            prefix: self.config.prefix().to_owned(),
+            authority,
+            state: self.state.clone(),
+            changes: self.changes.clone(),
+            history: self.history.clone(),
+            stats: self.stats.clone(),
+            clock: self.clock.clone(),
+            shutdown,
+        }
+    }
+
+    fn agents(
+        &self,
+        link: Socket,
+        doorman: Doorman,
+        mut stopping: watch::Receiver<bool>,
+    ) -> impl Future<Output = Result<(), RunError>> + use<> {
+        let tls = self.config.link.tls.clone();
+        let streams_max = self.config.link.streams_max;
+        let (sessions, stats) = (self.sessions.clone(), self.stats.clone());
+        async move {
+            let stop = async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+            };
+            let served = listen::serve(
+                link,
+                tls.as_ref(),
+                doorman,
+                sessions,
+                streams_max,
+                stats,
+                stop,
+            );
+            served.await.map_err(RunError::from)
+        }
+    }
+}
+
+// === signals, log, limits ===
+
+/// SIGTERM and SIGINT.
+struct Asked {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Asked {
+    fn new() -> Result<Self, RunError> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| RunError::System {
+                what: "listen for signals",
+                source,
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns when we are to stop.
+    async fn stop(&mut self, threads: &mut Threads) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Asked,
+            _ = self.interrupt.recv() => Stop::Asked,
+            Some(name) = threads.ended.recv() => Stop::StageEnded(name),
+        }
+    }
+}
+
+fn tell_where(http: &Socket, link: &Socket, metrics: Option<&Socket>, config: &Config) {
+    let text = |socket: &Socket| {
+        socket
+            .addr()
+            .map(|addr| addr.to_string())
+            .unwrap_or_default()
+    };
+    tracing::info!(
+        listen = text(http),
+        link = text(link),
+        metrics = metrics.map(text),
+        prefix = config.prefix(),
+        data_dir = %config.data_dir.display(),
+        standalone = config.standalone,
+        "listening"
+    );
+}
+
+/// JSON lines, except to a terminal; `HUBMETER_LOG` filters (`info` when unset).
+fn start_log() {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("HUBMETER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    // Somebody who embeds us may have a log already.
+    let _ = if io::stderr().is_terminal() {
+        log.try_init()
+    } else {
+        log.json().try_init()
+    };
+}
+
+/// As many descriptors as we may have: each agent and each browser is one.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(open_files) => tracing::debug!(open_files, "open files"),
+        Err(e) => tracing::warn!(error = %e, "the limit of open files stays as it is"),
+    }
+}

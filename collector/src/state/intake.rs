@@ -1,0 +1,96 @@
+//! One sample into one server: measured, judged, shown.
+
+use std::sync::Arc;
+
+use hubmeter_proto::limits::INTERVAL_MAX;
+
+use super::{Policy, Server, Taken};
+use crate::{
+    fact::Sample,
+    verdict::{self, Verdict, View},
+};
+
+// === impl Server ===
+
+impl Server {
+    /// Takes one sample in and judges it; `None` when it is not later than the newest.
+    pub(super) fn take(&mut self, sample: Sample, policy: &Policy) -> Option<Vec<Verdict>> {
+        let before = self.latest.take();
+        if let Some(newest) = before.as_ref()
+            && sample.mono_ms <= newest.mono_ms
+        {
+            self.latest = before;
+            return None;
+        }
+        let derived = self.measured.take(&sample);
+        if !sample.burst {
+            self.momentum_bytes = derived.momentum_bytes;
+            self.follow_rhythm(sample.interval_ms);
+        }
+        self.trend = derived.trend;
+        self.forecast = derived.forecast;
+        self.cpu_cores = derived.cpu_cores;
+        let verdicts = verdict::judge(
+            &mut self.detectors,
+            &mut self.verdicts,
+            &self.key,
+            &View {
+                sample: &sample,
+                before: before.as_ref(),
+                measured: &self.measured,
+                trend: derived.trend,
+                forecast: derived.forecast,
+                workload_went: derived.workload_went,
+                interval_ms: self.interval_ms,
+                started_ms: self.started_ms,
+                policy,
+            },
+        );
+        self.show_workloads();
+        self.show_idle();
+        self.latest = Some(sample);
+        Some(verdicts)
+    }
+
+    /// The newest sample as report `seq` brought it.
+    pub(super) fn taken(&self, seq: u64) -> Option<Taken> {
+        let sample = self.latest.clone()?;
+        Some(Taken {
+            key: self.key.clone(),
+            instance: self.instance?,
+            seq,
+            momentum_bytes: self.momentum_bytes.filter(|_| !sample.burst),
+            cpu_cores: self.cpu_cores,
+            sample: Arc::new(sample),
+        })
+    }
+
+    /// Follows the rhythm that the samples show: two distances alike are one. A single distance
+    /// is no promise: a machine that slept for a night has not slowed down.
+    fn follow_rhythm(&mut self, distance_ms: u32) {
+        let before_ms = std::mem::replace(&mut self.distance_ms, distance_ms);
+        let alike = distance_ms.abs_diff(before_ms) <= before_ms / 4;
+        if distance_ms > 0 && (alike || self.interval_ms == 0) {
+            let max_ms = u32::try_from(INTERVAL_MAX.as_millis()).unwrap_or(u32::MAX);
+            self.interval_ms = distance_ms.min(max_ms);
+        }
+    }
+
+    fn show_workloads(&mut self) {
+        self.workload_cpu_cores = self
+            .measured
+            .workloads()
+            .filter_map(|(key, measured)| Some((key.clone(), measured.cpu_cores()?)))
+            .collect();
+        self.workload_idle_since_ms = self
+            .measured
+            .workloads()
+            .map(|(key, measured)| (key.clone(), measured.idle_since_ms))
+            .collect();
+    }
+
+    fn show_idle(&mut self) {
+        self.idle_since_ms = self.detectors.idle.since_ms();
+        self.busy_reason = self.detectors.idle.busy_reason().map(str::to_owned);
+    }
+}

@@ -1,0 +1,270 @@
+//! A collector process, an agent that says what a test wants, and a client for the API.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use hubmeter_proto::v1::{self, link_client::LinkClient};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{net::UnixStream, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Endpoint};
+
+/// No wait in a test is longer; none is measured.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Collector {
+    child: Child,
+    dir: PathBuf,
+    api: reqwest::Client,
+}
+
+pub(crate) struct Agent {
+    up: mpsc::Sender<v1::Up>,
+    pub(crate) down: Streaming<v1::Down>,
+}
+
+impl Collector {
+    /// Starts without a hub, on Unix sockets in `dir`.
+    pub(crate) async fn standalone(dir: &Path) -> Self {
+        Self::start(dir, &["--standalone"], &[]).await
+    }
+
+    pub(crate) async fn start(dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let socket = |name: &str| format!("unix:{}", dir.join(name).display());
+        let child = Command::new(env!("CARGO_BIN_EXE_hubmeter-collector"))
+            .arg("serve")
+            .args(["--data-dir".as_ref(), dir.join("data").as_os_str()])
+            .args([
+                "--listen",
+                &socket("http"),
+                "--link-listen",
+                &socket("link"),
+            ])
+            .args(flags)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stderr(Stdio::from(std::fs::File::create(dir.join("log")).unwrap()))
+            .spawn()
+            .unwrap();
+        let api = reqwest::Client::builder()
+            .unix_socket(dir.join("http"))
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
+        let mut collector = Self {
+            child,
+            dir: dir.to_owned(),
+            api,
+        };
+        collector.until_ready().await;
+        collector
+    }
+
+    async fn until_ready(&mut self) {
+        let ready = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    panic!("it ended with {status}: {}", self.log());
+                }
+                // The link opens last.
+                let open = UnixStream::connect(self.dir.join("link")).await.is_ok();
+                let ready = self.api.get("http://localhost/readyz").send().await;
+                if open && ready.is_ok() && self.log().contains("\"ready\"") {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready)
+            .await
+            .expect("it gets ready");
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+
+    /// SIGKILL: nothing can be tidied up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended)
+            .await
+            .expect("it stops")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        self.get_as(path, None).await
+    }
+
+    pub(crate) async fn get_as(&self, path: &str, token: Option<&str>) -> (u16, Value) {
+        let mut request = self.api.get(format!("http://localhost{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("token {token}"));
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
+    }
+
+    /// Asks until the answer satisfies.
+    pub(crate) async fn until(&self, path: &str, good: impl Fn(&Value) -> bool) -> Value {
+        let asked = async {
+            loop {
+                let (_, answer) = self.get(path).await;
+                if good(&answer) {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer,
+            Err(_) => panic!("{path}: {:?}", self.get(path).await),
+        }
+    }
+
+    /// Opens a stream and says Hello.
+    pub(crate) async fn connect(
+        &self,
+        token: Option<&str>,
+        hello: v1::Hello,
+    ) -> Result<Agent, Status> {
+        let path = self.dir.join("link");
+        let channel = Endpoint::from_static("http://localhost")
+            .connect_with_connector(tower::service_fn(move |_| {
+                let path = path.clone();
+                async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            }))
+            .await
+            .unwrap();
+        let (up, messages) = mpsc::channel(64);
+        up.send(wrap(v1::up::Body::Hello(hello))).await.unwrap();
+        let mut request = tonic::Request::new(ReceiverStream::new(messages));
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        let down = LinkClient::new(channel).stream(request).await?.into_inner();
+        Ok(Agent { up, down })
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Agent {
+    pub(crate) async fn say(&self, body: v1::up::Body) {
+        // The collector may have gone: the test sees that from what it hears.
+        let _ = self.up.send(wrap(body)).await;
+    }
+
+    pub(crate) async fn report(&self, seq: u64) {
+        self.say(v1::up::Body::Report(v1::Report {
+            seq,
+            samples: vec![sample(seq)],
+        }))
+        .await;
+    }
+
+    /// The next message; `None` at the end, however it came.
+    pub(crate) async fn hear(&mut self) -> Option<v1::down::Body> {
+        let message = tokio::time::timeout(PATIENCE, self.down.message())
+            .await
+            .expect("the collector says something");
+        message.ok().flatten()?.body
+    }
+
+    pub(crate) async fn welcome(&mut self) -> v1::Welcome {
+        match self.hear().await {
+            Some(v1::down::Body::Welcome(welcome)) => welcome,
+            other => panic!("no Welcome: {other:?}"),
+        }
+    }
+
+    /// Waits until everything through `seq` is acknowledged.
+    pub(crate) async fn receipt(&mut self, seq: u64) {
+        loop {
+            match self.hear().await {
+                Some(v1::down::Body::Receipt(receipt)) if receipt.through_seq >= seq => return,
+                Some(v1::down::Body::Receipt(_) | v1::down::Body::Notice(_)) => {}
+                other => panic!("no receipt: {other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn bye(&mut self) -> v1::Bye {
+        loop {
+            match self.hear().await {
+                Some(v1::down::Body::Bye(bye)) => return bye,
+                Some(_) => {}
+                None => panic!("no Bye"),
+            }
+        }
+    }
+}
+
+fn wrap(body: v1::up::Body) -> v1::Up {
+    v1::Up { body: Some(body) }
+}
+
+pub(crate) fn hello(instance: u8, first_seq: u64, next_seq: u64) -> v1::Hello {
+    v1::Hello {
+        protocol: 1,
+        instance_id: vec![instance; 16].into(),
+        first_seq,
+        next_seq,
+        mono_ms: 1_000_000,
+        interval_ms: 5_000,
+        host: "node".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A sample that tells its report's number in its memory figure.
+pub(crate) fn sample(seq: u64) -> v1::Sample {
+    v1::Sample {
+        mono_ms: 1_000_000 + seq,
+        interval_ms: if seq == 1 { 0 } else { 1 },
+        memory_used_bytes: 1_000_000_000 + seq,
+        memory_source: v1::MemorySource::Rss.into(),
+        rss_bytes: 1_000_000_000 + seq,
+        cpu_millis: seq,
+        processes: 1,
+        threads: 1,
+        ..Default::default()
+    }
+}
+
+/// Our own login name: whose rows a standalone collector files us under.
+pub(crate) fn login() -> String {
+    let uid = nix::unistd::getuid();
+    nix::unistd::User::from_uid(uid).unwrap().unwrap().name
+}
