@@ -1,8 +1,10 @@
 //! One sample into one server: measured, judged, shown.
 
+use std::sync::Arc;
+
 use hubmeter_proto::limits::INTERVAL_MAX;
 
-use super::{Policy, Server};
+use super::{Policy, Server, Taken};
 use crate::{
     fact::Sample,
     verdict::{self, Verdict, View},
@@ -48,6 +50,19 @@ impl Server {
         self.show_idle();
         self.latest = Some(sample);
         Some(verdicts)
+    }
+
+    /// The newest sample as report `seq` brought it.
+    pub(super) fn taken(&self, seq: u64) -> Option<Taken> {
+        let sample = self.latest.clone()?;
+        Some(Taken {
+            key: self.key.clone(),
+            instance: self.instance?,
+            seq,
+            momentum_bytes: self.momentum_bytes.filter(|_| !sample.burst),
+            cpu_cores: self.cpu_cores,
+            sample: Arc::new(sample),
+        })
     }
 
     /// Follows the rhythm that the samples show: two distances alike are one. A single distance
