@@ -394,19 +394,6 @@ impl Server {
     pub fn lost(&self) -> &[Lost] {
         self.sequence.lost()
     }
-
-    /// The newest sample as report `seq` brought it.
-    fn taken(&self, seq: u64) -> Option<Taken> {
-        let sample = self.latest.clone()?;
-        Some(Taken {
-            key: self.key.clone(),
-            instance: self.instance?,
-            seq,
-            momentum_bytes: self.momentum_bytes.filter(|_| !sample.burst),
-            cpu_cores: self.cpu_cores,
-            sample: Arc::new(sample),
-        })
-    }
 }
 
 // === impl Changed ===
