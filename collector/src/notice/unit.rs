@@ -4,9 +4,9 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::verdict::Evidence;
 
-const BYTE_UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+const BYTE_UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/// `1.4 GB`, `52 MB`: thousands, two digits at least.
+/// `1.4 GiB`, `52 MiB`, as on the pages and in the meter: two digits at least.
 pub(super) fn bytes(bytes: f64) -> String {
     if !bytes.is_finite() {
         return "an unknown amount".to_owned();
@@ -16,7 +16,7 @@ pub(super) fn bytes(bytes: f64) -> String {
     let mut unit = 0;
     // 999.5 would be rounded to 1000 of the smaller unit.
     while size >= 999.5 && unit + 1 < BYTE_UNITS.len() {
-        size /= 1000.0;
+        size /= 1024.0;
         unit += 1;
     }
     let digits = usize::from(unit > 0 && size < 9.95);

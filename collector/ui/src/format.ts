@@ -111,7 +111,8 @@ export function evidence(name: string, value: number | string | boolean | null):
     }
     for (const [suffix, show] of suffixes) {
       if (name.endsWith(suffix)) {
-        return { label: name.slice(0, -suffix.length).replaceAll('_', ' '), text: show(value) };
+        const kept = suffix === '_share' ? 0 : suffix.length;
+        return { label: name.slice(0, name.length - kept).replaceAll('_', ' '), text: show(value) };
       }
     }
     return { label: name.replaceAll('_', ' '), text: Number.isInteger(value) ? String(value) : value.toFixed(2) };
