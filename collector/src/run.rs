@@ -40,7 +40,7 @@ use crate::{
     serve::{self, Authority, Serve},
     socket::{BindError, Socket},
     state::{CLEARED_MAX, State},
-    stats::Stats,
+    stats::{Limit, Stats},
     systemd,
 };
 
@@ -147,6 +147,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
 fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let stats = Stats::new();
+    stats.limit_set(Limit::FactQueue, limits::FACT_QUEUE);
+    stats.limit_set(Limit::Notices, limits::NOTICES_QUEUED_MAX);
     let registry = Registry::open(data_dir.path())?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
