@@ -119,14 +119,7 @@ pub(crate) fn python() -> Result<()> {
     let mut step = Step::begin("pytest");
     let mut command = venv.python();
     command
-        .args([
-            "-m",
-            "pytest",
-            "-ra",
-            "-p",
-            "no:cacheprovider",
-            "labextension",
-        ])
+        .args(["-m", "pytest", "-ra", "-p", "no:cacheprovider"])
         .env("PATH", node::path_with(&[venv.bin()])?)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(space.root.join("labextension"));

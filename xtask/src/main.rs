@@ -34,7 +34,7 @@ enum Task {
     /// Build everything and start a demo hub on this machine; Ctrl-C stops it
     Up(up::Up),
     /// Run every check and test there is
-    Test,
+    Test(test::Test),
     /// Run the end-to-end tests alone; words after it go to Playwright
     E2e {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = stop::listen().and_then(|()| match &cli.task {
         Task::Up(args) => up::run(args),
-        Task::Test => test::run(),
+        Task::Test(args) => test::run(args),
         Task::E2e { args } => e2e::run(args),
         Task::Activity(args) => activity::run(args),
         Task::Tidy => checks::tidy(),

@@ -12,6 +12,18 @@ use anyhow::{Context, Result};
 
 use crate::{progress::Step, stamp::Stamp, tools::Tools, venv::Venv, workspace::Workspace};
 
+/// What a front end is built from, as far as its folder has it.
+const SOURCES: [&str; 8] = [
+    "src",
+    "style",
+    "schema",
+    "index.html",
+    "package.json",
+    "package-lock.json",
+    "tsconfig.json",
+    "vite.config.ts",
+];
+
 /// Builds the hub page into `collector/ui/dist`, where the collector's build finds it.
 pub(crate) fn page(space: &Workspace, tools: &Tools) -> Result<()> {
     let dir = space.root.join("collector/ui");
@@ -114,12 +126,12 @@ fn build(
     command: Command,
 ) -> Result<()> {
     let mut step = Step::begin(title);
-    let stamp = Stamp::of(
-        &space.target,
-        name,
-        &[dir.to_owned()],
-        &[&tools.node_version],
-    )?;
+    let sources: Vec<PathBuf> = SOURCES
+        .iter()
+        .map(|name| dir.join(name))
+        .filter(|path| path.try_exists().unwrap_or(false))
+        .collect();
+    let stamp = Stamp::of(&space.target, name, &sources, &[&tools.node_version])?;
     if stamp.is_fresh(result) {
         step.fresh();
         return Ok(());

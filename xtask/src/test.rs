@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use clap::Args;
 
 use crate::{
     checks, e2e,
@@ -25,19 +26,30 @@ type Check = fn() -> Result<()>;
 /// In the order of how soon they tell something.
 const CHECKS: [(&str, Check); 8] = [
     ("format", checks::format),
-    ("systemd units", checks::units),
+    ("units", checks::units),
     ("clippy", checks::clippy),
-    ("rust tests", checks::rust_tests),
-    ("dependencies", checks::deny),
-    ("python tests", checks::python),
+    ("rust", checks::rust_tests),
+    ("deny", checks::deny),
+    ("python", checks::python),
     ("typescript", checks::typescript),
-    ("end to end", e2e_alone),
+    ("e2e", e2e_alone),
 ];
 
+/// Settings of `cargo xtask test`.
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Only these: format, units, clippy, rust, deny, python, typescript, e2e
+    #[arg(value_parser = CHECKS.map(|(name, _)| name))]
+    only: Vec<String>,
+}
+
 /// Runs every check, prints a table, fails if one failed.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(args: &Test) -> Result<()> {
     let mut outcomes = Vec::new();
     for (name, check) in CHECKS {
+        if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
+            continue;
+        }
         stop::check()?;
         say(&format!("\n{name}"));
         let begun = now();

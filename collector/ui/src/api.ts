@@ -16,7 +16,7 @@ export interface Verdict {
   episode: string;
   user: string;
   server: string;
-  workload: unknown;
+  workload: string | null;
   severity: 'info' | 'warning' | 'critical';
   state: 'open' | 'cleared';
   since: string;

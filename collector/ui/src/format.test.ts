@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bytes, evidence, percent, rate, seconds, signedBytes, workloadTitle } from './format';
+import { bytes, cause, evidence, percent, rate, seconds, signedBytes } from './format';
 
 describe('numbers as people read them', () => {
   it('shows unknown as a dash, never as zero', () => {
@@ -32,9 +32,9 @@ describe('numbers as people read them', () => {
     expect(evidence('seconds_to_limit', 30)).toEqual({ label: 'seconds to limit', text: '30 s' });
     expect(evidence('inferred', true)).toEqual({ label: 'inferred', text: 'yes' });
   });
-  it('names a workload however it is told', () => {
-    expect(workloadTitle(null)).toBeNull();
-    expect(workloadTitle('train.ipynb')).toBe('train.ipynb');
-    expect(workloadTitle({ id: 'x', title: 'a.ipynb' })).toBe('a.ipynb');
+  it('names a workload by its title, else by its id', () => {
+    expect(cause({ workload: null, evidence: {} })).toBeNull();
+    expect(cause({ workload: 'x', evidence: {} })).toBe('x');
+    expect(cause({ workload: 'x', evidence: { workload_title: 'a.ipynb' } })).toBe('a.ipynb');
   });
 });

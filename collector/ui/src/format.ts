@@ -120,15 +120,8 @@ export function evidence(name: string, value: number | string | boolean | null):
   return { label: name.replaceAll('_', ' '), text };
 }
 
-/// The workload a verdict speaks of, however the API words it.
-export function workloadTitle(workload: unknown): string | null {
-  if (workload === null || workload === undefined) {
-    return null;
-  }
-  if (typeof workload === 'string') {
-    return workload;
-  }
-  const { title, notebook, name, id } = workload as Record<string, unknown>;
-  const word = title ?? notebook ?? name ?? id;
-  return typeof word === 'string' ? word : null;
+/// What people call the workload a verdict speaks of; its id where nobody told a name.
+export function cause(verdict: { workload: string | null; evidence: Record<string, unknown> }): string | null {
+  const title = verdict.evidence['workload_title'];
+  return typeof title === 'string' && title !== '' ? title : verdict.workload;
 }

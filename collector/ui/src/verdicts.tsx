@@ -1,5 +1,5 @@
 import type { Verdict } from './api';
-import { evidence, rule, time, workloadTitle } from './format';
+import { cause, evidence, rule, time } from './format';
 
 /// Rows shown; the API has the rest.
 const SHOWN_MAX = 50;
@@ -22,7 +22,7 @@ export function VerdictList({ verdicts }: { verdicts: Verdict[] }) {
 }
 
 function Item({ verdict }: { verdict: Verdict }) {
-  const cause = workloadTitle(verdict.workload);
+  const by = cause(verdict);
   return (
     <li class={`hm-verdict hm-verdict-${verdict.state}`} data-rule={verdict.rule} data-user={verdict.user}>
       <div class="hm-verdict-head">
@@ -31,21 +31,23 @@ function Item({ verdict }: { verdict: Verdict }) {
           {verdict.user}
           {verdict.server !== '' && `/${verdict.server}`}
         </strong>
-        {cause !== null && <span>{cause}</span>}
+        {by !== null && <span>{by}</span>}
         <span class="hm-of">
           {verdict.state === 'open' ? `since ${time(verdict.since)}` : `${time(verdict.since)} to ${time(verdict.cleared)}`}
         </span>
       </div>
       <dl class="hm-evidence">
-        {Object.entries(verdict.evidence).map(([name, value]) => {
-          const shown = evidence(name, value);
-          return (
-            <div key={name}>
-              <dt>{shown.label}</dt>
-              <dd>{shown.text}</dd>
-            </div>
-          );
-        })}
+        {Object.entries(verdict.evidence)
+          .filter(([name]) => name !== 'workload_title')
+          .map(([name, value]) => {
+            const shown = evidence(name, value);
+            return (
+              <div key={name}>
+                <dt>{shown.label}</dt>
+                <dd>{shown.text}</dd>
+              </div>
+            );
+          })}
       </dl>
       {verdict.state === 'open' && <p class="hm-of">Clears when {verdict.clears_when}.</p>}
     </li>
