@@ -128,9 +128,8 @@ enum Delivery {
 
 /// How long to wait for what the verdict does not say yet.
 fn naming_wait_ms(verdict: &Verdict) -> i64 {
-    let may_be_named = verdict.rule == Rule::Killed
-        && verdict.workload.is_none()
-        && verdict.cleared_ms.is_none();
+    let may_be_named =
+        verdict.rule == Rule::Killed && verdict.workload.is_none() && verdict.cleared_ms.is_none();
     if may_be_named { NAMING_WAIT_MS } else { 0 }
 }
 
