@@ -96,7 +96,6 @@ export function rule(name: string): string {
 /// Names of evidence that read badly as they are.
 const EVIDENCE_WORDS: Record<string, string> = {
   trend_bytes_per_second: 'grows',
-  workload_trend_bytes_per_second: 'its own growth',
   workload_bytes_per_second: 'its own growth',
   workload_share: 'its share of the growth',
   workload_memory_used_bytes: 'its memory',
