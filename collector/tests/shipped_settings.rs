@@ -43,14 +43,14 @@ fn all_on() -> String {
 #[test]
 fn the_shipped_file_loads_as_it_is() {
     let config = load(&shipped()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert!(config.notice.mail.is_none() && config.notice.webhook.is_none());
+    assert!(config.notice.mail.is_none() && config.notice.webhooks.is_empty());
 }
 
 #[test]
 fn every_example_in_it_is_a_setting_that_exists() {
     let config = load(&all_on()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert!(config.hub.is_some() && config.link.tls.is_some());
-    assert!(config.notice.mail.is_some() && config.notice.webhook.is_some());
+    assert!(config.notice.mail.is_some() && !config.notice.webhooks.is_empty());
     assert!(config.metrics_listen.is_some());
 }
 
@@ -62,7 +62,7 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(bare.link.listen, full.link.listen);
     assert_eq!(bare.link.streams_max, full.link.streams_max);
     assert_eq!(bare.link.allow_plaintext, full.link.allow_plaintext);
-    assert_eq!(bare.policy.idle_after, full.policy.idle_after);
-    assert_eq!(bare.policy.gone_kept, full.policy.gone_kept);
+    assert_eq!(bare.policy.idle_after_ms, full.policy.idle_after_ms);
+    assert_eq!(bare.policy.gone_kept_ms, full.policy.gone_kept_ms);
     assert_eq!(full.link.interval, Some(Duration::from_secs(5)));
 }
