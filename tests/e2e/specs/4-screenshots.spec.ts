@@ -2,7 +2,7 @@ import { expect, test } from '@playwright/test';
 
 import { access } from '../support/access.ts';
 import { isLive } from '../support/collector.ts';
-import { logIn, startServer, until, writeNotebook } from '../support/hub.ts';
+import { chooseTheme, logIn, startServer, until, writeNotebook } from '../support/hub.ts';
 import { openPage, row } from '../support/hubpage.ts';
 import { meterBytes, openNotebook } from '../support/lab.ts';
 
@@ -30,15 +30,11 @@ for (const colorScheme of ['light', 'dark'] as const) {
 
   test(`JupyterLab in ${colorScheme}`, async ({ browser }) => {
     await writeNotebook('alice', 'look.ipynb', ['print("hello")']);
+    await chooseTheme('alice', colorScheme === 'light' ? 'JupyterLab Light' : 'JupyterLab Dark');
     const page = await (await browser.newContext()).newPage();
     await logIn(page, 'alice');
     await openNotebook(page, 'alice', 'look.ipynb');
-    const theme = colorScheme === 'dark' ? 'JupyterLab Dark' : 'JupyterLab Light';
-    await page.keyboard.press('Control+Shift+KeyC');
-    await page.locator('.lm-CommandPalette-input').fill(theme);
-    await page.locator(`.lm-CommandPalette-item[data-command="apputils:change-theme"]`, { hasText: theme }).first().click();
-    await expect(page.locator(`body[data-jp-theme-light="${colorScheme === 'light'}"]`)).toBeVisible();
-    await page.keyboard.press('Escape');
+    await expect(page.locator('body')).toHaveAttribute('data-jp-theme-light', String(colorScheme === 'light'));
     await expect.poll(() => meterBytes(page), { timeout: 30_000 }).toBeGreaterThan(0);
     await page.screenshot({ path: `${access.screenshots}/lab-${colorScheme}.png` });
     await page.setViewportSize(NARROW);

@@ -69,13 +69,22 @@ export async function writeNotebook(user: string, name: string, cells: readonly 
     nbformat: 4,
     nbformat_minor: 5
   };
-  const answer = await fetch(`${access.url}/user/${user}/api/contents/${name}`, {
+  await put(user, `api/contents/${name}`, { type: 'notebook', format: 'json', content });
+}
+
+/** Sets JupyterLab's theme, as its settings editor does. */
+export async function chooseTheme(user: string, theme: string): Promise<void> {
+  await put(user, 'lab/api/settings/@jupyterlab/apputils-extension:themes', { raw: JSON.stringify({ theme }) });
+}
+
+async function put(user: string, path: string, body: object): Promise<void> {
+  const answer = await fetch(`${access.url}/user/${user}/${path}`, {
     method: 'PUT',
     headers: { authorization: `token ${access.testToken}` },
-    body: JSON.stringify({ type: 'notebook', format: 'json', content })
+    body: JSON.stringify(body)
   });
   if (!answer.ok) {
-    throw new Error(`writing ${name}: ${answer.status} ${await answer.text()}`);
+    throw new Error(`PUT ${path}: ${answer.status} ${await answer.text()}`);
   }
 }
 
