@@ -16,7 +16,7 @@ import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,7 +67,7 @@ class Agent:
         if self._task is None:
             return
         self._task.cancel()
-        # Not awaited itself: before Python 3.12 a task in `wait_for` can miss its cancellation.
+        # Asked once: it answers by ending its agent, and must not be disturbed in that.
         await asyncio.wait({self._task}, timeout=2 * STOP_S_MAX)
         self._task = None
         if self._process is not None and self._process.returncode is None:
@@ -90,15 +90,13 @@ class Agent:
 
     async def _attach(self) -> bool:
         """Whether the server runs under an agent already (`hubmeter-agent run -- …`)."""
-        path = self._environ.get("HUBMETER_SOCKET")
-        if not path:
-            return False
-        for _ in range(ATTACH_TRIES):
-            if await local.answers(path):
-                self.socket = path
-                self._log.info("hubmeter: this server's agent is at %s", path)
-                return True
-            await asyncio.sleep(0.3)
+        for path in await aside(lambda: waiting(self._environ)):
+            for _ in range(ATTACH_TRIES):
+                if await local.answers(path):
+                    self.socket = path
+                    self._log.info("hubmeter: this server's agent is at %s", path)
+                    return True
+                await asyncio.sleep(0.3)
         return False
 
     async def _look_around(self) -> tuple[str, str]:
@@ -131,10 +129,8 @@ class Agent:
             code = await process.wait()
             self._tell(f"the agent ended with code {code}; it will be started again")
         finally:
-            for chore in chores:
-                chore.cancel()
             await end(process)
-            await asyncio.gather(*chores, return_exceptions=True)
+            await cancel(chores)
             self._process = None
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
@@ -143,6 +139,8 @@ class Agent:
         heard = clock()
         while clock() - heard < HUNG_S_MIN:
             await asyncio.sleep(CHECK_S)
+            if process.returncode is not None:
+                return
             # Asked only when its stream brings nothing: each question costs the agent a wake-up.
             if self._hears() or (self.socket is not None and await local.answers(self.socket)):
                 heard = clock()
@@ -216,27 +214,36 @@ def find(environ: Mapping[str, str]) -> str:
     raise AgentError(f"{BINARY} is neither in this package nor in PATH")
 
 
+def waiting(environ: Mapping[str, str]) -> list[str]:
+    """Where an agent that started this server may listen: as told, else by our pid where agents do."""
+    if asked := environ.get("HUBMETER_SOCKET"):
+        return [asked]
+    return [str(path) for path in _places(environ) if path.is_socket() and _ours(path.parent)]
+
+
 def socket_path(environ: Mapping[str, str]) -> str:
     """Where the agent shall listen; makes the folder. Never under the user's home."""
     if asked := environ.get("HUBMETER_SOCKET"):
         return asked
-    name = f"{os.getpid()}.sock"
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    candidates = [Path(runtime) / "hubmeter"] if runtime and _usable(Path(runtime), environ) else []
-    candidates.append(Path("/tmp") / f"hubmeter-{os.getuid()}")  # noqa: S108 - made 0700, owner checked
     problem = "no folder for the agent's socket"
-    for folder in candidates:
-        path = str(folder / name)
-        if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
-            continue
+    for path in _places(environ):
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if _ours(folder):
-                return path
-            problem = f"{folder} does not belong to us alone"
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if _ours(path.parent):
+                return str(path)
+            problem = f"{path.parent} does not belong to us alone"
         except OSError as error:
-            problem = f"cannot make {folder}: {error.strerror}"
+            problem = f"cannot make {path.parent}: {error.strerror}"
     raise AgentError(problem)
+
+
+def _places(environ: Mapping[str, str]) -> list[Path]:
+    """The sockets by our pid that the agent would choose too, best first."""
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    folders = [Path(runtime) / "hubmeter"] if runtime and _usable(Path(runtime), environ) else []
+    folders.append(Path("/tmp") / f"hubmeter-{os.getuid()}")  # noqa: S108 - made 0700, owner checked
+    paths = [folder / f"{os.getpid()}.sock" for folder in folders]
+    return [path for path in paths if len(os.fsencode(path)) <= UNIX_PATH_BYTES_MAX]
 
 
 def _ours(folder: Path) -> bool:
@@ -276,6 +283,14 @@ def aside(work: Callable[[], T]) -> asyncio.Future[T]:
     return done
 
 
+async def cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Ends tasks, and goes on without one that won't: a server that stops must not wait for us."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=local.CANCEL_S)
+
+
 async def end(process: asyncio.subprocess.Process) -> None:
     """SIGTERM, at most STOP_S_MAX of patience, SIGKILL."""
     if process.returncode is not None:
@@ -283,7 +298,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
     for sign, patience_s in ((signal.SIGTERM, STOP_S_MAX), (signal.SIGKILL, STOP_S_MAX)):
         try:
             process.send_signal(sign)
-            await asyncio.wait_for(process.wait(), patience_s)
+            await local.within(process.wait(), patience_s)
             return
         except ProcessLookupError:
             return

@@ -12,11 +12,9 @@ from jupyter_server.extension.application import ExtensionApp
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from . import events, metrics
-from .agent import Agent
+from .agent import Agent, cancel
 from .stream import Feed
 from .told import Teller
-
-STOP_S_MAX = 1.0  # tasks end at once; a server that stops must not wait for one that does not
 
 
 class Hubmeter(ExtensionApp):
@@ -35,6 +33,7 @@ class Hubmeter(ExtensionApp):
         assert self.serverapp is not None  # noqa: S101 - set by the server before it calls this
         self._agent = Agent(self.log, lambda: self._feed.sample is not None)
         bus = self.serverapp.event_logger
+        assert bus is not None  # noqa: S101 - made before any extension is loaded
         self._feed = Feed(bus, self.log, self._socket)
         self._teller = Teller(self.serverapp, self._feed, self.log, self._socket)
         events.register(bus)
@@ -54,10 +53,7 @@ class Hubmeter(ExtensionApp):
         self._say_whose_route(serverapp)
 
     async def stop_extension(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_S_MAX)
+        await cancel(self._tasks)
         self._tasks = ()
         if self._agent is not None:
             await self._agent.stop()
@@ -83,9 +79,8 @@ class Hubmeter(ExtensionApp):
         """Whether our handler is the first that matches."""
         uri = serverapp.web_app.settings["base_url"].rstrip("/") + "/api/metrics/v1"
         line = RequestStartLine("GET", uri, "HTTP/1.1")
-        request = HTTPServerRequest(
-            start_line=line, headers=HTTPHeaders(Host="localhost"), connection=_NoConnection()
-        )
+        nobody: Any = _NoConnection()
+        request = HTTPServerRequest(start_line=line, headers=HTTPHeaders(Host="localhost"), connection=nobody)
         found = serverapp.web_app.find_handler(request)
         return issubclass(getattr(found, "handler_class", object), metrics.MetricsHandler)
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 HEAD_BYTES_MAX = 16 * 1024  # status line and headers; the agent sends some 200 bytes
 LINE_BYTES_MAX = 1024 * 1024  # one sample line: some 400 bytes a workload, thousands of workloads
+CANCEL_S = 1.0  # what is cancelled ends at once; if not we go on without it
 ANSWER_S_MAX = 5.0  # the agent answers from memory; longer means that it hangs
 
 
@@ -76,7 +79,7 @@ class Connection:
 
     async def __aenter__(self) -> Answer:
         try:
-            return await asyncio.wait_for(self._ask(), ANSWER_S_MAX)
+            return await within(self._ask(), ANSWER_S_MAX)
         except BaseException:
             self._close()
             raise
@@ -110,6 +113,19 @@ class Connection:
 FAILURES = (OSError, LocalError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError, ValueError)
 
 
+async def within(work: Awaitable[T], seconds: float) -> T:
+    """`asyncio.wait_for` that cannot lose a cancellation, as that of Python before 3.12 can."""
+    task = asyncio.ensure_future(work)
+    try:
+        if not (await asyncio.wait({task}, timeout=seconds))[0]:
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_S)
+
+
 async def answers(path: str) -> bool:
     """Whether an agent answers on this socket, be it only to say that it has no sample yet."""
     try:
@@ -137,7 +153,7 @@ async def stream(path: str, target: str, quiet_s_max: Callable[[], float]) -> As
         rest = b""
         while True:
             try:
-                part = await asyncio.wait_for(anext(parts), quiet_s_max())
+                part = await within(anext(parts), quiet_s_max())
             except StopAsyncIteration:
                 return
             *lines, rest = (rest + part).split(b"\n")

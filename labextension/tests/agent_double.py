@@ -77,7 +77,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def main() -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: sys.exit(0))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: os._exit(0))
     server = await asyncio.start_unix_server(serve, SOCKET)
     async with server:
         while Path(f"/proc/{SERVER_PID}").exists():

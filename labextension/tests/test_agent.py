@@ -83,14 +83,22 @@ async def test_stop_ends_an_agent_that_ignores_sigterm(agent, notes, monkeypatch
     assert not alive(starts(notes)[0])
 
 
-async def test_an_agent_that_is_there_already_is_used(agent, notes, socket_of):
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_agent_that_is_there_already_is_used(agent, notes, socket_of, tmp_path, told):
+    """The agent that started us says where it listens, or listens where agents do, by our pid."""
+
     async def serve(reader, writer):
         writer.write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
 
     path = await socket_of(serve)
-    agent._environ = {**agent._environ, "HUBMETER_SOCKET": path}
+    if told:
+        agent._environ = {**agent._environ, "HUBMETER_SOCKET": path}
+    else:
+        (tmp_path / "run" / "hubmeter").mkdir(mode=0o700)
+        path = os.rename(path, to := str(tmp_path / "run" / "hubmeter" / f"{os.getpid()}.sock")) or to
     agent.start()
     await until(lambda: agent.socket == path, "the agent's socket")
+    await asyncio.sleep(0.2)
     assert starts(notes) == []
 
 

@@ -85,3 +85,36 @@ async def test_a_refused_put_is_a_failure(socket_of):
     path = await socket_of(answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     with pytest.raises(local.LocalError):
         await local.put_json(path, "/v1/kernels", {})
+
+
+async def test_a_cancellation_is_not_lost_when_the_work_ends_at_the_same_time():
+    async def endless(work):
+        while True:
+            await local.within(work(), 5.0)
+
+    done = asyncio.get_running_loop().create_future()
+
+    async def work():
+        await done
+
+    task = asyncio.create_task(endless(work))
+    await asyncio.sleep(0.01)
+    done.set_result(None)
+    await asyncio.sleep(0)  # the work ends; whoever waits for it has not run yet
+    task.cancel()
+    await asyncio.wait({task}, timeout=1)
+    assert task.cancelled()
+
+
+async def test_work_that_takes_too_long_is_cancelled():
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(1)
+
+    with pytest.raises(asyncio.TimeoutError):
+        await local.within(work(), 0.01)
+    assert ended
