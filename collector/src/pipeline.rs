@@ -242,3 +242,6 @@ fn at_ms(fact: &Fact) -> i64 {
         Fact::Report { arrived_ms, .. } => *arrived_ms,
     }
 }
+
+#[cfg(test)]
+mod tests;

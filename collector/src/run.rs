@@ -4,16 +4,13 @@ use std::{
     io,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{SyncSender, sync_channel},
     },
-    thread::JoinHandle,
 };
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::RwLock;
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{broadcast, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -25,7 +22,8 @@ use crate::{
     history::{History, HistoryError},
     hub::{HubError, client::HubClient},
     inbox::{
-        Batch, Clerk, Inbox,
+        Batch, Inbox,
+        clerk::Clerk,
         journal::{JournalError, SqliteJournal},
     },
     limits,
@@ -35,14 +33,20 @@ use crate::{
         session::{Sessions, Settings},
     },
     notice::{Outbox, OutboxError, RenderError, Renderer},
-    pipeline::{Pipeline, SharedState, flush, hub_list::HubList, tell::Teller},
+    pipeline::{Pipeline, SharedState, hub_list::HubList, tell::Teller},
     registry::{Registry, RegistryError},
     serve::{self, Authority, Serve},
     socket::{BindError, Socket},
     state::{CLEARED_MAX, State},
-    stats::Stats,
+    stats::{Limit, Stats},
     systemd,
 };
+
+mod process;
+mod threads;
+
+use process::{Asked, Stop};
+use threads::Threads;
 
 /// Why the collector does not start or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +91,6 @@ pub enum RunError {
     StageEnded(&'static str),
 }
 
-/// The stages with threads of their own.
-struct Threads {
-    ended: mpsc::Receiver<&'static str>,
-    ending: mpsc::Sender<&'static str>,
-    handles: Vec<(&'static str, JoinHandle<()>)>,
-}
-
 /// What the asynchronous side works with.
 struct Core {
     config: Config,
@@ -111,12 +108,6 @@ struct Core {
     replayed: oneshot::Receiver<()>,
 }
 
-/// Why we stop.
-enum Stop {
-    Asked,
-    StageEnded(&'static str),
-}
-
 // === building ===
 
 /// Serves until SIGTERM or SIGINT.
@@ -124,8 +115,8 @@ enum Stop {
 /// # Errors
 /// It cannot start, or a stage failed.
 pub fn run(config: Config) -> Result<(), RunError> {
-    start_log();
-    raise_open_files();
+    process::start_log();
+    process::raise_open_files();
     for name in &config.unknown_variables {
         tracing::warn!(name, "a variable with our prefix means nothing to us");
     }
@@ -147,6 +138,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
 fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let stats = Stats::new();
+    stats.limit_set(Limit::FactQueue, limits::FACT_QUEUE);
+    stats.limit_set(Limit::Notices, limits::NOTICES_QUEUED_MAX);
     let registry = Registry::open(data_dir.path())?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
@@ -231,67 +224,6 @@ fn api_url(config: &Config) -> String {
     }
 }
 
-// === impl Threads ===
-
-impl Threads {
-    fn new() -> Self {
-        let (ending, ended) = mpsc::channel(8);
-        Self {
-            ended,
-            ending,
-            handles: Vec::new(),
-        }
-    }
-
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        run: impl FnOnce() + Send + 'static,
-    ) -> Result<(), RunError> {
-        /// Tells also when the thread panics.
-        struct Ending(mpsc::Sender<&'static str>, &'static str);
-        impl Drop for Ending {
-            fn drop(&mut self) {
-                let _ = self.0.try_send(self.1);
-            }
-        }
-        let ending = Ending(self.ending.clone(), name);
-        let handle = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _ending = ending;
-                run();
-            })
-            .map_err(|source| RunError::System {
-                what: "start a thread",
-                source,
-            })?;
-        self.handles.push((name, handle));
-        Ok(())
-    }
-
-    fn spawn_flusher(
-        &mut self,
-        history: &History,
-        inbox: &Inbox,
-        stopped: Receiver<()>,
-    ) -> Result<(), RunError> {
-        let (history, inbox) = (history.clone(), inbox.clone());
-        self.spawn("flusher", move || flush::run(&history, &inbox, &stopped))
-    }
-
-    /// Waits for the thread `name` to end.
-    async fn join(&mut self, name: &'static str) {
-        if let Some(at) = self.handles.iter().position(|(known, _)| *known == name) {
-            let (_, handle) = self.handles.swap_remove(at);
-            let joined = tokio::task::spawn_blocking(move || handle.join());
-            if timeout(limits::SHUTDOWN_TIMEOUT, joined).await.is_err() {
-                tracing::error!(name, "a stage does not end; its work is replayed next time");
-            }
-        }
-    }
-}
-
 // === impl Core ===
 
 impl Core {
@@ -309,9 +241,12 @@ impl Core {
             Some(hub) => Authority::Hub(HubClient::new(hub.clone())?),
             None => Authority::Local(serve::by_kernel()),
         };
-        let doorman = match &authority {
-            Authority::Hub(hub) => Doorman::Hub(self.watch_hub(hub, &mut background)),
-            Authority::Local(_) => Doorman::Local,
+        let (doorman, list) = match &authority {
+            Authority::Hub(hub) => {
+                let list = self.hub_list(hub.clone());
+                (Doorman::Hub(list.identify.clone()), Some(list))
+            }
+            Authority::Local(_) => (Doorman::Local, None),
         };
         tell_where(&http, &link, metrics.as_ref(), &self.config);
         let people = self.people(http, metrics, authority, stopping.clone());
@@ -328,6 +263,11 @@ impl Core {
             stop = asked.stop(&mut threads) => Some(stop),
         };
         if outcome.is_none() {
+            if let Some(list) = list {
+                let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
+                background.spawn(async move { identify.recheck_for_ever(&sessions).await });
+                background.spawn(list.run());
+            }
             let agents = self.agents(link, doorman, stopping);
             stages.spawn(agents);
             systemd::notify(systemd::READY);
@@ -380,21 +320,18 @@ impl Core {
         tracing::info!("stopped");
     }
 
-    fn watch_hub(&self, hub: &HubClient, background: &mut JoinSet<()>) -> Identify {
+    /// To be run once the journal is replayed: what the hub says is of now.
+    fn hub_list(&self, hub: HubClient) -> HubList {
         let book = Arc::new(self.registry.clone());
-        let identify = Identify::new(hub.clone(), book, self.clock.clone(), self.stats.clone());
-        let list = HubList {
-            hub: hub.clone(),
-            identify: identify.clone(),
+        let (clock, stats) = (self.clock.clone(), self.stats.clone());
+        HubList {
+            identify: Identify::new(hub.clone(), book, clock.clone(), stats.clone()),
+            hub,
             sessions: self.sessions.clone(),
             facts: self.facts.clone(),
-            clock: self.clock.clone(),
-            stats: self.stats.clone(),
-        };
-        background.spawn(list.run());
-        let (checked, sessions) = (identify.clone(), self.sessions.clone());
-        background.spawn(async move { checked.recheck_for_ever(&sessions).await });
-        identify
+            clock,
+            stats,
+        }
     }
 
     fn people(
@@ -449,38 +386,6 @@ impl Core {
     }
 }
 
-// === signals, log, limits ===
-
-/// SIGTERM and SIGINT.
-struct Asked {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Asked {
-    fn new() -> Result<Self, RunError> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| RunError::System {
-                what: "listen for signals",
-                source,
-            })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Returns when we are to stop.
-    async fn stop(&mut self, threads: &mut Threads) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => Stop::Asked,
-            _ = self.interrupt.recv() => Stop::Asked,
-            Some(name) = threads.ended.recv() => Stop::StageEnded(name),
-        }
-    }
-}
-
 fn tell_where(http: &Socket, link: &Socket, metrics: Option<&Socket>, config: &Config) {
     let text = |socket: &Socket| {
         socket
@@ -497,30 +402,4 @@ fn tell_where(http: &Socket, link: &Socket, metrics: Option<&Socket>, config: &C
         standalone = config.standalone,
         "listening"
     );
-}
-
-/// JSON lines, except to a terminal; `HUBMETER_LOG` filters (`info` when unset).
-fn start_log() {
-    use std::io::IsTerminal as _;
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("HUBMETER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    // Somebody who embeds us may have a log already.
-    let _ = if io::stderr().is_terminal() {
-        log.try_init()
-    } else {
-        log.json().try_init()
-    };
-}
-
-/// As many descriptors as we may have: each agent and each browser is one.
-fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
-    match raised {
-        Ok(open_files) => tracing::debug!(open_files, "open files"),
-        Err(e) => tracing::warn!(error = %e, "the limit of open files stays as it is"),
-    }
 }

@@ -129,11 +129,38 @@ async fn an_opened_runaway_reaches_the_admins_once_with_a_readable_sentence() {
         mails[0].header("Subject"),
         "hubmeter: runaway memory, alice's default server"
     );
-    let sentence = "alice's default server grows 52 MB/s and reaches its 2.0 GB limit in about \
+    let sentence = "alice's default server grows 50 MiB/s and reaches its 1.9 GiB limit in about \
                     18 s; the cause is train.ipynb.";
     assert!(mails[0].text().starts_with(sentence), "{}", mails[0].text());
     assert!(mails[0].html().contains(&text::html(sentence)));
     assert_eq!(outbox.stats().sent, 1);
+}
+
+#[tokio::test]
+async fn a_kill_that_only_the_counter_saw_is_mailed_when_its_victim_is_known() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let outbox = open(dir.path(), &by_mail(sink.addr), &clock);
+    let mut kill = Verdict {
+        rule: Rule::Killed,
+        workload: None,
+        ..runaway("k1", "alice")
+    };
+    outbox.observe(std::slice::from_ref(&kill)).unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 0, "it waits for the victim's name");
+    kill.workload = runaway("k1", "alice").workload;
+    outbox.observe(std::slice::from_ref(&kill)).unwrap();
+    clock.advance(20_000);
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 1);
+    let text = mails[0].text();
+    assert!(
+        text.starts_with("train.ipynb on alice's default server ran out of memory"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -401,7 +428,7 @@ async fn a_webhook_is_told_once_and_again_after_a_500() {
         bodies[0]["evidence"]["memory_limit_bytes"],
         2_000_000_000_i64
     );
-    assert!(bodies[0]["text"].as_str().unwrap().contains("52 MB/s"));
+    assert!(bodies[0]["text"].as_str().unwrap().contains("50 MiB/s"));
     let stats = outbox.stats();
     assert_eq!((stats.sent, stats.failed), (1, 1));
 }

@@ -21,7 +21,7 @@ FIRST_S_MAX = 90.0  # the longest interval there is, and half of it
 QUIET_S_MIN = 15.0
 QUIET_INTERVALS = 3  # so many samples may be late before they are missing
 GARBAGE_LINES_MAX = 20  # in a row; then the other end is no agent of ours
-RETRY_S_MAX = 10.0  # a socket on this machine: asking often costs nothing
+RETRY_S_MAX = 5.0  # a socket on this machine: asking often costs nothing
 
 
 class Feed:

@@ -12,7 +12,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Badge } from './badge';
 import type { Units } from './format';
 import { parseSample } from './model';
-import { INotifier, Notices } from './notice';
+import { IMore, INotifier, Notices } from './notice';
 
 const SAMPLE_SCHEMA = 'https://hubmeter.dev/events/sample/v1';
 const NOTICE_SCHEMA = 'https://hubmeter.dev/events/notice/v1';
@@ -74,23 +74,25 @@ const notices: JupyterFrontEndPlugin<void> = {
   optional: [ITranslator],
   activate: (app: JupyterFrontEnd, translator: ITranslator | null) => {
     const trans = (translator ?? nullTranslator).load(DOMAIN);
+    const actions = (more?: IMore) =>
+      more && [
+        {
+          label: more.label,
+          callback: () => {
+            void showDialog({
+              title: trans.__('Notice about this server'),
+              body: more.full,
+              buttons: [Dialog.okButton()]
+            });
+          }
+        }
+      ];
     const notifier: INotifier = {
       show: (text, type, more) =>
-        Notification.emit(text, type, {
-          autoClose: false,
-          actions: more && [
-            {
-              label: more.label,
-              callback: () => {
-                void showDialog({
-                  title: trans.__('Notice about this server'),
-                  body: more.full,
-                  buttons: [Dialog.okButton()]
-                });
-              }
-            }
-          ]
-        }),
+        Notification.emit(text, type, { autoClose: false, actions: actions(more) }),
+      update: (id, message, more) => {
+        Notification.update({ id, message, actions: actions(more) });
+      },
       dismiss: id => Notification.dismiss(id)
     };
     const taken = new Notices(notifier, trans);

@@ -140,6 +140,25 @@ describe('viewOf', () => {
     expect(over.title).toContain('what this server was given');
   });
 
+  it('counts down no further when the limit is passed', () => {
+    const over = view({
+      memory_used_bytes: 4.2 * GIB,
+      trend_bytes_per_second: 16 * MIB,
+      seconds_to_limit: 0
+    });
+    expect(over.text).toBe('4.2 / 4.0 GiB, +16 MiB/s, over the limit');
+  });
+
+  it('makes no forecast while all is calm', () => {
+    const start = { trend_bytes_per_second: 52 * MIB, seconds_to_limit: 4000, seconds_to_limit_low: 120 };
+    expect(view({ ...start, seconds_to_limit_high: 9000 }).title).not.toContain('At this pace');
+  });
+
+  it('names no workload that uses nothing', () => {
+    const workloads = [{ kind: 'other', memory_used_bytes: 0 }];
+    expect(view({ workloads }).title).not.toContain('Other processes');
+  });
+
   it('names what is counted and where the limit is from', () => {
     expect(view({}).title).toContain('control group');
     expect(view({ memory_source: 'pss' }).title).toContain('shared memory once');

@@ -117,7 +117,7 @@ export function viewOf(sample: ISample | null, units: Units, trans: ITranslate):
     level,
     share: share === null ? null : Math.min(share, 1),
     text: line,
-    title: [trans.__('Memory: %1', sentence), ...details(sample, units, trans)].join('\n'),
+    title: [trans.__('Memory: %1', sentence), ...details(sample, level, units, trans)].join('\n'),
     label: trans.__('Memory: %1', sentence)
   };
 }
@@ -126,6 +126,9 @@ function trendText(sample: ISample, units: Units, trans: ITranslate): string | n
   const trend = sample.trendBytesPerSecond;
   if (trend === null || Math.abs(trend) < TREND_BYTES_PER_SECOND_MIN) {
     return null;
+  }
+  if ((shareOf(sample) ?? 0) >= 1) {
+    return trans.__('%1, over the limit', rate(trend, units));
   }
   const left = secondsLeft(sample);
   return left === null
@@ -154,21 +157,21 @@ function stateText(
   }
 }
 
-function details(sample: ISample, units: Units, trans: ITranslate): string[] {
+function details(sample: ISample, level: Level, units: Units, trans: ITranslate): string[] {
   const lines = [countedText(sample.memorySource, trans)];
   if (sample.limitBytes !== null) {
     lines.push(limitText(sample, trans));
   }
   const { secondsToLimitLow: low, secondsToLimitHigh: high } = sample;
-  if (secondsLeft(sample) !== null && low !== null) {
+  if (level !== 'calm' && secondsLeft(sample) !== null && low !== null) {
     lines.push(
       high === null
         ? trans.__('At this pace full in %1 or later', duration(low))
         : trans.__('At this pace full in %1 to %2', duration(low), duration(high))
     );
   }
-  const known = sample.workloads.filter(one => one.memoryUsedBytes !== null);
-  for (const one of known.slice(0, WORKLOADS_SHOWN)) {
+  const shown = sample.workloads.filter(one => (one.memoryUsedBytes ?? 0) > 0);
+  for (const one of shown.slice(0, WORKLOADS_SHOWN)) {
     lines.push(trans.__('%1: %2', nameOf(one, trans), bytes(one.memoryUsedBytes ?? 0, units)));
   }
   return lines;

@@ -13,15 +13,18 @@ const NOTICE = {
 const trans = { __: (id: string) => id, _n: (id: string) => id };
 
 let shown: { text: string; type: string; more?: IMore }[];
+let updated: { id: string; text: string }[];
 let dismissed: string[];
 let notices: Notices;
 
 beforeEach(() => {
   shown = [];
+  updated = [];
   dismissed = [];
   notices = new Notices(
     {
       show: (text, type, more) => `n${shown.push({ text, type, more })}`,
+      update: (id, text) => void updated.push({ id, text }),
       dismiss: id => void dismissed.push(id)
     },
     trans
@@ -29,10 +32,11 @@ beforeEach(() => {
 });
 
 describe('Notices', () => {
-  it('shows an episode once, however often it comes', () => {
+  it('shows an episode once, in the newest words', () => {
     notices.take(NOTICE);
     notices.take({ ...NOTICE, text: 'still growing' });
     expect(shown).toEqual([{ text: NOTICE.text, type: 'warning', more: undefined }]);
+    expect(updated).toEqual([{ id: 'n1', text: 'still growing' }]);
   });
 
   it('takes it away when it is cleared, and stays quiet about a late copy', () => {

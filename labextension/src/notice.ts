@@ -1,4 +1,5 @@
-// Notices about this server, as JupyterLab notifications: once per episode, gone when it has passed.
+// Notices about this server, as JupyterLab notifications: once per episode, in better words when
+// more is known, gone when it has passed.
 
 import type { ITranslate } from './model';
 
@@ -14,6 +15,8 @@ export interface INotice {
 /** Where notifications go: JupyterLab's manager, or a test's. */
 export interface INotifier {
   show(text: string, type: 'info' | 'warning' | 'error', more?: IMore): string;
+  /** Puts new words in a notification that is there; one that was closed stays closed. */
+  update(id: string, text: string, more?: IMore): void;
   dismiss(id: string): void;
 }
 
@@ -51,17 +54,24 @@ export class Notices {
       this._remember(notice.episode, '');
     } else if (shown === undefined) {
       this._remember(notice.episode, this._show(notice));
+    } else if (shown !== '') {
+      const { text, more } = this._words(notice);
+      this._notifier.update(shown, text, more);
     }
   }
 
   private _show(notice: INotice): string {
-    const type = TYPES[notice.severity];
+    const { text, more } = this._words(notice);
+    return this._notifier.show(text, TYPES[notice.severity], more);
+  }
+
+  private _words(notice: INotice): { text: string; more?: IMore } {
     const chars = [...notice.text];
     if (chars.length <= TEXT_CHARS_MAX) {
-      return this._notifier.show(notice.text, type);
+      return { text: notice.text };
     }
-    const short = `${chars.slice(0, TEXT_CHARS_MAX - 1).join('')}…`;
-    return this._notifier.show(short, type, { label: this._trans.__('Read all'), full: notice.text });
+    const text = `${chars.slice(0, TEXT_CHARS_MAX - 1).join('')}…`;
+    return { text, more: { label: this._trans.__('Read all'), full: notice.text } };
   }
 
   private _remember(episode: string, id: string): void {

@@ -60,14 +60,16 @@ pub(super) fn config(
         .unwrap_or_else(unspecified);
     let metrics_flag = draft.flag("--metrics-listen", flags.metrics_listen.as_deref());
     let metrics_set = draft.take_placed("metrics.listen");
-    let metrics_listen: Option<Addr> = metrics_flag.or(metrics_set).map(|(addr, _)| addr);
+    let metrics: Option<(Addr, Place)> = metrics_flag.or(metrics_set);
     let (link, link_place) = link(&mut draft, flags);
     if standalone {
-        for (addr, place) in [(&listen, listen_place), (&link.listen, link_place.clone())] {
+        let taken = [(&listen, &listen_place), (&link.listen, &link_place)];
+        let metrics = metrics.iter().map(|(addr, place)| (addr, place));
+        for (addr, place) in taken.into_iter().chain(metrics) {
             if !addr.is_local() {
                 let what =
                     format!("standalone listens on loopback or a Unix socket only, not on {addr}");
-                draft.mistake(place, what);
+                draft.mistake(place.clone(), what);
             }
         }
     }
@@ -92,7 +94,7 @@ pub(super) fn config(
     let unknown_variables = draft.finish()?;
     Ok(Config {
         listen,
-        metrics_listen,
+        metrics_listen: metrics.map(|(addr, _)| addr),
         data_dir,
         standalone,
         hub,

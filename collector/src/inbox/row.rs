@@ -6,7 +6,10 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 
-use super::{Body, Entry, Life, Marks};
+use super::{
+    Body, Entry,
+    marks::{Life, Marks},
+};
 use crate::{
     fact::{Fact, InstanceId, ServerKey},
     link::admit::{self, ClockOffset, Incoming},

@@ -1,7 +1,14 @@
 use std::sync::mpsc;
 
-use super::{journal::*, *};
-use crate::clock::ManualClock;
+use super::{
+    journal::{JournalError, Kept, SqliteJournal},
+    marks::Marks,
+    *,
+};
+use crate::{
+    clock::ManualClock,
+    stats::{Count, Reject, Unready},
+};
 
 /// A journal in memory that fails when it is told to.
 #[derive(Clone, Default)]

@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -108,6 +108,8 @@ struct Inner {
     under_way: Semaphore,
     /// When the hub last answered anything; at first, when we started.
     hub_answered_ms: AtomicI64,
+    /// Whether its last answer did not come; told to the log once.
+    hub_failing: AtomicBool,
     watched: Mutex<Watched>,
 }
 
@@ -243,6 +245,7 @@ impl Identify {
             )),
             under_way: Semaphore::new(limits::VERIFY_CONCURRENT_MAX),
             hub_answered_ms: AtomicI64::new(now_ms),
+            hub_failing: AtomicBool::new(false),
             watched: Mutex::default(),
             clock,
         }))
@@ -378,9 +381,13 @@ impl Identify {
 
     /// The hub answered something, or did not.
     pub fn note_hub(&self, answered: bool) {
+        let failed_before = self.0.hub_failing.swap(!answered, Ordering::Relaxed);
         if answered {
             let now_ms = self.0.clock.now_ms();
             self.0.hub_answered_ms.store(now_ms, Ordering::Relaxed);
+            if failed_before {
+                tracing::info!("the hub answers again");
+            }
         } else {
             self.0.stats.count(Count::HubFailures);
         }
@@ -411,8 +418,10 @@ impl Identify {
                 server_of(&identity.ok_or(Denied::Unknown)?)
             }
             Err(e) => {
+                if !self.0.hub_failing.load(Ordering::Relaxed) {
+                    tracing::warn!(error = %e, "tokens cannot be verified");
+                }
                 self.note_hub(false);
-                tracing::warn!(error = %e, "a token could not be verified");
                 Err(Denied::HubUnreachable)
             }
         }

@@ -95,7 +95,8 @@ enum Io {
 
 /// One of the bounded places.
 struct Place {
-    _permit: OwnedSemaphorePermit,
+    /// Given back before the gauge is read.
+    permit: Option<OwnedSemaphorePermit>,
     gauge: Gauge,
 }
 
@@ -242,7 +243,7 @@ impl Gauge {
         };
         self.show();
         Some(Place {
-            _permit: permit,
+            permit: Some(permit),
             gauge: self.clone(),
         })
     }
@@ -255,6 +256,7 @@ impl Gauge {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        drop(self.permit.take());
         self.gauge.show();
     }
 }

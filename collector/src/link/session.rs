@@ -243,7 +243,7 @@ impl Sessions {
             hello,
         };
         let commands = session.enter(message, now_ms)?;
-        tracing::info!(
+        tracing::debug!(
             server = ?session.key, instance = %session.hello.instance,
             version = %session.hello.version, resume_seq, "agent connected"
         );
@@ -353,7 +353,7 @@ impl Session {
         let now_ms = shared.clock.now_ms();
         // Without room the state learns it from the silence.
         let _ = self.deposit(Body::Ended { farewell }, None, now_ms);
-        tracing::info!(server = ?self.key, ?end, "agent left");
+        tracing::debug!(server = ?self.key, ?end, "agent left");
     }
 
     async fn live(

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     registry::{DueNotice, NewNotice, Registry, RegistryError},
-    verdict::{Severity, Verdict},
+    verdict::{Rule, Severity, Verdict},
 };
 
 /// Notices taken from the queue at once.
@@ -31,6 +31,10 @@ const DUE_MAX: u32 = 32;
 
 /// First pause after a failed delivery; doubles up to the longest.
 const RETRY_FIRST_MS: i64 = 30 * 1000;
+
+/// The agent names the victim of an out-of-memory kill up to three samples after the kill: a mail
+/// that says which notebook it was is worth the wait.
+const NAMING_WAIT_MS: i64 = 20 * 1000;
 
 /// Longest pause between attempts.
 const RETRY_LONGEST_MS: i64 = 60 * 60 * 1000;
@@ -120,6 +124,13 @@ enum Delivery {
     Sent,
     Failed(Box<dyn std::error::Error + Send + Sync>),
     NoSuchChannel,
+}
+
+/// How long to wait for what the verdict does not say yet.
+fn naming_wait_ms(verdict: &Verdict) -> i64 {
+    let may_be_named =
+        verdict.rule == Rule::Killed && verdict.workload.is_none() && verdict.cleared_ms.is_none();
+    if may_be_named { NAMING_WAIT_MS } else { 0 }
 }
 
 // === impl Outbox ===
@@ -229,6 +240,8 @@ impl Outbox {
             return Ok(());
         }
         let webhooks = self.webhooks.iter().map(Webhook::channel);
+        let queued_ms = self.clock.now_ms();
+        let due_ms = queued_ms + naming_wait_ms(verdict);
         let mut any = false;
         for channel in self.mail.iter().map(|_| MAIL).chain(webhooks) {
             let put = |phase: Phase| {
@@ -237,7 +250,8 @@ impl Outbox {
                     channel,
                     phase: phase.as_str(),
                     user: &verdict.key.user,
-                    queued_ms: self.clock.now_ms(),
+                    queued_ms,
+                    due_ms,
                 })
             };
             any |= put(Phase::Opened)?;

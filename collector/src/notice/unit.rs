@@ -4,9 +4,9 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::verdict::Evidence;
 
-const BYTE_UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+const BYTE_UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/// `1.4 GB`, `52 MB`: thousands, two digits at least.
+/// `1.4 GiB`, `52 MiB`, as on the pages and in the meter: two digits at least.
 pub(super) fn bytes(bytes: f64) -> String {
     if !bytes.is_finite() {
         return "an unknown amount".to_owned();
@@ -14,9 +14,9 @@ pub(super) fn bytes(bytes: f64) -> String {
     let sign = if bytes < 0.0 { "-" } else { "" };
     let mut size = bytes.abs();
     let mut unit = 0;
-    // 999.5 would be rounded to 1000 of the smaller unit.
+    // Three digits at most: 1000 and more of a unit is said in the next.
     while size >= 999.5 && unit + 1 < BYTE_UNITS.len() {
-        size /= 1000.0;
+        size /= 1024.0;
         unit += 1;
     }
     let digits = usize::from(unit > 0 && size < 9.95);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn sizes_and_times_are_said_as_people_say_them() {
-        let said: Vec<_> = [0.0, 999.0, 999.7, 52e6, 1.44e9, 9.96e9, -3e3, f64::NAN]
+        let said: Vec<_> = [0.0, 999.0, 999.7, 52e6, 1.44e9, 10.7e9, -3e3, f64::NAN]
             .map(bytes)
             .into();
         assert_eq!(
@@ -123,11 +123,11 @@ mod tests {
             [
                 "0 B",
                 "999 B",
-                "1.0 kB",
-                "52 MB",
-                "1.4 GB",
-                "10 GB",
-                "-3.0 kB",
+                "1.0 KiB",
+                "50 MiB",
+                "1.3 GiB",
+                "10 GiB",
+                "-2.9 KiB",
                 "an unknown amount"
             ]
         );
@@ -145,7 +145,7 @@ mod tests {
         };
         assert_eq!(
             line("trend_bytes_per_second", Evidence::Number(52e6)),
-            "trend: 52 MB/s"
+            "trend: 50 MiB/s"
         );
         assert_eq!(
             line("seconds_to_limit_low", Evidence::Number(12.0)),

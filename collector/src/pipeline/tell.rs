@@ -36,12 +36,19 @@ pub struct Teller {
     pub stats: Stats,
 }
 
+/// What the person at the server was told of an open episode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told {
+    severity: Severity,
+    has_workload: bool,
+}
+
 // === impl Teller ===
 
 impl Teller {
     /// Tells until nobody has anything to tell.
     pub fn run(self, tells: &Receiver<Tell>) {
-        let mut told: HashMap<String, Severity> = HashMap::new();
+        let mut told: HashMap<String, Told> = HashMap::new();
         for tell in tells {
             match tell {
                 Tell::Changed(verdicts) => {
@@ -60,18 +67,22 @@ impl Teller {
     }
 
     /// Whether the person at the server would want to hear of it again.
-    fn is_news(&self, verdict: &Verdict, told: &mut HashMap<String, Severity>) -> bool {
+    fn is_news(&self, verdict: &Verdict, told: &mut HashMap<String, Told>) -> bool {
         if verdict.cleared_ms.is_some() {
             return told.remove(&verdict.episode).is_some();
         }
         if told.len() >= limits::TOLD_MAX {
             told.clear();
         }
-        let before = told.insert(verdict.episode.clone(), verdict.severity);
+        let now = Told {
+            severity: verdict.severity,
+            has_workload: verdict.workload.is_some(),
+        };
+        let before = told.insert(verdict.episode.clone(), now);
         if before.is_none() {
             self.stats.verdict_raised(verdict.rule);
         }
-        before != Some(verdict.severity)
+        before != Some(now)
     }
 
     fn show(&self, verdict: &Verdict) {

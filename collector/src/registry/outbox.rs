@@ -17,6 +17,8 @@ pub struct NewNotice<'a> {
     pub user: &'a str,
     /// Now.
     pub queued_ms: i64,
+    /// When it may go out, at the earliest.
+    pub due_ms: i64,
 }
 
 /// A notice whose time has come.
@@ -45,14 +47,15 @@ impl Registry {
             let rows = db
                 .prepare_cached(
                     "INSERT OR IGNORE INTO notice (episode, channel, phase, user, queued_ms, next_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
                 .execute(params![
                     notice.episode,
                     notice.channel,
                     notice.phase,
                     notice.user,
-                    notice.queued_ms
+                    notice.queued_ms,
+                    notice.due_ms,
                 ])?;
             Ok(rows == 1)
         })

@@ -79,6 +79,7 @@ fn the_same_notice_is_queued_once() {
         phase: "opened",
         user: "bob",
         queued_ms: 5,
+        due_ms: 5,
     };
     assert!(registry.queue_notice(&notice).unwrap());
     assert!(!registry.queue_notice(&notice).unwrap());

@@ -11,7 +11,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::UnixStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming, transport::Endpoint};
+use tonic::{
+    Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 /// No wait in a test is longer; none is measured.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,16 +39,18 @@ impl Collector {
     pub(crate) async fn start(dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let socket = |name: &str| format!("unix:{}", dir.join(name).display());
+        let link_flag = ["--link-listen".to_owned(), socket("link")];
+        let link_flag = if flags.contains(&"--link-listen") {
+            &[]
+        } else {
+            &link_flag[..]
+        };
         let child = Command::new(env!("CARGO_BIN_EXE_hubmeter-collector"))
             .arg("serve")
             .args(["--data-dir".as_ref(), dir.join("data").as_os_str()])
-            .args([
-                "--listen",
-                &socket("http"),
-                "--link-listen",
-                &socket("link"),
-            ])
+            .args(["--listen", &socket("http")])
             .args(flags)
+            .args(link_flag)
             .env_clear()
             .envs(environment.iter().copied())
             .stderr(Stdio::from(std::fs::File::create(dir.join("log")).unwrap()))
@@ -71,10 +76,7 @@ impl Collector {
                 if let Some(status) = self.child.try_wait().unwrap() {
                     panic!("it ended with {status}: {}", self.log());
                 }
-                // The link opens last.
-                let open = UnixStream::connect(self.dir.join("link")).await.is_ok();
-                let ready = self.api.get("http://localhost/readyz").send().await;
-                if open && ready.is_ok() && self.log().contains("\"ready\"") {
+                if self.log().contains("\"ready\"") {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -83,6 +85,14 @@ impl Collector {
         tokio::time::timeout(PATIENCE, ready)
             .await
             .expect("it gets ready");
+    }
+
+    /// Where the link listens, when that is TCP and a port the system chose.
+    pub(crate) fn link_addr(&self) -> String {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("listening")).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["fields"]["link"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -161,6 +171,16 @@ impl Collector {
             }))
             .await
             .unwrap();
+        self.connect_over(channel, token, hello).await
+    }
+
+    /// The same over a connection that is there already.
+    pub(crate) async fn connect_over(
+        &self,
+        channel: Channel,
+        token: Option<&str>,
+        hello: v1::Hello,
+    ) -> Result<Agent, Status> {
         let (up, messages) = mpsc::channel(64);
         up.send(wrap(v1::up::Body::Hello(hello))).await.unwrap();
         let mut request = tonic::Request::new(ReceiverStream::new(messages));

@@ -1,6 +1,7 @@
 //! What one stream may do, and what it is told when it does not.
 
 use hubmeter_proto::v1::{self, bye::Reason};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::rig::{Collector, hello, login, sample};
 
@@ -120,4 +121,76 @@ async fn a_message_over_the_limit_ends_the_stream_not_the_collector() {
     while agent.hear().await.is_some() {}
     let mut again = collector.connect(None, hello(1, 1, 1)).await.unwrap();
     again.welcome().await;
+}
+
+#[tokio::test]
+async fn a_full_spool_of_small_reports_is_taken_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::standalone(dir.path()).await;
+    let mut agent = collector.connect(None, hello(1, 1, 3_601)).await.unwrap();
+    agent.welcome().await;
+    // Five hours at five seconds, as fast as it goes: each is a small frame of its own, and h2
+    // ends a connection whose small frames stay unread.
+    for seq in 1..=3_600 {
+        agent.report(seq).await;
+    }
+    agent.receipt(3_600).await;
+}
+
+#[tokio::test]
+async fn a_flood_is_told_when_to_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::standalone(dir.path()).await;
+    let mut agent = collector.connect(None, hello(1, 1, 1)).await.unwrap();
+    agent.welcome().await;
+    for seq in 1..=10_000 {
+        agent.report(seq).await;
+    }
+    let bye = agent.bye().await;
+    assert_eq!(bye.reason(), Reason::Quota);
+    assert!(bye.retry_after_ms > 0);
+    let metrics = collector.get("/metrics").await.1;
+    let metrics = metrics.as_str().unwrap().to_owned();
+    assert!(
+        metrics.contains("hubmeter_rejected_total{reason=\"quota\"} 1"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn agents_come_in_by_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = |name| format!("{}/tests/link/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let environment = [
+        (
+            "HUBMETER_COLLECTOR_LINK_TLS_CERT_FILE",
+            &*fixture("cert.pem"),
+        ),
+        ("HUBMETER_COLLECTOR_LINK_TLS_KEY_FILE", &*fixture("key.pem")),
+    ];
+    let flags = ["--standalone", "--link-listen", "127.0.0.1:0"];
+    let collector = Collector::start(dir.path(), &flags, &environment).await;
+    let certificate = std::fs::read(fixture("cert.pem")).unwrap();
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(certificate))
+        .domain_name("localhost");
+    let channel = Endpoint::from_shared(format!("https://{}", collector.link_addr()))
+        .unwrap()
+        .tls_config(tls)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut agent = collector
+        .connect_over(channel, None, hello(1, 1, 1))
+        .await
+        .unwrap();
+    agent.welcome().await;
+    agent.report(1).await;
+    agent.receipt(1).await;
+    // Who calls was told by the kernel, through TLS as well.
+    let path = format!("/api/v1/users/{}/server", login());
+    collector
+        .until(&path, |server| server["user"] == login())
+        .await;
 }

@@ -31,6 +31,8 @@ function colour(name: string): string {
 export function Chart({ past }: { past: History }) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const span = useRef<[number, number]>([0, 1]);
+  span.current = [Date.parse(past.from) / 1000, Date.parse(past.to) / 1000];
 
   useEffect(() => {
     const node = place.current;
@@ -50,11 +52,11 @@ export function Chart({ past }: { past: History }) {
           { stroke: text, grid, ticks: grid, space: 70, values: (_, splits) => splits.map(clock) },
           { stroke: text, grid, ticks: grid, size: 74, incrs: INCREMENTS_BYTES, values: (_, splits) => splits.map(split => bytes(split)) }
         ],
-        scales: { y: { range: (_, __, max) => [0, max * 1.05 || 1] } },
+        scales: { x: { range: () => span.current }, y: { range: (_, __, max) => [0, max * 1.05 || 1] } },
         series: [
           {},
-          { label: 'memory', stroke: line, width: 2, fill: `${line}22`, spanGaps: false },
-          { label: 'limit', stroke: colour('--hm-critical'), width: 1, dash: [6, 4], spanGaps: true }
+          { label: 'memory', points: { show: false }, stroke: line, width: 2, fill: `${line}22`, spanGaps: false },
+          { label: 'limit', points: { show: false }, stroke: colour('--hm-critical'), width: 1, dash: [6, 4], spanGaps: true }
         ]
       },
       [[], [], []],

@@ -67,13 +67,13 @@ function Workloads({ rows }: { rows: Workload[] }) {
         {rows.map(row => (
           <tr key={`${row.kind}/${row.id}`}>
             <th scope="row">
-              {title(row)} <span class="hm-of">{row.kind === 'server' ? '' : row.kind}</span>
+              {title(row)} <span class="hm-of">{row.kind === 'server' || row.kind === 'other' ? '' : row.kind}</span>
             </th>
             <td class="hm-figure">{bytes(row.memory_used_bytes)}</td>
             <td class="hm-figure">{cores(row.cpu_cores)}</td>
             <td>
-              {row.state ?? UNKNOWN}
-              {row.idle_seconds !== null && row.state !== 'busy' && <span class="hm-of"> for {seconds(row.idle_seconds)}</span>}
+              {row.state}
+              {row.idle_seconds !== null && row.state === 'idle' && <span class="hm-of"> for {seconds(row.idle_seconds)}</span>}
             </td>
           </tr>
         ))}
@@ -85,6 +85,9 @@ function Workloads({ rows }: { rows: Workload[] }) {
 function title(row: Workload): string {
   if (row.kind === 'server') {
     return 'Jupyter itself';
+  }
+  if (row.kind === 'other') {
+    return 'other processes';
   }
   return row.notebook ?? (row.name !== '' ? row.name : row.id);
 }

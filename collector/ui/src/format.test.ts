@@ -28,8 +28,9 @@ describe('numbers as people read them', () => {
     expect(seconds(3 * 3600 + 120)).toBe('3 h 2 min');
   });
   it('reads the unit of evidence from its name', () => {
-    expect(evidence('trend_bytes_per_second', 1024 ** 2)).toEqual({ label: 'trend', text: '+1.00 MiB/s' });
-    expect(evidence('seconds_to_limit', 30)).toEqual({ label: 'seconds to limit', text: '30 s' });
+    expect(evidence('trend_bytes_per_second', 1024 ** 2)).toEqual({ label: 'grows', text: '+1.00 MiB/s' });
+    expect(evidence('seconds_to_limit', 30)).toEqual({ label: 'full in', text: '30 s' });
+    expect(evidence('page_cache_bytes', 1024 ** 2)).toEqual({ label: 'page cache', text: '1.00 MiB' });
     expect(evidence('inferred', true)).toEqual({ label: 'inferred', text: 'yes' });
   });
   it('names a workload by its title, else by its id', () => {

@@ -93,8 +93,42 @@ export function rule(name: string): string {
   return RULE_WORDS[name] ?? name;
 }
 
+/// Names of evidence that read badly as they are.
+const EVIDENCE_WORDS: Record<string, string> = {
+  trend_bytes_per_second: 'grows',
+  workload_bytes_per_second: 'its own growth',
+  workload_share: 'its share of the growth',
+  workload_memory_used_bytes: 'its memory',
+  seconds_to_limit: 'full in',
+  seconds_to_limit_low: 'at the earliest',
+  seconds_to_limit_high: 'at the latest',
+  memory_used_bytes: 'memory',
+  memory_used_share: 'of the limit',
+  memory_limit_bytes: 'limit',
+  memory_limit_kind: 'limit by',
+  risen_bytes: 'risen by',
+  last_minute_first_bytes: 'a minute before',
+  last_minute_max_bytes: 'most in that minute',
+  last_minute_last_bytes: 'at its end'
+};
+
+/// What is so in the usual case, or shown elsewhere in the line, is not worth a word.
+export function worthShowing(name: string, value: number | string | boolean | null): boolean {
+  const usual =
+    name === 'workload_title' ||
+    (name === 'memory_limit_enforced' && value === true) ||
+    (name === 'memory_limit_shared' && value === false) ||
+    (name === 'inferred' && value === false);
+  return !usual;
+}
+
 /// A verdict's evidence entry by the unit at the end of its name.
 export function evidence(name: string, value: number | string | boolean | null): { label: string; text: string } {
+  const shown = byUnit(name, value);
+  return { label: EVIDENCE_WORDS[name] ?? shown.label, text: shown.text };
+}
+
+function byUnit(name: string, value: number | string | boolean | null): { label: string; text: string } {
   const suffixes: [string, (v: number) => string][] = [
     ['_bytes_per_second', v => `${signedBytes(v)}/s`],
     ['_bytes', v => bytes(v)],
@@ -111,7 +145,8 @@ export function evidence(name: string, value: number | string | boolean | null):
     }
     for (const [suffix, show] of suffixes) {
       if (name.endsWith(suffix)) {
-        return { label: name.slice(0, -suffix.length).replaceAll('_', ' '), text: show(value) };
+        const kept = suffix === '_share' ? 0 : suffix.length;
+        return { label: name.slice(0, name.length - kept).replaceAll('_', ' '), text: show(value) };
       }
     }
     return { label: name.replaceAll('_', ' '), text: Number.isInteger(value) ? String(value) : value.toFixed(2) };

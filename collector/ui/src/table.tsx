@@ -126,6 +126,11 @@ function Row({ row, open, onOpen }: { row: Server; open: boolean; onOpen: () => 
   );
 }
 
+/// A time to the limit beyond this is not shown.
+const SOON_SECONDS = 3600;
+/// Below this share of the limit a forecast is shown only with a verdict.
+const NEAR_PERCENT = 50;
+
 function level(share: number | null): string {
   return share === null ? 'unknown' : share >= 90 ? 'critical' : share >= 75 ? 'warning' : 'calm';
 }
@@ -149,7 +154,10 @@ function Memory({ row }: { row: Server }) {
 }
 
 function Trend({ row }: { row: Server }) {
-  const soon = row.seconds_to_limit !== null && row.seconds_to_limit < 3600;
+  // A forecast of a server that is far from its limit is noise, unless it was judged to run away.
+  const share = percent(row.memory_used_bytes, row.memory_limit_bytes) ?? 0;
+  const judged = row.verdicts.some(verdict => verdict.rule === 'runaway_memory');
+  const soon = row.seconds_to_limit !== null && row.seconds_to_limit < SOON_SECONDS && (judged || share >= NEAR_PERCENT);
   return (
     <>
       {rate(row.trend_bytes_per_second)}

@@ -1,5 +1,5 @@
 import type { Verdict } from './api';
-import { cause, evidence, rule, time } from './format';
+import { cause, evidence, rule, time, worthShowing } from './format';
 
 /// Rows shown; the API has the rest.
 const SHOWN_MAX = 50;
@@ -38,7 +38,7 @@ function Item({ verdict }: { verdict: Verdict }) {
       </div>
       <dl class="hm-evidence">
         {Object.entries(verdict.evidence)
-          .filter(([name]) => name !== 'workload_title')
+          .filter(([name, value]) => worthShowing(name, value))
           .map(([name, value]) => {
             const shown = evidence(name, value);
             return (

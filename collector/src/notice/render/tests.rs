@@ -50,7 +50,7 @@ fn for_admin(verdict: &Verdict) -> String {
 fn a_runaway_is_said_in_one_sentence_with_its_cause() {
     assert_eq!(
         for_admin(&runaway(1_100_000_000, true)),
-        "alice's default server grows 52 MB/s and reaches its 2.0 GB limit in about 18 s; \
+        "alice's default server grows 50 MiB/s and reaches its 1.9 GiB limit in about 18 s; \
          the cause is train.ipynb (97 % of the growth)."
     );
     let mut with_memory = runaway(1_100_000_000, true);
@@ -58,33 +58,33 @@ fn a_runaway_is_said_in_one_sentence_with_its_cause() {
     with_memory
         .evidence
         .push(("workload_memory_used_bytes", bytes));
-    assert!(for_admin(&with_memory).ends_with("the cause is train.ipynb (1.4 GB)."));
+    assert!(for_admin(&with_memory).ends_with("the cause is train.ipynb (1.3 GiB)."));
 }
 
 #[test]
 fn a_limit_that_kills_nobody_is_what_was_given() {
     let said = for_admin(&runaway(1_100_000_000, false));
     assert!(
-        said.contains("will be over the 2.0 GB it was given in about 18 s"),
+        said.contains("will be over the 1.9 GiB it was given in about 18 s"),
         "{said}"
     );
     let said = for_admin(&runaway(2_100_000_000, false));
     assert!(
-        said.contains("is over the 2.0 GB it was given; the cause"),
+        said.contains("is over the 1.9 GiB it was given; the cause"),
         "{said}"
     );
     let near = |used, enforced| for_admin(&verdict(Rule::NearLimit, memory(used, enforced)));
     assert_eq!(
         near(1_900_000_000, false),
-        "alice's default server uses 1.9 GB of the 2.0 GB it was given (95 %)."
+        "alice's default server uses 1.8 GiB of the 1.9 GiB it was given (95 %)."
     );
     assert_eq!(
         near(2_300_000_000, false),
-        "alice's default server uses 2.3 GB, over the 2.0 GB it was given."
+        "alice's default server uses 2.1 GiB, over the 1.9 GiB it was given."
     );
     assert_eq!(
         near(1_900_000_000, true),
-        "alice's default server uses 1.9 GB of its 2.0 GB limit (95 %); \
+        "alice's default server uses 1.8 GiB of its 1.9 GiB limit (95 %); \
          at the limit the system ends a process."
     );
 }
@@ -98,8 +98,8 @@ fn a_kill_names_its_victim_or_says_that_it_is_inferred() {
     ));
     assert_eq!(
         for_admin(&verdict(Rule::Killed, evidence)),
-        "train.ipynb on alice's default server ran out of memory and was killed at 1.7 GB; \
-         the server's limit is 2.0 GB."
+        "train.ipynb on alice's default server ran out of memory and was killed at 1.6 GiB; \
+         the server's limit is 1.9 GiB."
     );
     let mut evidence = memory(1_990_000_000, true);
     evidence.push(("inferred", Evidence::Flag(true)));
@@ -112,7 +112,7 @@ fn the_user_is_spoken_to_as_the_user() {
     let renderer = Renderer::new(None).unwrap();
     let mut verdict = runaway(1_100_000_000, true);
     let said = renderer.for_user(&verdict).unwrap();
-    assert!(said.starts_with("Your server grows 52 MB/s"), "{said}");
+    assert!(said.starts_with("Your server grows 50 MiB/s"), "{said}");
     verdict.key = ServerKey::new("alice", "gpu");
     let said = renderer.for_user(&verdict).unwrap();
     assert!(said.starts_with("Your server gpu grows"), "{said}");

@@ -1,0 +1,69 @@
+//! What the collector says, as the wire has it.
+
+use hubmeter_proto::{PROTOCOL_VERSION, limits as wire, v1};
+use prost::Message as _;
+
+use super::{ByeReason, Notice, Outgoing};
+use crate::verdict::Severity;
+
+/// Writes one message.
+#[must_use]
+pub fn write(message: Outgoing) -> Vec<u8> {
+    let body = match message {
+        Outgoing::Welcome {
+            resume_seq,
+            interval_ms,
+            api_url,
+        } => v1::down::Body::Welcome(v1::Welcome {
+            protocol: PROTOCOL_VERSION,
+            resume_seq,
+            interval_ms,
+            report_bytes_max: u32::try_from(wire::MESSAGE_BYTES_MAX).unwrap_or(u32::MAX),
+            api_url,
+            collector_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        Outgoing::Receipt { through_seq } => v1::down::Body::Receipt(v1::Receipt { through_seq }),
+        Outgoing::Notice(notice) => v1::down::Body::Notice(write_notice(notice)),
+        Outgoing::Bye {
+            reason,
+            retry_after_ms,
+        } => v1::down::Body::Bye(v1::Bye {
+            reason: write_reason(reason).into(),
+            retry_after_ms,
+        }),
+    };
+    v1::Down { body: Some(body) }.encode_to_vec()
+}
+
+fn write_notice(notice: Notice) -> v1::Notice {
+    let verdict = notice.verdict;
+    v1::Notice {
+        episode: verdict.episode,
+        rule: verdict.rule.as_str().to_owned(),
+        severity: match verdict.severity {
+            Severity::Info => v1::Severity::Info,
+            Severity::Warning => v1::Severity::Warning,
+            Severity::Critical => v1::Severity::Critical,
+        }
+        .into(),
+        text: notice.text,
+        workload_id: verdict
+            .workload
+            .map(|w| w.id.as_str().to_owned())
+            .unwrap_or_default(),
+        cleared: verdict.cleared_ms.is_some(),
+    }
+}
+
+fn write_reason(reason: ByeReason) -> v1::bye::Reason {
+    match reason {
+        ByeReason::Shutdown => v1::bye::Reason::Shutdown,
+        ByeReason::Superseded => v1::bye::Reason::Superseded,
+        ByeReason::Unauthenticated => v1::bye::Reason::Unauthenticated,
+        ByeReason::Protocol => v1::bye::Reason::Protocol,
+        ByeReason::Quota => v1::bye::Reason::Quota,
+        ByeReason::Busy => v1::bye::Reason::Busy,
+        ByeReason::Silent => v1::bye::Reason::Silent,
+        ByeReason::Version => v1::bye::Reason::Version,
+    }
+}

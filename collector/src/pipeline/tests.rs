@@ -1,0 +1,213 @@
+use std::sync::mpsc::sync_channel;
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    fact::{InstanceId, MemorySource, Sample, ServerKey},
+    history::{Field, HistoryConfig, HistoryMode, ReadQuery, Table},
+    state::{Phase, Policy},
+    text::Label,
+    verdict::{Rule, Severity},
+};
+
+const START_MS: i64 = 1_800_000_000_000;
+const LIFE: InstanceId = InstanceId([1; 16]);
+
+struct Bench {
+    pipeline: Pipeline,
+    progress: Progress,
+    clock: Arc<ManualClock>,
+    tells: Receiver<Tell>,
+}
+
+fn bench() -> Bench {
+    let clock = Arc::new(ManualClock::at(START_MS));
+    let config = HistoryConfig::new(HistoryMode::Memory);
+    let (teller, tells) = sync_channel(64);
+    let pipeline = Pipeline {
+        state: Arc::new(RwLock::new(State::new(Policy::default()))),
+        changes: broadcast::channel(16).0,
+        history: History::open(&config, clock.clone()).unwrap(),
+        teller,
+        remembered: Vec::new(),
+        clock: clock.clone(),
+        stats: Stats::new(),
+    };
+    let progress = Progress {
+        ticked_ms: None,
+        row: 0,
+        replayed: Some(oneshot::channel().0),
+        found_rows: false,
+    };
+    Bench {
+        pipeline,
+        progress,
+        clock,
+        tells,
+    }
+}
+
+fn ann() -> ServerKey {
+    ServerKey::new("ann", "")
+}
+
+fn connected(at_ms: i64) -> Fact {
+    Fact::Connected {
+        at_ms,
+        key: ann(),
+        instance: LIFE,
+        host: Label::default(),
+        interval_ms: 5_000,
+    }
+}
+
+fn report(seq: u64, at_ms: i64) -> Fact {
+    let sample = Sample {
+        at_ms,
+        mono_ms: u64::try_from(at_ms).unwrap(),
+        interval_ms: 5_000,
+        burst: false,
+        memory_used_bytes: 1 << 30,
+        memory_working_set_bytes: None,
+        memory_source: MemorySource::Rss,
+        memory_age_ms: 0,
+        memory_limit_bytes: None,
+        memory_limit_source: None,
+        memory_limit_enforced: false,
+        memory_limit_shared: false,
+        memory_guarantee_bytes: None,
+        rss_bytes: 1 << 30,
+        pss_bytes: None,
+        swap_bytes: None,
+        unattributed_bytes: None,
+        cpu_millis: 0,
+        cpu_limit_millicores: None,
+        cpu_guarantee_millicores: None,
+        processes: 1,
+        threads: 1,
+        oom_kills: None,
+        workloads: Vec::new(),
+        ended: Vec::new(),
+    };
+    Fact::Report {
+        arrived_ms: at_ms,
+        key: ann(),
+        instance: LIFE,
+        seq,
+        samples: vec![sample],
+    }
+}
+
+impl Bench {
+    fn take(&mut self, row: Option<i64>, origin: Origin, facts: Vec<Fact>) {
+        let batch = Batch { row, origin, facts };
+        self.pipeline.take(batch, &mut self.progress);
+    }
+
+    fn history(&self) -> Table {
+        let column = crate::history::Column::MomentumBytes;
+        let stat = crate::history::Stat::Mean;
+        let query = ReadQuery {
+            key: ann(),
+            from_ms: START_MS - 3_600_000,
+            to_ms: START_MS + 3_600_000,
+            step_ms: None,
+            fields: vec![Field { column, stat }],
+        };
+        self.pipeline.history.read(&query).unwrap()
+    }
+
+    fn phase(&self) -> Phase {
+        self.pipeline.state.read().servers[&ann()].phase
+    }
+}
+
+#[test]
+fn what_history_had_before_the_start_rebuilds_the_state_and_is_not_written_again() {
+    let mut bench = bench();
+    let before = Origin::Replayed { in_history: true };
+    bench.take(Some(1), before, vec![report(1, START_MS - 20_000)]);
+    assert!(bench.history().time.is_empty());
+    // The row after it knows its momentum from the one that was only replayed.
+    let after = Origin::Replayed { in_history: false };
+    bench.take(Some(2), after, vec![report(2, START_MS - 15_000)]);
+    let kept = bench.history();
+    assert_eq!(kept.time, [START_MS - 15_000]);
+    let momentum = &kept.columns[0].1;
+    assert_eq!(*momentum, crate::history::Cells::Integers(vec![Some(0)]));
+}
+
+#[test]
+fn a_report_seen_twice_is_kept_once() {
+    let mut bench = bench();
+    bench.take(
+        Some(1),
+        Origin::Live,
+        vec![report(1, START_MS), report(1, START_MS)],
+    );
+    assert_eq!(bench.history().time.len(), 1);
+}
+
+#[test]
+fn our_own_absence_is_nobodys_silence() {
+    let mut bench = bench();
+    let origin = Origin::Replayed { in_history: false };
+    let long_ago_ms = START_MS - 60_000;
+    bench.take(
+        Some(1),
+        origin,
+        vec![connected(long_ago_ms), report(1, long_ago_ms)],
+    );
+    bench.take(None, Origin::Live, Vec::new());
+    bench.clock.advance(limits::START_GRACE_MS);
+    bench.pipeline.tick(&mut bench.progress);
+    assert_eq!(bench.phase(), Phase::Live);
+    bench.clock.advance(limits::TICK_MS);
+    bench.pipeline.tick(&mut bench.progress);
+    assert_eq!(bench.phase(), Phase::Silent);
+}
+
+#[test]
+fn while_the_journal_is_replayed_time_passes_as_its_facts_say() {
+    let mut bench = bench();
+    let origin = Origin::Replayed { in_history: false };
+    let begin_ms = START_MS - 300_000;
+    bench.take(
+        Some(1),
+        origin,
+        vec![connected(begin_ms), report(1, begin_ms)],
+    );
+    // Another server reports a minute later: the first was silent then already.
+    let other = Fact::Connected {
+        at_ms: begin_ms + 60_000,
+        key: ServerKey::new("bob", ""),
+        instance: InstanceId([2; 16]),
+        host: Label::default(),
+        interval_ms: 5_000,
+    };
+    bench.take(Some(2), origin, vec![other]);
+    assert_eq!(bench.phase(), Phase::Silent);
+}
+
+#[test]
+fn an_agent_that_comes_is_told_what_is_open() {
+    let mut bench = bench();
+    bench.take(Some(1), Origin::Live, vec![connected(START_MS)]);
+    assert!(bench.tells.try_recv().is_err(), "nothing is open");
+    let verdict = Verdict {
+        rule: Rule::NearLimit,
+        episode: "e".to_owned(),
+        key: ann(),
+        workload: None,
+        severity: Severity::Critical,
+        since_ms: START_MS,
+        updated_ms: START_MS,
+        cleared_ms: None,
+        evidence: Vec::new(),
+        clears_when: String::new(),
+    };
+    let state = &bench.pipeline.state;
+    state.write().servers.get_mut(&ann()).unwrap().verdicts = vec![verdict];
+    bench.take(Some(2), Origin::Live, vec![connected(START_MS + 1)]);
+    assert!(matches!(bench.tells.try_recv(), Ok(Tell::Again(open)) if open.len() == 1));
+}

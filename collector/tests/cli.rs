@@ -1,0 +1,85 @@
+//! What the command line says, and the codes it ends with.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hubmeter-collector"))
+        .args(arguments)
+        .env_clear()
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn check_config_tells_every_mistake_with_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("collector.toml");
+    std::fs::write(&path, "listen = true\n\n[polcy]\nidle_after = 5\n").unwrap();
+    let file = path.to_str().unwrap();
+    let checked = run(&["check-config", file]);
+    assert_eq!(checked.status.code(), Some(64));
+    let told = stderr(&checked);
+    assert!(
+        told.contains(&format!("{file}:1: listen: expected text, found true")),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("{file}:4: unknown key polcy.idle_after")),
+        "{told}"
+    );
+}
+
+#[test]
+fn check_config_is_silent_about_a_good_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("collector.toml");
+    std::fs::write(
+        &path,
+        "listen = \"127.0.0.1:9640\"\n[policy]\nidle_after = \"2h\"\n",
+    )
+    .unwrap();
+    let checked = run(&["check-config", path.to_str().unwrap()]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    assert!(checked.stdout.is_empty() && checked.stderr.is_empty());
+}
+
+#[test]
+fn usage_errors_end_with_64() {
+    let cases: [&[&str]; 6] = [
+        &["--nonsense"],
+        &[],
+        &["serve", "--listen"],
+        &["serve"],
+        &["serve", "--standalone", "--listen", "0.0.0.0:19999"],
+        &["check-config", "/nonexistent.toml"],
+    ];
+    for arguments in cases {
+        let output = run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(64),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_ends_with_1() {
+    let replayed = run(&["replay", "/nonexistent.csv"]);
+    assert_eq!(replayed.status.code(), Some(1));
+    assert!(stderr(&replayed).contains("/nonexistent.csv"));
+}
+
+#[test]
+fn the_version_is_told() {
+    let told = run(&["--version"]);
+    assert_eq!(told.status.code(), Some(0));
+    assert!(!told.stdout.is_empty());
+}
