@@ -53,6 +53,7 @@ c.DemoSpawner.cgroup_parent = demo["cgroup"] or ""
 c.DemoSpawner.cgroup_limit_bytes = demo["memory_limit_bytes"]
 c.DemoSpawner.homes = demo["homes"]
 c.DemoSpawner.runtimes = demo["runtimes"]
+c.DemoSpawner.settings = str(Path(demo["deploy"]) / "jupyter")
 c.DemoSpawner.examples = str(Path(demo["deploy"]) / "notebooks")
 
 # --- hubmeter's collector ---

@@ -25,6 +25,7 @@ class DemoSpawner(SimpleLocalProcessSpawner):
     cgroup_limit_bytes = Int(0, config=True, help="What each server may use.")
     homes = Unicode("", config=True, help="Homes of the demo's users; nothing else is written.")
     runtimes = Unicode("", config=True, help="Runtime folders, each with a short path: sockets.")
+    settings = Unicode("", config=True, help="Jupyter settings of every demo server.")
     examples = Unicode("", config=True, help="Notebooks that every new home starts with.")
 
     group: Path | None = None
@@ -46,6 +47,9 @@ class DemoSpawner(SimpleLocalProcessSpawner):
         env["XDG_RUNTIME_DIR"] = str(self._runtime)
         env["JUPYTER_RUNTIME_DIR"] = str(self._runtime / "jupyter")
         env["PYTHONNOUSERSITE"] = "1"
+        # The demo asks nothing of the internet, news about Jupyter included.
+        paths = [env.get("JUPYTER_CONFIG_PATH"), self.settings]
+        env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(path for path in paths if path)
         return env
 
     def make_preexec_fn(self, name):

@@ -1,1 +1,1 @@
-//! x
+//! What the tests across programs share; the tests themselves are in `tests/`.

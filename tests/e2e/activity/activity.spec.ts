@@ -1,5 +1,7 @@
 // One run: the same tab visible, hidden and closed for the same time each. Counted are requests by
-// route at the proxy, and steps of last_activity at the proxy, the server and its kernel.
+// route at the proxy, and steps of last_activity at the proxy, the server and its kernel. How many
+// steps a number of requests makes is chance (two close ones make one), so what is counted beside is
+// steps without a request: those somebody else made.
 
 import { expect, test } from '@playwright/test';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -13,11 +15,21 @@ const PHASE_MS = 1000 * Number(process.env['HUBMETER_ACTIVITY_SECONDS'] ?? '120'
 /** Lab's own start is over: no loading, no first polls. */
 const SETTLE_MS = 20_000;
 
+/** From a request's start, which the proxy logs, to its end, which is the activity. */
+const REQUEST_MS = 2_000;
+
 interface Phase {
-  routes: Record<string, number>;
-  proxy_steps: number;
-  server_steps: number;
-  kernel_steps: number;
+  readonly routes: Record<string, number>;
+  readonly proxy_steps: number;
+  readonly proxy_steps_alone: number;
+  readonly server_steps: number;
+  readonly server_steps_alone: number;
+  readonly kernel_steps: number;
+}
+
+interface Request {
+  readonly at: number;
+  readonly route: string;
 }
 
 interface Activity {
@@ -52,30 +64,43 @@ test('requests and activity with this meter', async ({ browser }) => {
 });
 
 async function phase(direct: string): Promise<Phase> {
-  const counted: Phase = { routes: {}, proxy_steps: 0, server_steps: 0, kernel_steps: 0 };
-  const from = log().length;
+  const steps = { proxy: [] as string[], server: [] as string[], kernel: [] as string[] };
+  const from = Date.now();
   let before = await activity(direct);
-  for (const end = Date.now() + PHASE_MS; Date.now() < end; ) {
+  while (Date.now() < from + PHASE_MS) {
     await new Promise(done => setTimeout(done, 500));
     const now = await activity(direct);
-    counted.proxy_steps += Number(now.proxy !== before.proxy);
-    counted.server_steps += Number(now.server !== before.server);
-    counted.kernel_steps += Number(now.kernel !== before.kernel);
+    for (const who of ['proxy', 'server', 'kernel'] as const) {
+      if (now[who] !== before[who]) {
+        steps[who].push(now[who]);
+      }
+    }
     before = now;
   }
-  for (const [, kind, url] of log().slice(from).matchAll(/PROXY (WEB|WS) (\S+) to /g)) {
-    const path = (url ?? '').split('?')[0] ?? '';
-    // Services are no activity of a server: the proxy keeps none for them.
-    if (path.startsWith('/user/alice/')) {
-      const route = `${kind} ${path.slice('/user/alice/'.length).replaceAll(/[0-9a-f-]{36}/g, '<id>')}`;
-      counted.routes[route] = (counted.routes[route] ?? 0) + 1;
-    }
+  const all = requests();
+  const routes: Record<string, number> = {};
+  for (const { route } of all.filter(request => request.at >= from)) {
+    routes[route] = (routes[route] ?? 0) + 1;
   }
-  return counted;
+  const alone = (times: string[]) =>
+    times.map(Date.parse).filter(step => !all.some(({ at }) => step - REQUEST_MS <= at && at <= step + 500)).length;
+  return {
+    routes,
+    proxy_steps: steps.proxy.length,
+    proxy_steps_alone: alone(steps.proxy),
+    server_steps: steps.server.length,
+    server_steps_alone: alone(steps.server),
+    kernel_steps: steps.kernel.length
+  };
 }
 
-function log(): string {
-  return readFileSync(access.hubLog, 'utf8');
+/** Requests to the user's server, as the proxy logged them. Those to services are nobody's activity. */
+function requests(): Request[] {
+  const line = /^(\S+) \[ConfigProxy\].*PROXY (WEB|WS) \/user\/alice\/([^\s?]*)/gm;
+  return [...readFileSync(access.hubLog, 'utf8').matchAll(line)].map(([, at, kind, path]) => ({
+    at: Date.parse(at ?? ''),
+    route: `${kind} ${(path ?? '').replaceAll(/[0-9a-f-]{36}/g, '<id>')}`
+  }));
 }
 
 /** The server's own address: asking it there, past the proxy, is no activity anywhere. */

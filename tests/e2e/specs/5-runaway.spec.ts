@@ -55,6 +55,7 @@ test('a growing kernel is flagged before its limit, an admin is told once, and i
   await expect(verdict(admin, 'alice', 'killed')).toBeVisible();
   await expect(verdict(admin, 'alice', 'killed')).toContainText('grow.ipynb');
   await expect(page.locator('.Toastify, .jp-Notification-Toast').getByText(/kill|memory/i).first()).toBeVisible({ timeout: 4 * INTERVAL_MS });
+  await page.locator('.jp-Dialog').getByRole('button', { name: 'Ok' }).click(); // Lab's own "appears to have died"
   await page.screenshot({ path: `${access.screenshots}/lab-killed.png` });
   await admin.screenshot({ path: `${access.screenshots}/page-killed.png`, fullPage: true });
 
