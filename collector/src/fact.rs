@@ -264,6 +264,12 @@ pub enum Fact {
         /// Until when; `None` ends the hold.
         until_ms: Option<i64>,
     },
+    /// The collector began, after a time in which it saw nothing: every stream of before has ended
+    /// unseen.
+    Started {
+        /// When.
+        at_ms: i64,
+    },
     /// Time has passed.
     Tick {
         /// Now.

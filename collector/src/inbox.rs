@@ -66,6 +66,8 @@ pub enum Body {
         /// Whether the agent said Bye.
         farewell: bool,
     },
+    /// The collector began; the entry is nobody's.
+    Started,
 }
 
 /// What a stream hands in.
@@ -247,6 +249,17 @@ impl Inbox {
 // === impl Entry ===
 
 impl Entry {
+    /// That the collector began at `at_ms`.
+    fn started(at_ms: i64) -> Self {
+        Self {
+            key: ServerKey::new("", ""),
+            instance: InstanceId([0; 16]),
+            arrived_ms: at_ms,
+            clock: ClockOffset::NONE,
+            body: Body::Started,
+        }
+    }
+
     fn bytes(&self) -> usize {
         row::entry_bytes(self)
     }

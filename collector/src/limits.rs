@@ -168,6 +168,10 @@ pub const TOLD_MAX: usize = 100_000;
 /// replays no more than this beyond what it must.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Open episodes read at the start, the oldest first: one for each server. What is left over is
+/// read, and closed if nothing bears it out, at the next start.
+pub const OPEN_EPISODES_MAX: u32 = 100_000;
+
 /// Time passes for the state in steps of this.
 pub const TICK_MS: i64 = 1_000;
 

@@ -97,16 +97,22 @@ impl Pipeline {
     }
 
     fn take(&mut self, batch: Batch, progress: &mut Progress) {
-        match batch.origin {
-            Origin::Replayed { .. } => progress.found_rows = true,
+        let replayed = match batch.origin {
+            Origin::Replayed { .. } => {
+                progress.found_rows = true;
+                None
+            }
             Origin::Live => self.go_live(progress),
-        }
+        };
         if let Some(row) = batch.row {
             progress.row = u64::try_from(row).unwrap_or(0);
         }
         let mut entries = Vec::new();
         for fact in &batch.facts {
-            if progress.replayed.is_some() {
+            if let (Fact::Started { at_ms }, true) = (fact, progress.replayed.is_some()) {
+                // As it was live: our own absence is nobody's silence.
+                progress.ticked_ms = Some(at_ms + limits::START_GRACE_MS);
+            } else if progress.replayed.is_some() {
                 self.pass_time(at_ms(fact), progress);
             }
             self.apply(fact, &mut entries);
@@ -115,13 +121,16 @@ impl Pipeline {
         if batch.origin != in_history {
             self.history.append(progress.row, entries);
         }
+        if let Some(replayed) = replayed {
+            self.stats.set_unready(Unready::Replaying, false);
+            let _ = replayed.send(()); // nobody waits when we are stopping already
+        }
     }
 
-    /// The journal is through; from now on time is the clock's.
-    fn go_live(&mut self, progress: &mut Progress) {
-        let Some(replayed) = progress.replayed.take() else {
-            return;
-        };
+    /// The journal is through; from now on time is the clock's. Gives who is to be told, once what
+    /// came with it is applied.
+    fn go_live(&mut self, progress: &mut Progress) -> Option<oneshot::Sender<()>> {
+        let replayed = progress.replayed.take()?;
         let now_ms = self.clock.now_ms();
         let grace_ms = if progress.found_rows {
             limits::START_GRACE_MS
@@ -130,8 +139,7 @@ impl Pipeline {
         };
         progress.ticked_ms = Some(now_ms + grace_ms);
         self.recall();
-        self.stats.set_unready(Unready::Replaying, false);
-        let _ = replayed.send(()); // nobody waits when we are stopping already
+        Some(replayed)
     }
 
     /// Puts back cleared verdicts that the journal did not tell of.
@@ -238,6 +246,7 @@ fn at_ms(fact: &Fact) -> i64 {
         | Fact::Disconnected { at_ms, .. }
         | Fact::Hub { at_ms, .. }
         | Fact::Hold { at_ms, .. }
+        | Fact::Started { at_ms }
         | Fact::Tick { at_ms } => *at_ms,
         Fact::Report { arrived_ms, .. } => *arrived_ms,
     }

@@ -19,6 +19,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Addr, Config},
     data_dir::{DataDir, DataDirError},
+    fact::ServerKey,
     history::{History, HistoryError},
     hub::{HubError, client::HubClient},
     inbox::{
@@ -33,7 +34,12 @@ use crate::{
         session::{Sessions, Settings},
     },
     notice::{Outbox, OutboxError, RenderError, Renderer},
-    pipeline::{Pipeline, SharedState, hub_list::HubList, tell::Teller},
+    pipeline::{
+        Pipeline, SharedState,
+        flush::{Flusher, IdleMarks},
+        hub_list::HubList,
+        tell::Teller,
+    },
     registry::{Registry, RegistryError},
     serve::{self, Authority, Serve},
     socket::{BindError, Socket},
@@ -148,18 +154,15 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         registry.clone(),
         clock.clone(),
     )?);
-    let state: SharedState = Arc::new(RwLock::new(State::new(config.policy.clone())));
+    let idle_marks = registry.idle_marks()?;
+    let state = recalled_state(&config, &registry, idle_marks.clone())?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
     let (facts, incoming_facts) = sync_channel(limits::FACT_QUEUE);
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);
     let (stop_flusher, flusher_stopped) = sync_channel(0);
     let (inbox, clerk) = Inbox::new(journal, facts.clone(), clock.clone(), stats.clone());
     let sessions = Sessions::new(
-        Settings {
-            streams_max: config.link.streams_max,
-            interval: config.link.interval,
-            api_url: api_url(&config),
-        },
+        session_settings(&config),
         inbox.clone(),
         clock.clone(),
         stats.clone(),
@@ -186,7 +189,12 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("pipeline", move || {
         pipeline.run(&incoming_facts, tell_replayed);
     })?;
-    threads.spawn_flusher(&history, &inbox, flusher_stopped)?;
+    let flusher = Flusher {
+        history: history.clone(),
+        inbox: inbox.clone(),
+        idle_marks: IdleMarks::new(state.clone(), registry.clone(), &idle_marks),
+    };
+    threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
     let core = Core {
         config,
@@ -206,6 +214,22 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     Ok((core, threads))
 }
 
+/// Nothing known but what small state remembers; the journal tells the rest.
+fn recalled_state(
+    config: &Config,
+    registry: &Registry,
+    idle_marks: Vec<(ServerKey, i64)>,
+) -> Result<SharedState, RegistryError> {
+    let policy = config.policy.clone();
+    let mut state = match config.hub {
+        Some(_) => State::with_hub(policy),
+        None => State::new(policy),
+    };
+    let open = registry.open_episodes(limits::OPEN_EPISODES_MAX)?;
+    state.recall(open, idle_marks);
+    Ok(Arc::new(RwLock::new(state)))
+}
+
 fn work(mut clerk: Clerk<SqliteJournal>) {
     if let Err(e) = clerk.replay() {
         // Ends the stage, and with it the program: going on would acknowledge into the unknown.
@@ -213,6 +237,14 @@ fn work(mut clerk: Clerk<SqliteJournal>) {
         return;
     }
     clerk.run();
+}
+
+fn session_settings(config: &Config) -> Settings {
+    Settings {
+        streams_max: config.link.streams_max,
+        interval: config.link.interval,
+        api_url: api_url(config),
+    }
 }
 
 /// Where people and scripts reach the API, as far as we know.

@@ -10,6 +10,7 @@ pub mod series;
 
 mod intake;
 mod presence;
+mod recall;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,6 +25,7 @@ use crate::{
     verdict::{Detectors, Verdict},
 };
 use dedupe::{Admission, Due, Lost, Sequence};
+use recall::Recalled;
 use series::Measured;
 
 /// Cleared verdicts kept for whoever asks for `state=all`: a day of a busy hub.
@@ -101,6 +103,8 @@ pub struct Server {
     pub(crate) connected: bool,
     /// Its stream ended without a word, and nobody has asked why yet.
     pub(crate) unexplained: bool,
+    /// Its stream ended because the collector did: how it went on, nobody saw.
+    pub(crate) cut_off: bool,
     pub(crate) sequence: Sequence,
     pub(crate) retired: VecDeque<(InstanceId, Sequence)>,
     pub(crate) measured: Measured,
@@ -178,8 +182,10 @@ pub struct State {
     pub policy: Policy,
     /// What was left out, by reason.
     pub counts: Counts,
-    /// Whether a hub's list was ever seen; without one, silence alone tells that a server is gone.
+    /// Whether there is a hub's list; without one, silence alone tells that a server is gone.
     pub(crate) hub_heard: bool,
+    /// What is remembered of before the start, until the journal is replayed.
+    pub(crate) recalled: Option<Recalled>,
 }
 
 // === impl Policy ===
@@ -207,12 +213,23 @@ impl State {
             policy,
             counts: Counts::default(),
             hub_heard: false,
+            recalled: None,
+        }
+    }
+
+    /// Nothing known yet, and a hub that will say who is up: no silence, however long, tells that
+    /// a server is gone.
+    #[must_use]
+    pub fn with_hub(policy: Policy) -> Self {
+        Self {
+            hub_heard: true,
+            ..Self::new(policy)
         }
     }
 
     /// Takes one fact in; tells what it changed.
     pub fn apply(&mut self, fact: &Fact) -> Changed {
-        let changed = match fact {
+        let mut changed = match fact {
             Fact::Connected {
                 at_ms,
                 key,
@@ -253,8 +270,10 @@ impl State {
                 key,
                 until_ms,
             } => self.hold(key, *until_ms),
+            Fact::Started { at_ms } => self.started(*at_ms),
             Fact::Tick { at_ms } => self.tick(*at_ms),
         };
+        self.reopen(&mut changed);
         for verdict in &changed.verdicts {
             if verdict.cleared_ms.is_some() {
                 self.remember_cleared(verdict.clone());
@@ -274,6 +293,11 @@ impl State {
             return Changed::default();
         }
         let verdicts = server.adopt(instance, arrived_ms);
+        let first_ms = due.samples.first().map(|sample| sample.at_ms);
+        self.resume_idle(key, seq, first_ms);
+        let Some(server) = self.servers.get_mut(key) else {
+            return Changed::default();
+        };
         let due = match server.sequence.admit(seq, due) {
             Admission::Due(due) => due,
             Admission::Waits => Vec::new(),
@@ -376,6 +400,7 @@ impl Server {
             distance_ms: 0,
             connected: false,
             unexplained: false,
+            cut_off: false,
             sequence: Sequence::default(),
             retired: VecDeque::new(),
             measured: Measured::default(),

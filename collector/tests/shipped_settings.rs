@@ -4,7 +4,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hubmeter_collector::config::{Config, Flags, Mistakes};
+use hubmeter_collector::{
+    config::{Config, Flags, Mistakes},
+    history::HistoryMode,
+};
 
 fn shipped() -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/collector.toml");
@@ -64,5 +67,15 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(bare.link.allow_plaintext, full.link.allow_plaintext);
     assert_eq!(bare.policy.idle_after_ms, full.policy.idle_after_ms);
     assert_eq!(bare.policy.gone_kept_ms, full.policy.gone_kept_ms);
+    assert_eq!(bare.policy.runaway_within_ms, full.policy.runaway_within_ms);
+    assert_eq!(bare.history.raw_kept_ms, full.history.raw_kept_ms);
+    assert_eq!(bare.history.minute_kept_ms, full.history.minute_kept_ms);
+    assert_eq!(bare.history.hour_kept_ms, full.history.hour_kept_ms);
+    let in_files = |config: &Config| matches!(config.history.mode, HistoryMode::Files { .. });
+    assert!(in_files(&bare) && in_files(&full));
+    assert_eq!(bare.notice.rules, full.notice.rules);
+    assert_eq!(bare.notice.cleared, full.notice.cleared);
+    assert_eq!(bare.notice.per_day_max, full.notice.per_day_max);
+    assert_eq!(bare.notice.per_user_day_max, full.notice.per_user_day_max);
     assert_eq!(full.link.interval, Some(Duration::from_secs(5)));
 }

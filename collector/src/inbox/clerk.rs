@@ -49,8 +49,8 @@ const PRUNE_INTERVAL_MS: i64 = 60_000;
 // === impl Clerk ===
 
 impl<J: Journal> Clerk<J> {
-    /// Hands on everything the journal holds, then an empty live batch. Rows that cannot be read
-    /// are counted and skipped.
+    /// Hands on everything the journal holds, then, live, that the collector began. Rows that
+    /// cannot be read are counted and skipped.
     ///
     /// # Errors
     /// The journal itself cannot be read.
@@ -75,13 +75,32 @@ impl<J: Journal> Clerk<J> {
                 return Ok(()); // the pipeline has ended, and so shall we
             }
         }
-        let done = Batch {
-            row: None,
+        let at_ms = self.clock.now_ms();
+        let began = Batch {
+            // Where nothing was before, nothing was missed.
+            row: if after > 0 {
+                self.note_start(at_ms)
+            } else {
+                None
+            },
             origin: Origin::Live,
-            facts: Vec::new(),
+            facts: vec![Fact::Started { at_ms }],
         };
-        let _ = self.onward.send(done); // as above
+        let _ = self.onward.send(began); // as above
         Ok(())
+    }
+
+    /// So that a later replay knows when nobody was watching.
+    fn note_start(&mut self, at_ms: i64) -> Option<i64> {
+        let (payload, crc) = row::encode([&Entry::started(at_ms)].into_iter());
+        match self.journal.append(at_ms, crc, &payload) {
+            Ok(row) => Some(row),
+            Err(e) => {
+                // Agents' messages will meet the same, and are kept back until it works.
+                tracing::error!(error = %e, "the start is not noted in the inbox");
+                None
+            }
+        }
     }
 
     /// Takes in what outlived its rows; gives the checkpoint.

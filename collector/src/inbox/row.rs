@@ -18,6 +18,7 @@ use crate::{
 const MESSAGE: u8 = 1;
 const ENDED: u8 = 2;
 const ENDED_WITH_FAREWELL: u8 = 3;
+const STARTED: u8 = 4;
 
 /// Bytes of everything but names and message: kind, three lengths, instance, two times.
 const FIXED_BYTES: usize = 1 + 2 + 2 + 4 + 16 + 8 + 8;
@@ -25,7 +26,7 @@ const FIXED_BYTES: usize = 1 + 2 + 2 + 4 + 16 + 8 + 8;
 pub(super) fn entry_bytes(entry: &Entry) -> usize {
     let message = match &entry.body {
         Body::Message(bytes) => bytes.len(),
-        Body::Ended { .. } => 0,
+        Body::Ended { .. } | Body::Started => 0,
     };
     FIXED_BYTES + entry.key.user.len() + entry.key.server.len() + message
 }
@@ -38,6 +39,7 @@ pub(super) fn encode<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Vec<u8>, 
             Body::Message(bytes) => (MESSAGE, bytes),
             Body::Ended { farewell: false } => (ENDED, &[]),
             Body::Ended { farewell: true } => (ENDED_WITH_FAREWELL, &[]),
+            Body::Started => (STARTED, &[]),
         };
         out.put_u8(kind);
         put_key(&mut out, &entry.key);
@@ -128,6 +130,7 @@ fn decode_entry(rest: &mut Bytes) -> Option<Entry> {
             MESSAGE => Body::Message(message),
             ENDED => Body::Ended { farewell: false },
             ENDED_WITH_FAREWELL => Body::Ended { farewell: true },
+            STARTED => Body::Started,
             _ => return None,
         },
     })
@@ -158,6 +161,10 @@ pub fn fact_of(entry: &Entry) -> Option<(Fact, Option<u64>)> {
                 farewell: *farewell,
             };
             return Some((fact, None));
+        }
+        Body::Started => {
+            let at_ms = entry.arrived_ms;
+            return Some((Fact::Started { at_ms }, None));
         }
     };
     fact_from(entry, message)

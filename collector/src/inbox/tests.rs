@@ -223,6 +223,44 @@ fn a_restart_hands_on_what_was_kept_and_knows_how_far_it_is() {
 }
 
 #[test]
+fn a_start_after_which_something_was_missed_is_told_and_told_again_by_the_next() {
+    let at_ms = 1_000_000;
+    let mut first = bench(Memory::default());
+    first.clerk.replay().unwrap();
+    let batch = first.facts.try_recv().unwrap();
+    assert_eq!(
+        (batch.row, batch.facts),
+        (None, vec![Fact::Started { at_ms }])
+    );
+    first.settle(vec![gap(1, &Slot::new())]);
+    let mut second = bench(first.memory.clone());
+    second.clerk.replay().unwrap();
+    let live = second.facts.try_iter().last().unwrap();
+    assert_eq!((live.row, live.origin), (Some(2), Origin::Live));
+    let mut third = bench(first.memory.clone());
+    third.clerk.replay().unwrap();
+    let replayed = third.facts.try_iter().nth(1).unwrap();
+    assert_eq!(replayed.origin, Origin::Replayed { in_history: false });
+    assert_eq!(replayed.facts, [Fact::Started { at_ms }]);
+}
+
+#[test]
+fn ends_and_starts_read_back_as_written() {
+    let entry = |body| Entry {
+        body,
+        ..Entry::started(7)
+    };
+    let bodies = [
+        Body::Started,
+        Body::Ended { farewell: false },
+        Body::Ended { farewell: true },
+    ];
+    let entries = bodies.map(entry);
+    let (payload, crc) = row::encode(entries.iter());
+    assert_eq!(row::decode(&payload, crc).unwrap(), entries);
+}
+
+#[test]
 fn a_row_with_a_flipped_bit_is_skipped_and_counted() {
     let mut before = bench(Memory::default());
     let slot = Slot::new();
@@ -236,7 +274,9 @@ fn a_row_with_a_flipped_bit_is_skipped_and_counted() {
         memory.0.lock().rows[1].payload[bit / 8] ^= 1 << (bit % 8);
         let mut after = bench(memory);
         after.clerk.replay().unwrap();
-        let rows: Vec<_> = after.facts.try_iter().filter_map(|b| b.row).collect();
+        let handed_on = after.facts.try_iter();
+        let replayed = handed_on.filter(|b| b.origin != Origin::Live);
+        let rows: Vec<_> = replayed.filter_map(|b| b.row).collect();
         assert_eq!(rows, [1, 3], "bit {bit}");
         assert_eq!(after.stats.rejected(Reject::CorruptRow), 1);
     }

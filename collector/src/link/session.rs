@@ -349,6 +349,10 @@ impl Session {
         }
         live.remove(&self.key);
         shared.stats.limit_now(Limit::Sessions, live.len());
+        // The next start tells it, of all streams that were live.
+        if matches!(end, End::Ours(ByeReason::Shutdown, _)) {
+            return;
+        }
         let farewell = *end == End::Farewell;
         let now_ms = shared.clock.now_ms();
         // Without room the state learns it from the silence.

@@ -1,23 +1,111 @@
-//! History to the disk, and the word of it to the inbox.
+//! To the disk now and then: history, the word of it to the inbox, and since when servers are idle.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{Receiver, RecvTimeoutError},
+};
 
-use crate::{history::History, inbox::Inbox, limits};
+use super::SharedState;
+use crate::{
+    fact::ServerKey,
+    history::History,
+    inbox::Inbox,
+    limits,
+    registry::{Registry, RegistryError},
+};
 
-/// Flushes until `stop` is dropped, and once more then.
-pub fn run(history: &History, inbox: &Inbox, stop: &Receiver<()>) {
-    loop {
-        let stopping = !matches!(
-            stop.recv_timeout(limits::FLUSH_INTERVAL),
-            Err(RecvTimeoutError::Timeout)
-        );
-        match history.flush() {
-            Ok(row) => inbox.checkpoint(i64::try_from(row).unwrap_or(i64::MAX)),
-            // The rows stay with the inbox and in memory, and are tried again.
-            Err(e) => tracing::error!(error = %e, "history is not written"),
-        }
-        if stopping {
-            return;
+/// The flusher's thread.
+pub struct Flusher {
+    /// What to put on the disk.
+    pub history: History,
+    /// Who may then forget rows.
+    pub inbox: Inbox,
+    /// Who is idle.
+    pub idle_marks: IdleMarks,
+}
+
+/// Since when servers are idle, as the registry has it: only what changed is written.
+pub struct IdleMarks {
+    state: SharedState,
+    registry: Registry,
+    written: BTreeMap<ServerKey, i64>,
+}
+
+// === impl Flusher ===
+
+impl Flusher {
+    /// Flushes until `stop` is dropped, and once more then.
+    pub fn run(mut self, stop: &Receiver<()>) {
+        loop {
+            let stopping = !matches!(
+                stop.recv_timeout(limits::FLUSH_INTERVAL),
+                Err(RecvTimeoutError::Timeout)
+            );
+            match self.history.flush() {
+                Ok(row) => self
+                    .inbox
+                    .checkpoint(i64::try_from(row).unwrap_or(i64::MAX)),
+                // The rows stay with the inbox and in memory, and are tried again.
+                Err(e) => tracing::error!(error = %e, "history is not written"),
+            }
+            if let Err(e) = self.idle_marks.write() {
+                tracing::error!(error = %e, "since when servers are idle is not written");
+            }
+            if stopping {
+                return;
+            }
         }
     }
 }
+
+// === impl IdleMarks ===
+
+impl IdleMarks {
+    /// Of `state`, in `registry`, which holds `written`.
+    #[must_use]
+    pub fn new(state: SharedState, registry: Registry, written: &[(ServerKey, i64)]) -> Self {
+        Self {
+            state,
+            registry,
+            written: written.iter().cloned().collect(),
+        }
+    }
+
+    /// Writes what changed since it was last written.
+    ///
+    /// # Errors
+    /// It is not on the disk; the next call tries again.
+    pub fn write(&mut self) -> Result<(), RegistryError> {
+        let changes = self.changes();
+        self.registry.mark_idle(&changes)?;
+        for (key, since_ms) in changes {
+            match since_ms {
+                Some(since_ms) => self.written.insert(key, since_ms),
+                None => self.written.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn changes(&self) -> Vec<(ServerKey, Option<i64>)> {
+        let state = self.state.read();
+        if state.is_recalling() {
+            // Who is not in the picture yet may be so in a moment.
+            return Vec::new();
+        }
+        let now: BTreeMap<&ServerKey, i64> = state.idle_marks().collect();
+        let set = now
+            .iter()
+            .filter(|(key, since_ms)| self.written.get(**key) != Some(since_ms))
+            .map(|(key, since_ms)| ((*key).clone(), Some(*since_ms)));
+        let gone = self
+            .written
+            .keys()
+            .filter(|key| !now.contains_key(key))
+            .map(|key| (key.clone(), None));
+        set.chain(gone).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

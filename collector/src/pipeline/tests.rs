@@ -168,6 +168,23 @@ fn our_own_absence_is_nobodys_silence() {
 }
 
 #[test]
+fn an_absence_in_the_journal_is_nobodys_silence_either() {
+    let mut bench = bench();
+    let origin = Origin::Replayed { in_history: false };
+    let (before_ms, started_ms) = (START_MS - 7_200_000, START_MS - 3_600_000);
+    let facts = vec![connected(before_ms), report(1, before_ms)];
+    bench.take(Some(1), origin, facts);
+    let started = Fact::Started { at_ms: started_ms };
+    bench.take(Some(2), origin, vec![started]);
+    bench.take(Some(3), origin, vec![report(2, started_ms + 50_000)]);
+    assert_eq!(bench.phase(), Phase::Live);
+    let counts = bench.pipeline.state.read().counts;
+    assert_eq!(counts.servers_expired, 0);
+    let started_ms = bench.pipeline.state.read().servers[&ann()].started_ms;
+    assert_eq!(started_ms, Some(before_ms), "one life, never gone");
+}
+
+#[test]
 fn while_the_journal_is_replayed_time_passes_as_its_facts_say() {
     let mut bench = bench();
     let origin = Origin::Replayed { in_history: false };

@@ -1,11 +1,11 @@
 //! The stages with threads of their own: started, watched, joined.
 
-use std::{sync::mpsc::Receiver, thread::JoinHandle};
+use std::thread::JoinHandle;
 
 use tokio::{sync::mpsc, time::timeout};
 
 use super::RunError;
-use crate::{history::History, inbox::Inbox, limits, pipeline::flush};
+use crate::limits;
 
 /// The stages with threads of their own.
 pub(super) struct Threads {
@@ -52,16 +52,6 @@ impl Threads {
             })?;
         self.handles.push((name, handle));
         Ok(())
-    }
-
-    pub(super) fn spawn_flusher(
-        &mut self,
-        history: &History,
-        inbox: &Inbox,
-        stopped: Receiver<()>,
-    ) -> Result<(), RunError> {
-        let (history, inbox) = (history.clone(), inbox.clone());
-        self.spawn("flusher", move || flush::run(&history, &inbox, &stopped))
     }
 
     /// Waits for the thread `name` to end.

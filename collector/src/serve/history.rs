@@ -189,7 +189,7 @@ impl Question {
         };
         let csv = match query.take_word("format", &["json", "csv"])? {
             Some(format) => format == "csv",
-            None => wants_csv(headers),
+            None => wants_csv(headers)?,
         };
         query.finish(&PARAMETERS)?;
         let read = ReadQuery {
@@ -221,9 +221,29 @@ fn fields(names: &str) -> Result<Vec<Field>, Problem> {
     Ok(fields)
 }
 
-fn wants_csv(headers: &HeaderMap) -> bool {
+/// By Accept: JSON where it will do, else CSV. Whoever takes neither gets no file under another
+/// one's name.
+fn wants_csv(headers: &HeaderMap) -> Result<bool, Problem> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/csv") && !accept.contains("json"))
+    let takes = |types: &[&str]| {
+        let accept = accept.unwrap_or("*/*");
+        types.iter().any(|known| accept.contains(known))
+    };
+    if takes(&["json"]) {
+        return Ok(false);
+    }
+    if takes(&["text/csv"]) {
+        return Ok(true);
+    }
+    if takes(&["*/*", "application/*"]) {
+        return Ok(false);
+    }
+    if takes(&["text/*"]) {
+        return Ok(true);
+    }
+    Err(Problem::not_acceptable(
+        "history comes as application/json or text/csv",
+    ))
 }
 
 // === shapes ===

@@ -95,6 +95,11 @@ impl Problem {
         )
     }
 
+    /// 406: there, but in no form that the caller takes.
+    pub(crate) fn not_acceptable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "Not acceptable", detail)
+    }
+
     /// 429: a bound on how much one caller may hold.
     pub(crate) fn too_many(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many", detail)

@@ -128,7 +128,8 @@ impl Server {
             return Vec::new();
         }
         // An agent that never said Bye and is replaced died, perhaps with its whole container.
-        self.unexplained |= self.instance.is_some() && self.phase != Phase::Gone;
+        // While the collector was away, so may have been the Bye.
+        self.unexplained |= self.instance.is_some() && self.phase != Phase::Gone && !self.cut_off;
         let verdicts = self.explain(at_ms);
         let again = self.retired.iter().position(|(old, _)| *old == instance);
         let known = again.and_then(|at| self.retired.remove(at));
@@ -170,6 +171,7 @@ impl Server {
         self.gone_since_ms = None;
         self.connected = true;
         self.unexplained = false;
+        self.cut_off = false;
         episode::clear(&mut self.verdicts, at_ms, |verdict| {
             verdict.rule == Rule::Silent
         })
@@ -260,6 +262,7 @@ impl Server {
         self.phase = Phase::Gone;
         self.gone_since_ms = Some(at_ms);
         self.connected = false;
+        self.cut_off = false;
         self.listed = false;
         self.first_listed_ms = None;
         self.idle_since_ms = None;

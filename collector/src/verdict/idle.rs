@@ -33,6 +33,14 @@ pub(crate) struct Idle {
 // === impl Idle ===
 
 impl Idle {
+    /// Idle since before the first sample.
+    pub(crate) fn resumed(since_ms: i64) -> Self {
+        Self {
+            since_ms: Some(since_ms),
+            ..Self::default()
+        }
+    }
+
     /// Since when nobody works; `None` while somebody does.
     pub(crate) fn since_ms(&self) -> Option<i64> {
         self.since_ms.filter(|_| self.works.is_none())

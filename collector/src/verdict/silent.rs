@@ -1,6 +1,6 @@
 //! `silent`: the hub says the server is up, its agent says nothing.
 
-use super::{Evidence, Finding, Severity};
+use super::{Evidence, Finding, Severity, Verdict};
 use crate::state::{Phase, Server};
 
 /// A server that just started gets this long before its agent is missed.
@@ -40,4 +40,18 @@ pub(crate) fn judge(server: &Server, now_ms: i64) -> Option<Finding> {
         evidence,
         clears_when: "its agent reports again, or the server stops".to_owned(),
     })
+}
+
+/// When the server of a `silent` verdict was last heard, as the verdict says.
+pub(crate) fn last_seen_ms(verdict: &Verdict) -> Option<i64> {
+    verdict
+        .evidence
+        .iter()
+        .find_map(|(name, value)| match value {
+            Evidence::Word(at) if *name == "last_seen" => {
+                let at: jiff::Timestamp = at.as_str().parse().ok()?;
+                Some(at.as_millisecond())
+            }
+            _ => None,
+        })
 }

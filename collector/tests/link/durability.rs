@@ -83,6 +83,62 @@ async fn nothing_that_had_a_receipt_is_missing_after_kill_9() {
     }
 }
 
+/// What a restart must not change of a server.
+async fn picture(collector: &Collector) -> serde_json::Value {
+    let (_, server) = collector
+        .get(&format!("/api/v1/users/{}/server", login()))
+        .await;
+    let fields = [
+        "state",
+        "host",
+        "started",
+        "last_seen",
+        "interval_ms",
+        "memory_used_bytes",
+        "memory_limit_bytes",
+        "momentum_bytes",
+        "speed_bytes",
+        "trend_bytes_per_second",
+        "cpu_cores",
+        "idle_since",
+        "busy_reason",
+        "verdicts",
+    ];
+    fields
+        .iter()
+        .map(|field| (*field, server[field].clone()))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_live_view_is_the_same_after_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::standalone(dir.path()).await;
+    let mut agent = collector.connect(None, hello(7, 1, 1)).await.unwrap();
+    agent.welcome().await;
+    for seq in 1..=9 {
+        agent.report_full(seq).await;
+    }
+    agent.receipt(9).await;
+    let path = format!("/api/v1/users/{}/server", login());
+    let newest = |server: &serde_json::Value| server["memory_used_bytes"] == 1_000_000_009_u64;
+    collector.until(&path, newest).await;
+    let before = picture(&collector).await;
+    assert_eq!(before["verdicts"][0]["rule"], "near_limit");
+    assert_eq!(before["momentum_bytes"], 1);
+    collector.kill();
+
+    // Twice: the second replay reads what the first start wrote.
+    for _ in 0..2 {
+        let collector = Collector::standalone(dir.path()).await;
+        assert_eq!(picture(&collector).await, before);
+        collector.kill();
+    }
+    let collector = Collector::standalone(dir.path()).await;
+    let mut agent = collector.connect(None, hello(7, 1, 10)).await.unwrap();
+    assert_eq!(agent.welcome().await.resume_seq, 10);
+}
+
 #[tokio::test]
 async fn an_orderly_stop_says_goodbye_and_keeps_everything() {
     let dir = tempfile::tempdir().unwrap();

@@ -177,6 +177,48 @@ async fn the_hubs_list_is_read_to_its_last_page() {
     assert_eq!(hub.lock().unwrap().pages % 3, 0);
 }
 
+/// Starts a collector on `dir`, fills bob's server to its limit, and lets `end` end the collector;
+/// by the next start the hub has stopped the server. Gives the rules of all verdicts then.
+async fn rules_after(end: impl AsyncFnOnce(Collector)) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = hub();
+    let first = collector(dir.path(), &hub).await;
+    let mut agent = first.connect(Some("bobs"), hello(1, 1, 1)).await.unwrap();
+    agent.welcome().await;
+    agent.report_full(1).await;
+    agent.receipt(1).await;
+    end(first).await;
+    hub.lock()
+        .unwrap()
+        .users
+        .retain(|user| user["name"] != "bob");
+    let second = collector(dir.path(), &hub).await;
+    let gone = async {
+        let path = "/jh/services/hubmeter/api/v1/users/bob/servers/gpu-1";
+        while second.get_as(path, Some("bobs")).await.1["state"] != "gone" {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone)
+        .await
+        .unwrap();
+    let path = "/jh/services/hubmeter/api/v1/verdicts?state=all";
+    let (_, verdicts) = second.get_as(path, Some("bobs")).await;
+    let items = verdicts["items"].as_array().unwrap();
+    let rule = |item: &Value| item["rule"].as_str().unwrap().to_owned();
+    items.iter().map(rule).collect()
+}
+
+#[tokio::test]
+async fn a_full_server_that_stopped_while_the_collector_was_away_was_not_killed() {
+    let stopped = rules_after(async |mut collector| {
+        assert_eq!(collector.terminate().await, Some(0));
+    });
+    assert_eq!(stopped.await, ["near_limit"]);
+    let killed = rules_after(async |collector| collector.kill());
+    assert_eq!(killed.await, ["near_limit"]);
+}
+
 #[tokio::test]
 async fn a_token_that_dies_with_its_server_ends_the_stream() {
     let dir = tempfile::tempdir().unwrap();

@@ -214,6 +214,18 @@ impl Agent {
         .await;
     }
 
+    /// A report of a server that has used nearly all it may.
+    pub(crate) async fn report_full(&self, seq: u64) {
+        let sample = v1::Sample {
+            memory_limit_bytes: Some(1_050_000_000),
+            memory_limit_enforced: true,
+            ..sample(seq)
+        };
+        let samples = vec![sample];
+        self.say(v1::up::Body::Report(v1::Report { seq, samples }))
+            .await;
+    }
+
     /// The next message; `None` at the end, however it came.
     pub(crate) async fn hear(&mut self) -> Option<v1::down::Body> {
         let message = tokio::time::timeout(PATIENCE, self.down.message())

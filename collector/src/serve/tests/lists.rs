@@ -233,6 +233,14 @@ async fn history_comes_as_columns_or_as_csv() {
     assert_eq!(by_format.text().await, csv);
     let headers = [("authorization", "token all"), ("accept", "text/csv")];
     assert_eq!(bed.get(path, &headers).await.text().await, csv);
+    for (accept, status) in [
+        ("application/vnd.apache.parquet", 406),
+        ("application/vnd.apache.parquet, */*;q=0.1", 200),
+        ("text/html, */*", 200),
+    ] {
+        let headers = [("authorization", "token all"), ("accept", accept)];
+        assert_eq!(bed.get(path, &headers).await.status(), status, "{accept}");
+    }
     let old = bed
         .get_as("all", "api/v1/users/ann/server/history?from=-2h&to=-1h")
         .await
