@@ -85,6 +85,15 @@ pub(crate) struct Process {
     arg_start: u64,
 }
 
+// === impl Reading ===
+
+impl Reading {
+    /// Over, and only waits to be waited for. A main thread may end before the others do.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.zombie && self.threads <= 1
+    }
+}
+
 // === impl Process ===
 
 impl Process {
@@ -183,9 +192,10 @@ impl Process {
 
     fn take(&mut self, stat: &Stat, statm: Statm, name: String, clock_ns: Option<u64>) {
         let page_bytes = procfs::page_size();
-        if stat.arg_start != self.arg_start || name != self.reading.identity.name {
+        let another = stat.arg_start != self.arg_start || name != self.reading.identity.name;
+        if another && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
-            // arguments.
+            // arguments. What is dead has none, and stays what it was.
             self.arg_start = stat.arg_start;
             self.reading.identity = Arc::new(Identity::read(&self.dir, name));
         }

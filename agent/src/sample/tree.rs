@@ -107,7 +107,7 @@ impl Tree {
         }
         self.cursor = cursor;
         match self.root() {
-            Some(root) if !(root.zombie && root.threads <= 1) => Ok(()),
+            Some(root) if !root.is_dead() => Ok(()),
             _ => Err(SampleError::Gone { pid: self.root_pid }),
         }
     }
