@@ -112,7 +112,7 @@ impl Report {
             workloads: sample.workloads.iter().map(Seat::of).collect(),
             memory_used_bytes: sample.memory_used_bytes,
             memory_source: sample.memory_source,
-            memory_why: memory_why(&sample, seen),
+            memory_why: memory_why(&sample, &seen),
             cgroups: seen.memory_groups.clone(),
             memory_limit_bytes: sample.memory_limit_bytes,
             memory_limit_source: sample.memory_limit_source.clone(),
@@ -133,7 +133,7 @@ impl Report {
             socket,
             socket_state,
             mistakes: mistakes.iter().map(ToString::to_string).collect(),
-            unseen: unseen(&sample, seen),
+            unseen: unseen(&sample, &seen),
         })
     }
 
