@@ -15,7 +15,7 @@ use nix::{
         resource::{Resource, UsageWho, getrlimit, getrusage},
         time::TimeVal,
     },
-    time::clock_getcpuclockid,
+    time::{ClockId, clock_getcpuclockid},
     unistd::Pid,
 };
 
@@ -208,15 +208,22 @@ impl Tree {
 
     /// CPU time of the agents, what they waited for left out.
     pub(crate) fn agents_ns(&self) -> u64 {
-        let of_clock = |pid: u32| {
-            let pid = i32::try_from(pid).ok().filter(|_| self.clocks)?;
-            clock_ns(clock_getcpuclockid(Pid::from_raw(pid)).ok()?)
-        };
+        let of_clock = |pid: u32| clock_ns(self.clock(pid)?);
         let of_stat = |pid: u32| Some(self.stat(pid)?.own_ns);
         self.agents
             .iter()
             .filter_map(|&pid| of_clock(pid).or_else(|| of_stat(pid)))
             .sum()
+    }
+
+    /// Whether there is such a process at all, asked without opening a file.
+    pub(crate) fn is_there(&self, pid: u32) -> bool {
+        !self.clocks || self.clock(pid).is_some()
+    }
+
+    fn clock(&self, pid: u32) -> Option<ClockId> {
+        let pid = i32::try_from(pid).ok().filter(|_| self.clocks)?;
+        clock_getcpuclockid(Pid::from_raw(pid)).ok()
     }
 
     /// Whether descriptors may stay open: one of a copied `/proc` would go on telling of what is

@@ -71,6 +71,7 @@ impl Standing {
         let mut look = match news {
             // What stays open nowhere says nothing about what moved.
             _ if !tree.keeps() => Look::All,
+            News::Nothing if self.stranger_went(tree) => Look::Members,
             News::Nothing => Look::Nothing,
             News::Members => Look::Members,
             News::Resync => Look::All,
@@ -91,6 +92,14 @@ impl Standing {
             return &self.owned.orphans;
         }
         &[]
+    }
+
+    /// Whether the first of those who make the cgroup not ours is gone: their end is no birth.
+    fn stranger_went(&self, tree: &Tree) -> bool {
+        let checked = self.owned.checked.last();
+        checked
+            .and_then(|checked| checked.strangers.first())
+            .is_some_and(|stranger| stranger.pid != 0 && !tree.is_there(stranger.pid))
     }
 
     fn decide(&mut self, tree: &Tree) {
