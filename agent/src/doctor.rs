@@ -41,6 +41,8 @@ struct Report {
     memory_limit_source: Option<String>,
     memory_limit_enforced: bool,
     memory_limit_shared: bool,
+    /// What all that share the limit use of it together.
+    memory_limit_used_bytes: Option<u64>,
     cpu_why: String,
     collector: Option<String>,
     collector_advice: Option<String>,
@@ -118,6 +120,7 @@ impl Report {
             memory_limit_source: sample.memory_limit_source.clone(),
             memory_limit_enforced: sample.memory_limit_enforced,
             memory_limit_shared: sample.memory_limit_shared,
+            memory_limit_used_bytes: seen.shared_use_bytes,
             cpu_why: match &seen.cpu_group {
                 Some(group) => format!("the tree's, and what {group} counted beyond it"),
                 None => "the tree's, with the children its processes waited for".to_owned(),
@@ -210,10 +213,13 @@ impl Report {
         } else {
             "nobody enforces it"
         };
-        let shared = if self.memory_limit_shared {
-            "; others use it up, too"
-        } else {
-            ""
+        let shared = match (self.memory_limit_shared, self.memory_limit_used_bytes) {
+            (false, _) => String::new(),
+            (true, None) => "; others use it up, too".to_owned(),
+            (true, Some(used)) => format!(
+                "; others use it up, too: all together use {} of it",
+                human(Some(used))
+            ),
         };
         format!(
             "{} from {source_words}; {enforced}{shared}",

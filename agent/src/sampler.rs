@@ -84,6 +84,8 @@ pub(crate) struct Seen {
     pub(crate) cpu_group: Option<String>,
     /// Whether the tree holds a Jupyter server.
     pub(crate) jupyter: bool,
+    /// What all together use of a limit that others share.
+    pub(crate) shared_use_bytes: Option<u64>,
 }
 
 /// The memory of the whole server.
@@ -199,6 +201,7 @@ impl Sampler {
             scans_proc: !self.tree.has_children_files(),
             cpu_group: self.standing.own_cpu().map(Group::source),
             jupyter: self.tree.readings().any(|r| r.identity.jupyter),
+            shared_use_bytes: self.standing.shared_use(),
         }
     }
 

@@ -160,6 +160,13 @@ impl Standing {
         (self.limit.clone(), self.cpu_limit_millicores)
     }
 
+    /// What all together use of a limit that others share.
+    pub(super) fn shared_use(&self) -> Option<u64> {
+        let limit = self.limit.as_ref().filter(|limit| limit.shared)?;
+        let memory = Gauges::new(limit.group.clone()?, false).memory()?;
+        Some(memory.used_bytes)
+    }
+
     /// What was decided about the cgroups.
     pub(super) fn owned(&self) -> &Ownership {
         &self.owned
