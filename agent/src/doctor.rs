@@ -41,6 +41,8 @@ struct Report {
     memory_limit_source: Option<String>,
     memory_limit_enforced: bool,
     memory_limit_shared: bool,
+    /// What all that share the limit use of it together.
+    memory_limit_used_bytes: Option<u64>,
     cpu_why: String,
     collector: Option<String>,
     collector_advice: Option<String>,
@@ -112,12 +114,13 @@ impl Report {
             workloads: sample.workloads.iter().map(Seat::of).collect(),
             memory_used_bytes: sample.memory_used_bytes,
             memory_source: sample.memory_source,
-            memory_why: memory_why(&sample, seen),
+            memory_why: memory_why(&sample, &seen),
             cgroups: seen.memory_groups.clone(),
             memory_limit_bytes: sample.memory_limit_bytes,
             memory_limit_source: sample.memory_limit_source.clone(),
             memory_limit_enforced: sample.memory_limit_enforced,
             memory_limit_shared: sample.memory_limit_shared,
+            memory_limit_used_bytes: seen.shared_use_bytes,
             cpu_why: match &seen.cpu_group {
                 Some(group) => format!("the tree's, and what {group} counted beyond it"),
                 None => "the tree's, with the children its processes waited for".to_owned(),
@@ -133,7 +136,7 @@ impl Report {
             socket,
             socket_state,
             mistakes: mistakes.iter().map(ToString::to_string).collect(),
-            unseen: unseen(&sample, seen),
+            unseen: unseen(&sample, &seen),
         })
     }
 
@@ -210,10 +213,13 @@ impl Report {
         } else {
             "nobody enforces it"
         };
-        let shared = if self.memory_limit_shared {
-            "; others use it up, too"
-        } else {
-            ""
+        let shared = match (self.memory_limit_shared, self.memory_limit_used_bytes) {
+            (false, _) => String::new(),
+            (true, None) => "; others use it up, too".to_owned(),
+            (true, Some(used)) => format!(
+                "; others use it up, too: all together use {} of it",
+                human(Some(used))
+            ),
         };
         format!(
             "{} from {source_words}; {enforced}{shared}",

@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod error;
 pub(crate) mod file;
+pub(crate) mod gauges;
 pub mod kernels;
 pub mod limit;
 pub mod memory;
@@ -16,6 +17,8 @@ pub(crate) mod tree;
 
 use jiff::Timestamp;
 use serde::Serialize;
+
+pub use self::file::files_opened;
 
 /// Where the memory figure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -2,21 +2,26 @@
 
 mod assemble;
 mod portable;
+mod standing;
 
 use std::{path::PathBuf, sync::Arc};
 
-use self::assemble::{Assembled, Assembly, Tick};
 pub use self::portable::PortableSampler;
+use self::{
+    assemble::{Assembled, Assembly, Tick},
+    standing::Standing,
+};
 pub use crate::sample::error::SampleError;
 use crate::{
     clock::Clock,
     sample::{
         MemorySource, Sample,
-        cgroup::{CGROUP_ROOT, Group, GroupMemory, Groups, Mounts, Version},
+        cgroup::{CGROUP_ROOT, Group, Version},
+        gauges::GroupMemory,
         kernels::Identity,
-        limit::{self, EnvLimits, Limit, Machine},
+        limit::{EnvLimits, Limit, Machine},
         memory::{self, PssBudget, TreeMemory},
-        own::{Checked, Ownership},
+        own::Checked,
         process::Reading,
         rfc3339,
         tree::Tree,
@@ -58,13 +63,12 @@ pub struct Sampler {
     target: Target,
     pss_mode: PssMode,
     machine: Machine,
-    mounts: Mounts,
+    standing: Standing,
     /// The root's environment, and the program it belongs to.
     environ: Option<(Arc<Identity>, EnvLimits)>,
     tree: Tree,
     pss_budget: PssBudget,
     assembly: Assembly,
-    seen: Seen,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -80,6 +84,8 @@ pub(crate) struct Seen {
     pub(crate) cpu_group: Option<String>,
     /// Whether the tree holds a Jupyter server.
     pub(crate) jupyter: bool,
+    /// What all together use of a limit that others share.
+    pub(crate) shared_use_bytes: Option<u64>,
 }
 
 /// The memory of the whole server.
@@ -126,12 +132,16 @@ impl Sampler {
         Ok(Self {
             pss_mode,
             machine: Machine::read(&target.proc_root),
-            mounts: Mounts::read(&target.proc_root, &target.cgroup_root),
+            standing: Standing::new(
+                &target.proc_root,
+                &target.cgroup_root,
+                target.root_pid,
+                tree.keeps(),
+            ),
             environ: None,
             tree,
             pss_budget: PssBudget::default(),
             assembly: Assembly::new(target.root_pid, target.names),
-            seen: Seen::default(),
             target,
         })
     }
@@ -147,25 +157,19 @@ impl Sampler {
     /// [`SampleError::Gone`] when the root process is gone, else which file failed.
     pub fn tick(&mut self, clock: &dyn Clock) -> Result<Sample, SampleError> {
         let (mono_ms, wall_ms) = (clock.mono_ms(), clock.wall_ms());
-        self.tree.update(mono_ms)?;
-        let root_pid = self.target.root_pid;
-        let groups = Groups::of(&self.mounts, &self.target.proc_root, root_pid);
-        let owned = Ownership::decide(groups.memory.as_ref(), &self.tree, |group| {
-            group.memory().is_some()
-        });
-        for pid in &owned.orphans {
+        let news = self.tree.update(mono_ms)?;
+        for pid in self.standing.look(&self.tree, news) {
             self.tree.adopt(*pid)?;
         }
         match self.pss_mode {
             PssMode::Always => memory::read_all(&mut self.tree, mono_ms),
             PssMode::Budget => self.pss_budget.read(&mut self.tree, mono_ms),
         }
-        let own = owned.own.as_ref();
+        let (of_group, oom_kills) = self.standing.memory();
         let tree_memory = TreeMemory::of(self.tree.readings(), self.tree.pss_denied(), mono_ms);
-        let memory = Memory::choose(own, &tree_memory, &self.machine);
-        let oom_kills = own.or(groups.memory.as_ref()).and_then(Group::oom_kills);
-        let cpu_group = self.own_cpu_group(&groups, &owned);
-        let cpu_ns = cpu_group.as_ref().and_then(Group::cpu_ns);
+        let own = self.standing.owned().own.as_ref();
+        let memory = Memory::choose(own.zip(of_group), &tree_memory, &self.machine);
+        let cpu_ns = self.standing.cpu_ns();
         let readings: Vec<&Reading> = self.tree.readings().collect();
         let assembled = self.assembly.assemble(&Tick {
             readings: &readings,
@@ -179,30 +183,26 @@ impl Sampler {
             oom_kills,
         });
         let env = self.env_limits();
-        let memory_group = groups.memory.as_ref();
-        let limit = Limit::find(memory_group, own, &env, &self.machine, &self.tree);
-        self.see(&owned, cpu_group.as_ref());
+        let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
         Ok(Sample {
             oom_kills,
             memory_guarantee_bytes: env.memory_guarantee_bytes,
-            cpu_limit_millicores: limit::cpu_limit_millicores(groups.cpu.as_ref(), &env),
+            cpu_limit_millicores,
             cpu_guarantee_millicores: env.cpu_guarantee_millicores,
             ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
         })
     }
 
     /// How the last sample came about.
-    pub(crate) fn seen(&self) -> &Seen {
-        &self.seen
-    }
-
-    /// In version 2 memory and CPU are the same cgroup; in version 1 each has its own tree.
-    fn own_cpu_group(&self, groups: &Groups, owned: &Ownership) -> Option<Group> {
-        let group = groups.cpuacct.as_ref()?;
-        if groups.memory.as_ref() == Some(group) {
-            return owned.own.clone();
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            memory_groups: self.standing.owned().checked.clone(),
+            pss_denied: self.tree.pss_denied(),
+            scans_proc: !self.tree.has_children_files(),
+            cpu_group: self.standing.own_cpu().map(Group::source),
+            jupyter: self.tree.readings().any(|r| r.identity.jupyter),
+            shared_use_bytes: self.standing.shared_use(),
         }
-        Ownership::decide(Some(group), &self.tree, |group| group.cpu_ns().is_some()).own
     }
 
     /// Read again when the root became another program: before that it has its parent's.
@@ -220,16 +220,6 @@ impl Sampler {
                 env
             }
         }
-    }
-
-    fn see(&mut self, owned: &Ownership, cpu_group: Option<&Group>) {
-        self.seen = Seen {
-            memory_groups: owned.checked.clone(),
-            pss_denied: self.tree.pss_denied(),
-            scans_proc: !self.tree.has_children_files(),
-            cpu_group: cpu_group.map(Group::source),
-            jupyter: self.tree.readings().any(|r| r.identity.jupyter),
-        };
     }
 }
 
@@ -281,20 +271,19 @@ fn sample(
 // === impl Memory ===
 
 impl Memory {
-    fn choose(own: Option<&Group>, tree: &TreeMemory, machine: &Machine) -> Self {
+    fn choose(own: Option<(&Group, GroupMemory)>, tree: &TreeMemory, machine: &Machine) -> Self {
         // A machine without swap has nothing swapped out.
         let no_swap = machine.swap_bytes.filter(|&bytes| bytes == 0);
         let swap_bytes = no_swap.or(tree.swap_bytes);
-        let of_group = own.and_then(|group| Some((group.version(), group.memory()?)));
-        match of_group {
-            Some((version, memory)) => {
+        match own {
+            Some((group, memory)) => {
                 let GroupMemory {
                     used_bytes,
                     working_set_bytes,
                     swap_bytes: group_swap_bytes,
                 } = memory;
                 Self {
-                    source: match version {
+                    source: match group.version() {
                         Version::V1 => MemorySource::Cgroup1,
                         Version::V2 => MemorySource::Cgroup2,
                     },

@@ -237,6 +237,11 @@ impl Assigner<'_> {
             .get(&reading.ppid)
             .filter(|parent| parent.key != key);
         let inherited = parent.and_then(|parent| self.out.owners.get(&parent.key).copied());
+        if reading.is_dead() {
+            // It holds nothing, its arguments went with its memory, and its time comes to its
+            // parent when that waits for it: it is nobody's workload any more.
+            return inherited.unwrap_or_else(|| self.server(key));
+        }
         let inside = match inherited {
             Some(Owner::Root(root)) => self
                 .out

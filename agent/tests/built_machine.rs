@@ -248,6 +248,45 @@ fn cpu_never_goes_back_and_ended_workloads_stay_in_other() {
     assert_eq!(other.cpu_cores, Some(0.0), "what moved was used before");
 }
 
+#[test]
+fn what_is_dead_is_no_workload_and_its_time_is_in_the_sum() {
+    let machine = Machine::new();
+    let mut processes = vec![
+        Proc::new(1, 0),
+        Proc::new(100, 1).jupyter(),
+        Proc::new(110, 100).kernel("aaa"),
+        Proc::new(111, 110),
+        // Nobody waited for these yet.
+        Proc::new(120, 100),
+        Proc::new(130, 110),
+    ];
+    processes[4].die();
+    processes[5].die();
+    machine.run(&processes);
+    let mut sampler = machine.sampler(100);
+    let before = sampler.tick(&At(0)).unwrap();
+    assert_sums(&before);
+    assert_eq!(before.processes, 5);
+    assert_eq!(before.workloads.len(), 2, "{:?}", before.workloads);
+    assert_eq!(find(&before, WorkloadKind::Server, "server").processes, 2);
+    assert_eq!(find(&before, WorkloadKind::Kernel, "aaa").processes, 3);
+
+    // The worker loses its kernel and dies with pid 1 for a parent: `other` is there for the
+    // kernel's time, for nothing else.
+    processes.retain(|p| ![110, 120, 130].contains(&p.pid));
+    let worker = processes.iter_mut().find(|p| p.pid == 111).unwrap();
+    worker.ppid = 1;
+    worker.die();
+    machine.run(&processes);
+    let after = sampler.tick(&At(5000)).unwrap();
+    assert_sums(&after);
+    assert_eq!(after.cpu_millis, before.cpu_millis);
+    assert_eq!(find(&after, WorkloadKind::Server, "server").processes, 2);
+    let other = find(&after, WorkloadKind::Other, "other");
+    assert_eq!((other.processes, other.rss_bytes), (0, 0));
+    assert_eq!(other.cpu_millis, 300);
+}
+
 const TREE: [u32; 7] = [100, 110, 111, 120, 130, 131, 140];
 
 #[test]
@@ -468,22 +507,24 @@ fn a_kernel_that_vanishes_as_the_kill_counter_moves_was_out_of_memory() {
     let mut sampler = machine.sampler(100);
     sampler.tick(&At(0)).unwrap();
 
-    // Killed, and a zombie until the server looks after it.
+    // Killed, and a zombie until the server looks after it: told at once, with the figure it
+    // was killed with.
     let mut processes = server();
     let kernel = processes.iter_mut().find(|p| p.pid == 120).unwrap();
-    (kernel.state, kernel.rss, kernel.shared, kernel.pss) = ('Z', 0, 0, None);
+    kernel.die();
     set_up(&processes, &TREE, 3);
     let sample = sampler.tick(&At(5000)).unwrap();
-    assert!(sample.ended.is_empty());
+    assert_sums(&sample);
+    assert_eq!(sample.ended.len(), 1);
+    assert_eq!(sample.ended[0].id, "bbb");
+    assert!(sample.ended[0].out_of_memory);
+    assert_eq!(sample.ended[0].memory_used_bytes, 12 * MIB);
 
     processes.retain(|p| p.pid != 120);
     let left: Vec<u32> = TREE.into_iter().filter(|pid| *pid != 120).collect();
     set_up(&processes, &left, 3);
     let sample = sampler.tick(&At(10_000)).unwrap();
-    assert_eq!(sample.ended.len(), 1);
-    assert_eq!(sample.ended[0].id, "bbb");
-    assert!(sample.ended[0].out_of_memory);
-    assert_eq!(sample.ended[0].memory_used_bytes, 12 * MIB);
+    assert!(sample.ended.is_empty(), "it is told once");
 
     // The next one goes by itself.
     processes.retain(|p| p.pid != 110 && p.pid != 111);

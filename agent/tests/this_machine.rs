@@ -301,6 +301,11 @@ fn a_real_cgroup_gives_figure_and_limit_and_its_killer_is_named() {
     let shared = sampler.tick(&SystemClock).unwrap();
     assert_eq!(shared.memory_source, MemorySource::Pss);
     assert!(shared.memory_limit_shared);
+    let pid = server.pid().to_string();
+    let (_, words, _) = agent(&["doctor", "--pid", &pid]);
+    assert!(words.contains("all together use 1"), "{words}");
+    let (_, table, _) = agent(&["sample", "--pid", &pid]);
+    assert!(table.contains(", shared with others)"), "{table}");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
     let sample = sampler.tick(&SystemClock).unwrap();

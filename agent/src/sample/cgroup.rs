@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::Cursor,
     path::{Path, PathBuf},
 };
@@ -10,7 +9,7 @@ use std::{
 use procfs::{FromBufRead, ProcessCGroups, process::MountInfos};
 use serde::Serialize;
 
-use super::file::{field, read_bytes, read_text};
+use super::file::{read_bytes, read_dir, read_text};
 
 /// Cgroups looked into below one: containers that run a service manager have some tens.
 const GROUPS_MAX: usize = 256;
@@ -45,14 +44,6 @@ pub struct Group {
     mount: PathBuf,
 }
 
-/// What is known of one cgroup's use of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GroupMemory {
-    pub(crate) used_bytes: u64,
-    pub(crate) working_set_bytes: u64,
-    pub(crate) swap_bytes: Option<u64>,
-}
-
 /// The server's cgroups.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groups {
@@ -67,12 +58,9 @@ pub(crate) struct Groups {
 // === impl Groups ===
 
 impl Groups {
-    /// Finds the cgroups of `pid`.
-    pub(crate) fn of(mounts: &Mounts, proc_root: &Path, pid: u32) -> Self {
-        let memberships = read_bytes(&proc_root.join(pid.to_string()).join("cgroup"))
-            .ok()
-            .and_then(|text| ProcessCGroups::from_buf_read(Cursor::new(text)).ok());
-        let Some(memberships) = memberships else {
+    /// Finds the cgroups of `pid`, whose `/proc/<pid>/cgroup` says `text`.
+    pub(crate) fn of(mounts: &Mounts, text: &[u8], pid: u32) -> Self {
+        let Ok(memberships) = ProcessCGroups::from_buf_read(Cursor::new(text)) else {
             return Self::default();
         };
         let find = |controller: &str, proof: &str| {
@@ -194,6 +182,16 @@ impl Group {
         self.version
     }
 
+    /// The directories right below it.
+    pub(crate) fn subdirs(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        subdirs(&self.dir)
+    }
+
+    /// Where a file of it is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// A file in it.
     pub(crate) fn text(&self, file: &str) -> Option<String> {
         read_text(&self.dir.join(file)).ok()
@@ -265,36 +263,6 @@ impl Group {
         Some(pids)
     }
 
-    /// What the whole cgroup uses, less what the kernel gives back under pressure.
-    pub(crate) fn memory(&self) -> Option<GroupMemory> {
-        let stat = self.text("memory.stat")?;
-        let field = |key: &str| field(&stat, key);
-        Some(match self.version {
-            Version::V2 => {
-                let current = self.number("memory.current")?;
-                let inactive_file = field("inactive_file")?;
-                let given_back = inactive_file
-                    .saturating_add(field("active_file")?)
-                    .saturating_add(field("slab_reclaimable").unwrap_or(0));
-                GroupMemory {
-                    used_bytes: current.saturating_sub(given_back),
-                    working_set_bytes: current.saturating_sub(inactive_file),
-                    swap_bytes: self.number("memory.swap.current"),
-                }
-            }
-            Version::V1 => {
-                let usage = self.number("memory.usage_in_bytes")?;
-                let inactive_file = field("total_inactive_file")?;
-                let given_back = inactive_file.saturating_add(field("total_active_file")?);
-                GroupMemory {
-                    used_bytes: usage.saturating_sub(given_back),
-                    working_set_bytes: usage.saturating_sub(inactive_file),
-                    swap_bytes: field("total_swap"),
-                }
-            }
-        })
-    }
-
     /// The limit set on this very cgroup.
     pub(crate) fn memory_limit(&self) -> Option<u64> {
         if self.is_machine_root() {
@@ -328,38 +296,10 @@ impl Group {
         };
         u32::try_from(quota.saturating_mul(1000).checked_div(period)?).ok()
     }
-
-    /// CPU time of all that is and was in it.
-    pub(crate) fn cpu_ns(&self) -> Option<u64> {
-        match self.version {
-            Version::V2 => {
-                field(&self.text("cpu.stat")?, "usage_usec").map(|us| us.saturating_mul(1000))
-            }
-            Version::V1 => self.number("cpuacct.usage"),
-        }
-    }
-
-    /// Processes the out-of-memory killer took from it. Version 2 counts what happened below,
-    /// version 1 each cgroup its own.
-    pub(crate) fn oom_kills(&self) -> Option<u64> {
-        match self.version {
-            Version::V2 => field(&self.text("memory.events")?, "oom_kill"),
-            Version::V1 => {
-                let own = field(&self.text("memory.oom_control")?, "oom_kill")?;
-                let below = subdirs(&self.dir).filter_map(|dir| {
-                    field(
-                        &read_text(&dir.join("memory.oom_control")).ok()?,
-                        "oom_kill",
-                    )
-                });
-                Some(own.saturating_add(below.sum()))
-            }
-        }
-    }
 }
 
 fn subdirs(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = read_dir(dir).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())

@@ -41,6 +41,8 @@ pub(crate) struct Limit {
     pub(crate) enforced: bool,
     /// Whether others use it up, too.
     pub(crate) shared: bool,
+    /// The cgroup that sets it, if one does.
+    pub(crate) group: Option<Group>,
 }
 
 // === impl EnvLimits ===
@@ -159,6 +161,7 @@ impl Limit {
                     source: source.to_owned(),
                     enforced,
                     shared: false,
+                    group: None,
                 });
             }
         }
@@ -186,6 +189,7 @@ impl Limit {
             source: limiting.source(),
             enforced: true,
             shared,
+            group: Some(limiting),
         })
     }
 }

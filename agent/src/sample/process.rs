@@ -85,6 +85,15 @@ pub(crate) struct Process {
     arg_start: u64,
 }
 
+// === impl Reading ===
+
+impl Reading {
+    /// Over, and only waits to be waited for. A main thread may end before the others do.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.zombie && self.threads <= 1
+    }
+}
+
 // === impl Process ===
 
 impl Process {
@@ -148,14 +157,10 @@ impl Process {
 
     /// Reads it again if it did anything since, or in any case with `force`. False: it is gone.
     pub(crate) fn refresh(&mut self, force: bool) -> Result<bool, SampleError> {
-        let clock_ns = match self.clock.map(clock_gettime) {
+        let clock_ns = match self.clock.map(clock_ns) {
             None => None,
-            Some(Ok(time)) => {
-                let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-                let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
-                Some(seconds * 1_000_000_000 + nanos)
-            }
-            Some(Err(_)) => return Ok(false),
+            Some(Some(ns)) => Some(ns),
+            Some(None) => return Ok(false),
         };
         if !force && clock_ns == Some(self.reading.own_ns) {
             return Ok(true);
@@ -183,9 +188,10 @@ impl Process {
 
     fn take(&mut self, stat: &Stat, statm: Statm, name: String, clock_ns: Option<u64>) {
         let page_bytes = procfs::page_size();
-        if stat.arg_start != self.arg_start || name != self.reading.identity.name {
+        let another = stat.arg_start != self.arg_start || name != self.reading.identity.name;
+        if another && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
-            // arguments.
+            // arguments. What is dead has none, and stays what it was.
             self.arg_start = stat.arg_start;
             self.reading.identity = Arc::new(Identity::read(&self.dir, name));
         }
@@ -234,6 +240,14 @@ impl Process {
             at_ms: now_ms,
         });
     }
+}
+
+/// What a CPU clock shows; `None` when its process is gone.
+pub(crate) fn clock_ns(clock: ClockId) -> Option<u64> {
+    let time = clock_gettime(clock).ok()?;
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
+    Some(seconds * 1_000_000_000 + nanos)
 }
 
 fn parse_stat(path: &Path, text: &[u8]) -> Result<Stat, SampleError> {

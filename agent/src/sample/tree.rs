@@ -10,11 +10,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::{
+    sys::{
+        resource::{Resource, UsageWho, getrlimit, getrusage},
+        time::TimeVal,
+    },
+    time::{ClockId, clock_getcpuclockid},
+    unistd::Pid,
+};
+
 use super::{
     error::SampleError,
-    file::{self, failed, is_gone, read_text},
+    file::{self, Lasting, Page, failed, is_gone, read_text},
+    gauges,
     orphans::{Orphans, could_be_of},
-    process::{Key, Process, Reading},
+    process::{Key, Process, Reading, clock_ns},
     stat::{self, Stat},
 };
 
@@ -22,9 +32,20 @@ use super::{
 /// (reclaim), and a `children` file may have missed somebody.
 const RESYNC_TICKS: u64 = 12;
 
-/// Processes whose two files stay open. The usual soft limit is 1024 descriptors for the whole
-/// agent; the processes beyond pay for opening.
+/// Processes whose two files stay open, where the limit on descriptors allows it: an open one
+/// costs up to 5 KiB of the kernel's memory, charged to the user. Those beyond pay for opening,
+/// and only when they did anything.
 const KEPT_PROCESSES_MAX: usize = 384;
+
+/// Descriptors of one process.
+const PROCESS_DESCRIPTORS: usize = 2;
+
+/// Descriptors that the sampler holds besides: the cgroups' gauges, the pid cursor, the root's
+/// membership.
+const OTHER_DESCRIPTORS: usize = 3 * gauges::DESCRIPTORS_MAX + 2;
+
+/// What the soft limit on descriptors is where it is not known.
+const USUAL_DESCRIPTORS: u64 = 1024;
 
 /// Processes followed. A fork bomb must not take the agent along; what is beyond is counted by
 /// nobody, and the pids limit of a container is far below.
@@ -51,8 +72,23 @@ pub(crate) struct Tree {
     pub(super) by_pid: HashMap<u32, Key>,
     agents: BTreeSet<u32>,
     orphans: Orphans,
-    cursor: Option<String>,
+    loadavg: Lasting,
+    page: Page,
+    cursor: Option<u32>,
+    /// Processes whose files stay open.
+    kept_max: usize,
     ticks: u64,
+}
+
+/// What an update found out about who the server's processes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum News {
+    /// The same as before: nobody was born, nobody went.
+    Nothing,
+    /// Somebody came or went, here or elsewhere on the machine.
+    Members,
+    /// It is time to look at everything again.
+    Resync,
 }
 
 // === impl Tree ===
@@ -74,24 +110,28 @@ impl Tree {
         }
         let children = dir.join(format!("task/{root_pid}/children"));
         let own = std::process::id().to_string();
+        let clocks = fs::read_link(proc_root.join("self")).is_ok_and(|to| to == Path::new(&own));
         Ok(Self {
             proc_root: proc_root.to_owned(),
             root_pid,
             own_pid,
             subreaper,
-            clocks: fs::read_link(proc_root.join("self")).is_ok_and(|to| to == Path::new(&own)),
+            clocks,
             children_files: fs::metadata(&children).is_ok(),
             processes: BTreeMap::new(),
             by_pid: HashMap::new(),
             agents: BTreeSet::from([own_pid]),
             orphans: Orphans::new(proc_root, root_pid),
+            loadavg: Lasting::new(proc_root.join("loadavg"), clocks),
+            page: Page::default(),
             cursor: None,
+            kept_max: kept_processes(),
             ticks: 0,
         })
     }
 
     /// Reads every process that did anything, and finds the new ones.
-    pub(crate) fn update(&mut self, now_ms: u64) -> Result<(), SampleError> {
+    pub(crate) fn update(&mut self, now_ms: u64) -> Result<News, SampleError> {
         let cursor = self.read_cursor();
         let resync = self.ticks.is_multiple_of(RESYNC_TICKS);
         self.ticks += 1;
@@ -99,7 +139,12 @@ impl Tree {
         // Before anything else: what is reaped into a parent later must not have been read from
         // that parent now and from the child afterwards, so parents come first.
         let vanished = self.refresh(resync)?;
-        if births || resync || vanished {
+        let news = match (resync, births || vanished) {
+            (true, _) => News::Resync,
+            (false, true) => News::Members,
+            (false, false) => News::Nothing,
+        };
+        if news > News::Nothing {
             self.discover()?;
             for pid in self.orphans.find(&self.by_pid, &self.agents, now_ms) {
                 self.adopt(pid)?;
@@ -107,7 +152,7 @@ impl Tree {
         }
         self.cursor = cursor;
         match self.root() {
-            Some(root) if !(root.zombie && root.threads <= 1) => Ok(()),
+            Some(root) if !root.is_dead() => Ok(news),
             _ => Err(SampleError::Gone { pid: self.root_pid }),
         }
     }
@@ -116,6 +161,11 @@ impl Tree {
     pub(crate) fn root(&self) -> Option<&Reading> {
         let key = self.by_pid.get(&self.root_pid)?;
         self.processes.get(key).map(|process| &process.reading)
+    }
+
+    /// Who the root is.
+    pub(crate) fn root_pid(&self) -> u32 {
+        self.root_pid
     }
 
     /// All readings, parents before children.
@@ -146,17 +196,40 @@ impl Tree {
 
     /// CPU time of what this agent waited for as the server's subreaper.
     pub(crate) fn reaped_by_agent_ns(&self) -> Option<u64> {
-        let stat = self.subreaper.then(|| self.stat(self.own_pid))??;
-        Some(stat.reaped_ns)
+        if !self.subreaper {
+            return None;
+        }
+        if self.clocks && self.own_pid == std::process::id() {
+            let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+            return Some(ns(usage.user_time()) + ns(usage.system_time()));
+        }
+        Some(self.stat(self.own_pid)?.reaped_ns)
     }
 
     /// CPU time of the agents, what they waited for left out.
     pub(crate) fn agents_ns(&self) -> u64 {
+        let of_clock = |pid: u32| clock_ns(self.clock(pid)?);
+        let of_stat = |pid: u32| Some(self.stat(pid)?.own_ns);
         self.agents
             .iter()
-            .filter_map(|&pid| self.stat(pid))
-            .map(|stat| stat.own_ns)
+            .filter_map(|&pid| of_clock(pid).or_else(|| of_stat(pid)))
             .sum()
+    }
+
+    /// Whether there is such a process at all, asked without opening a file.
+    pub(crate) fn is_there(&self, pid: u32) -> bool {
+        !self.clocks || self.clock(pid).is_some()
+    }
+
+    fn clock(&self, pid: u32) -> Option<ClockId> {
+        let pid = i32::try_from(pid).ok().filter(|_| self.clocks)?;
+        clock_getcpuclockid(Pid::from_raw(pid)).ok()
+    }
+
+    /// Whether descriptors may stay open: one of a copied `/proc` would go on telling of what is
+    /// no more.
+    pub(crate) fn keeps(&self) -> bool {
+        self.clocks
     }
 
     /// Follows an orphan and all below it.
@@ -187,9 +260,9 @@ impl Tree {
         stat::name(&text)
     }
 
-    fn read_cursor(&self) -> Option<String> {
-        let text = read_text(&self.proc_root.join("loadavg")).ok()?;
-        text.split_ascii_whitespace().last().map(str::to_owned)
+    fn read_cursor(&mut self) -> Option<u32> {
+        let text = self.loadavg.text(&mut self.page)?;
+        text.split_ascii_whitespace().next_back()?.parse().ok()
     }
 
     /// Reads what moved; true when somebody vanished.
@@ -249,8 +322,7 @@ impl Tree {
                     tracing::warn!(limit = PROCESSES_MAX, "more processes than are followed");
                     return Ok(());
                 }
-                // A descriptor of a copied /proc would go on telling of a process that went.
-                let keep = self.clocks && self.processes.len() < KEPT_PROCESSES_MAX;
+                let keep = self.keeps() && self.processes.len() < self.kept_max;
                 let Some(process) = Process::follow(&self.proc_root, pid, self.clocks, keep)?
                 else {
                     continue;
@@ -288,7 +360,7 @@ impl Tree {
         let tasks = self.proc_root.join(pid.to_string()).join("task");
         let mut children = Vec::new();
         // Every thread has the children it forked itself. Gone in between: no children.
-        for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
+        for task in file::read_dir(&tasks).into_iter().flatten().flatten() {
             if let Ok(text) = read_text(&task.path().join("children")) {
                 children.extend(
                     text.split_ascii_whitespace()
@@ -314,9 +386,26 @@ impl Tree {
     }
 }
 
+/// How many processes' files may stay open: with all else half of what this process may have
+/// open, the other half is the link's, the local socket's and the wrapped command's.
+fn kept_processes() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(USUAL_DESCRIPTORS, |(soft, _)| soft);
+    kept_of(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+fn kept_of(descriptors: usize) -> usize {
+    let ours = (descriptors / 2).saturating_sub(OTHER_DESCRIPTORS);
+    (ours / PROCESS_DESCRIPTORS).min(KEPT_PROCESSES_MAX)
+}
+
+fn ns(time: TimeVal) -> u64 {
+    let part = |part: i64| u64::try_from(part).unwrap_or(0);
+    part(time.tv_sec()) * 1_000_000_000 + part(time.tv_usec()) * 1000
+}
+
 /// All pids under a `/proc`.
 pub(crate) fn pids(proc_root: &Path) -> Result<Vec<u32>, SampleError> {
-    let entries = fs::read_dir(proc_root).map_err(|error| failed(proc_root, error))?;
+    let entries = file::read_dir(proc_root).map_err(|error| failed(proc_root, error))?;
     Ok(entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -341,4 +430,23 @@ pub(crate) fn ancestors(proc_root: &Path, pid: u32) -> Vec<u32> {
 pub(crate) fn read_stat(proc_root: &Path, pid: u32) -> Option<Stat> {
     let path = proc_root.join(pid.to_string()).join("stat");
     Stat::parse(&file::read_bytes(&path).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_descriptors_are_at_most_half_of_those_allowed() {
+        for descriptors in [0, 3, 64, 256, 1024, 4096, 1 << 20] {
+            let kept = kept_of(descriptors);
+            assert!(kept <= KEPT_PROCESSES_MAX);
+            let held = kept * PROCESS_DESCRIPTORS + OTHER_DESCRIPTORS;
+            assert!(
+                kept == 0 || held <= descriptors / 2,
+                "{descriptors}: {held}"
+            );
+        }
+        assert!(kept_of(1024) >= 200, "a usual server is kept open whole");
+    }
 }

@@ -16,8 +16,8 @@ use crate::{
     workload::{Assignment, Claims, Names, Tag, told::Told},
 };
 
-/// Ticks for which an out-of-memory kill waits for its victim to vanish: a killed kernel stays a
-/// zombie until Jupyter looks after it, every few seconds.
+/// Ticks for which an out-of-memory kill waits for its victim to end: the killer counts first, and
+/// giving back a hundred gigabytes takes the victim seconds.
 const OOM_CLAIM_TICKS: u64 = 3;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -152,7 +152,9 @@ impl Assembly {
                 .or_default()
                 .add(reading, tick);
         }
-        if self.ledger.other_ns() > 0 {
+        // Without a process it is there for the time alone: that of workloads which ended would
+        // be missing from the sum. Less than a millisecond is in the server's rounding.
+        if self.ledger.other_ns() >= NS_PER_MS {
             sums.entry(Owner::Other).or_default();
         }
         let mut workloads: Vec<(Owner, Workload)> = sums
@@ -253,11 +255,7 @@ impl Assembly {
                 workload.kind,
                 WorkloadKind::Kernel | WorkloadKind::Terminal | WorkloadKind::App
             ) {
-                let zombie = tick
-                    .readings
-                    .iter()
-                    .any(|reading| reading.key == root && reading.zombie);
-                missable.insert(root, self.missable(root, workload, zombie));
+                missable.insert(root, Ended::of(workload));
             }
         }
         self.previous = Some(Previous {
@@ -267,28 +265,6 @@ impl Assembly {
             workload_ns,
             missable,
         });
-    }
-
-    fn missable(&self, root: Key, workload: &Workload, zombie: bool) -> Ended {
-        // A killed one that nobody waited for yet holds nothing any more: what counts is the
-        // figure it was killed with.
-        let before = self
-            .previous
-            .as_ref()
-            .and_then(|previous| previous.missable.get(&root))
-            .filter(|_| zombie);
-        Ended {
-            kind: workload.kind,
-            id: workload.id.clone(),
-            name: workload.name.clone(),
-            notebook: workload.notebook.clone(),
-            pid: workload.pid,
-            out_of_memory: false,
-            memory_used_bytes: before.map_or_else(
-                || workload.memory_used_bytes.unwrap_or(workload.rss_bytes),
-                |before| before.memory_used_bytes,
-            ),
-        }
     }
 
     /// What is missed since the previous tick, those that the out-of-memory killer took marked.
@@ -321,6 +297,23 @@ impl Assembly {
             ended.truncate(ENDED_PER_SAMPLE_MAX);
         }
         ended
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// As it will be told if it is not there next time.
+    fn of(workload: &Workload) -> Self {
+        Self {
+            kind: workload.kind,
+            id: workload.id.clone(),
+            name: workload.name.clone(),
+            notebook: workload.notebook.clone(),
+            pid: workload.pid,
+            out_of_memory: false,
+            memory_used_bytes: workload.memory_used_bytes.unwrap_or(workload.rss_bytes),
+        }
     }
 }
 

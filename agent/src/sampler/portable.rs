@@ -98,6 +98,7 @@ impl PortableSampler {
                 source: "machine".to_owned(),
                 enforced: true,
                 shared: false,
+                group: None,
             });
         let tree_memory = TreeMemory {
             pss_bytes: None,

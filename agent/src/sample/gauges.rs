@@ -1,0 +1,144 @@
+//! What a cgroup says at every tick, through descriptors that stay open.
+
+use super::{
+    cgroup::{Group, Version},
+    file::{Lasting, Page, field},
+};
+
+/// Cgroups of version 1 below one whose kill counter stays open; those beyond pay for opening.
+/// A server's own has hardly any.
+const BELOW_KEPT_MAX: usize = 8;
+
+/// Descriptors that one cgroup's gauges hold at most.
+pub(crate) const DESCRIPTORS_MAX: usize = 5 + BELOW_KEPT_MAX;
+
+/// What is known of one cgroup's use of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupMemory {
+    pub(crate) used_bytes: u64,
+    pub(crate) working_set_bytes: u64,
+    pub(crate) swap_bytes: Option<u64>,
+}
+
+/// The gauges of one cgroup.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    group: Group,
+    memory_stat: Lasting,
+    memory_usage: Lasting,
+    swap: Lasting,
+    cpu: Lasting,
+    kills: Lasting,
+    /// Kill counters of version 1 that the cgroup's own does not hold.
+    kills_below: Vec<Lasting>,
+    page: Page,
+}
+
+// === impl Gauges ===
+
+impl Gauges {
+    /// Opens nothing yet; with `keep` false nothing stays open.
+    pub(crate) fn new(group: Group, keep: bool) -> Self {
+        let file = |v1: &str, v2: &str| {
+            let name = match group.version() {
+                Version::V1 => v1,
+                Version::V2 => v2,
+            };
+            Lasting::new(group.file(name), keep)
+        };
+        let mut gauges = Self {
+            memory_stat: file("memory.stat", "memory.stat"),
+            memory_usage: file("memory.usage_in_bytes", "memory.current"),
+            swap: file("memory.stat", "memory.swap.current"),
+            cpu: file("cpuacct.usage", "cpu.stat"),
+            kills: file("memory.oom_control", "memory.events"),
+            kills_below: Vec::new(),
+            page: Page::default(),
+            group,
+        };
+        gauges.look_below(keep);
+        gauges
+    }
+
+    /// Version 2 counts kills below with the cgroup's own, version 1 each cgroup its own: these
+    /// are looked for again now and then.
+    pub(crate) fn look_below(&mut self, keep: bool) {
+        if self.group.version() == Version::V2 {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.kills_below);
+        let dirs = self.group.subdirs();
+        self.kills_below = dirs
+            .map(|dir| dir.join("memory.oom_control"))
+            .enumerate()
+            .map(
+                |(at, path)| match before.iter().position(|b| b.path() == path) {
+                    Some(open) => before.swap_remove(open),
+                    None => Lasting::new(path, keep && at < BELOW_KEPT_MAX),
+                },
+            )
+            .collect();
+    }
+
+    /// Whose they are.
+    pub(crate) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// What the whole cgroup uses, less what the kernel gives back under pressure.
+    pub(crate) fn memory(&mut self) -> Option<GroupMemory> {
+        let used = number(&mut self.memory_usage, &mut self.page)?;
+        match self.group.version() {
+            Version::V2 => {
+                let swap_bytes = number(&mut self.swap, &mut self.page);
+                let stat = self.memory_stat.text(&mut self.page)?;
+                let inactive_file = field(stat, "inactive_file")?;
+                let given_back = inactive_file
+                    .saturating_add(field(stat, "active_file")?)
+                    .saturating_add(field(stat, "slab_reclaimable").unwrap_or(0));
+                Some(GroupMemory {
+                    used_bytes: used.saturating_sub(given_back),
+                    working_set_bytes: used.saturating_sub(inactive_file),
+                    swap_bytes,
+                })
+            }
+            Version::V1 => {
+                let stat = self.memory_stat.text(&mut self.page)?;
+                let inactive_file = field(stat, "total_inactive_file")?;
+                let given_back = inactive_file.saturating_add(field(stat, "total_active_file")?);
+                Some(GroupMemory {
+                    used_bytes: used.saturating_sub(given_back),
+                    working_set_bytes: used.saturating_sub(inactive_file),
+                    swap_bytes: field(stat, "total_swap"),
+                })
+            }
+        }
+    }
+
+    /// CPU time of all that is and was in it.
+    pub(crate) fn cpu_ns(&mut self) -> Option<u64> {
+        match self.group.version() {
+            Version::V2 => {
+                let usec = field(self.cpu.text(&mut self.page)?, "usage_usec")?;
+                Some(usec.saturating_mul(1000))
+            }
+            Version::V1 => number(&mut self.cpu, &mut self.page),
+        }
+    }
+
+    /// Processes the out-of-memory killer took from it.
+    pub(crate) fn oom_kills(&mut self) -> Option<u64> {
+        let own = field(self.kills.text(&mut self.page)?, "oom_kill")?;
+        let page = &mut self.page;
+        let below = self
+            .kills_below
+            .iter_mut()
+            .filter_map(|kills| field(kills.text(page)?, "oom_kill"));
+        Some(own.saturating_add(below.sum()))
+    }
+}
+
+/// A file that holds one number.
+fn number(file: &mut Lasting, page: &mut Page) -> Option<u64> {
+    file.text(page)?.trim().parse().ok()
+}

@@ -1,0 +1,191 @@
+//! Where the server's figures are: its cgroups, whether they are its own, and the limit over it.
+//!
+//! All of it moves rarely and is dear to find, so it is held from tick to tick. That the root is
+//! still in the same cgroups is checked at every tick; who else is in them when somebody was born
+//! or went, and now and then, since processes can be moved without either; limits now and then.
+
+use std::path::Path;
+
+use crate::sample::{
+    cgroup::{Group, Groups, Mounts},
+    file::{Lasting, Page},
+    gauges::{Gauges, GroupMemory},
+    limit::{self, EnvLimits, Limit, Machine},
+    own::Ownership,
+    tree::{News, Tree},
+};
+
+/// What stands until something moves.
+#[derive(Debug)]
+pub(super) struct Standing {
+    mounts: Mounts,
+    membership: Lasting,
+    page: Page,
+    /// What the root's membership said when the groups were found; `None` before the first look.
+    member_of: Option<Vec<u8>>,
+    groups: Groups,
+    owned: Ownership,
+    own_cpu: Option<Group>,
+    limit: Option<Limit>,
+    cpu_limit_millicores: Option<u32>,
+    limits_for: Option<EnvLimits>,
+    /// Of the own cgroup, else of the one whose kills are counted.
+    memory: Option<Gauges>,
+    cpu: Option<Gauges>,
+}
+
+/// What of it has to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    Nothing,
+    /// Who is in the cgroups.
+    Members,
+    /// Everything.
+    All,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Nothing is looked at yet.
+    pub(super) fn new(proc_root: &Path, cgroup_root: &Path, root_pid: u32, keep: bool) -> Self {
+        let membership = proc_root.join(root_pid.to_string()).join("cgroup");
+        Self {
+            mounts: Mounts::read(proc_root, cgroup_root),
+            membership: Lasting::new(membership, keep),
+            page: Page::default(),
+            member_of: None,
+            groups: Groups::default(),
+            owned: Ownership::default(),
+            own_cpu: None,
+            limit: None,
+            cpu_limit_millicores: None,
+            limits_for: None,
+            memory: None,
+            cpu: None,
+        }
+    }
+
+    /// Looks again at what may have moved; returns orphans that only the own cgroup shows.
+    pub(super) fn look(&mut self, tree: &Tree, news: News) -> &[u32] {
+        let mut look = match news {
+            // What stays open nowhere says nothing about what moved.
+            _ if !tree.keeps() => Look::All,
+            News::Nothing if self.stranger_went(tree) => Look::Members,
+            News::Nothing => Look::Nothing,
+            News::Members => Look::Members,
+            News::Resync => Look::All,
+        };
+        // The root is gone, or its membership may not be read: in no cgroup that we know.
+        let text = self.membership.read(&mut self.page).unwrap_or_default();
+        if self.member_of.as_deref() != Some(text) {
+            self.member_of = Some(text.to_vec());
+            look = Look::All;
+        }
+        if look == Look::All {
+            let text = self.member_of.as_deref().unwrap_or_default();
+            self.groups = Groups::of(&self.mounts, text, tree.root_pid());
+            self.limits_for = None;
+        }
+        if look > Look::Nothing {
+            self.decide(tree);
+            return &self.owned.orphans;
+        }
+        &[]
+    }
+
+    /// Whether the first of those who make the cgroup not ours is gone: their end is no birth.
+    fn stranger_went(&self, tree: &Tree) -> bool {
+        let checked = self.owned.checked.last();
+        checked
+            .and_then(|checked| checked.strangers.first())
+            .is_some_and(|stranger| stranger.pid != 0 && !tree.is_there(stranger.pid))
+    }
+
+    fn decide(&mut self, tree: &Tree) {
+        let before = self.owned.own.take();
+        let memory = self.groups.memory.as_ref();
+        self.owned = Ownership::decide(memory, tree, |group| {
+            Gauges::new(group.clone(), false).memory().is_some()
+        });
+        if self.owned.own != before {
+            self.limits_for = None;
+        }
+        // In version 2 memory and CPU are the same cgroup; in version 1 each has its own tree.
+        self.own_cpu = match &self.groups.cpuacct {
+            None => None,
+            Some(group) if memory == Some(group) => self.owned.own.clone(),
+            Some(group) => {
+                let accounts = |group: &Group| Gauges::new(group.clone(), false).cpu_ns().is_some();
+                Ownership::decide(Some(group), tree, accounts).own
+            }
+        };
+        let keep = tree.keeps();
+        let counts = self.owned.own.as_ref().or(memory);
+        self.memory = renewed(self.memory.take(), counts, keep);
+        self.cpu = renewed(self.cpu.take(), self.own_cpu.as_ref(), keep);
+    }
+
+    /// Reads the own cgroup's memory and the kills that were counted. A cgroup that does not
+    /// answer is not held on to.
+    pub(super) fn memory(&mut self) -> (Option<GroupMemory>, Option<u64>) {
+        let Some(gauges) = &mut self.memory else {
+            return (None, None);
+        };
+        let memory = self.owned.own.as_ref().and_then(|_| gauges.memory());
+        if self.owned.own.is_some() && memory.is_none() {
+            self.member_of = None;
+        }
+        (memory, gauges.oom_kills())
+    }
+
+    /// CPU time of the own cgroup.
+    pub(super) fn cpu_ns(&mut self) -> Option<u64> {
+        self.cpu.as_mut()?.cpu_ns()
+    }
+
+    /// The limits in force.
+    pub(super) fn limits(
+        &mut self,
+        env: &EnvLimits,
+        machine: &Machine,
+        tree: &Tree,
+    ) -> (Option<Limit>, Option<u32>) {
+        if self.limits_for.as_ref() != Some(env) {
+            let own = self.owned.own.as_ref();
+            self.limit = Limit::find(self.groups.memory.as_ref(), own, env, machine, tree);
+            self.cpu_limit_millicores = limit::cpu_limit_millicores(self.groups.cpu.as_ref(), env);
+            self.limits_for = Some(*env);
+        }
+        (self.limit.clone(), self.cpu_limit_millicores)
+    }
+
+    /// What all together use of a limit that others share.
+    pub(super) fn shared_use(&self) -> Option<u64> {
+        let limit = self.limit.as_ref().filter(|limit| limit.shared)?;
+        let memory = Gauges::new(limit.group.clone()?, false).memory()?;
+        Some(memory.used_bytes)
+    }
+
+    /// What was decided about the cgroups.
+    pub(super) fn owned(&self) -> &Ownership {
+        &self.owned
+    }
+
+    /// The own cgroup that counts CPU time.
+    pub(super) fn own_cpu(&self) -> Option<&Group> {
+        self.own_cpu.as_ref()
+    }
+}
+
+/// The gauges of `group`: those there were, if they are its.
+fn renewed(gauges: Option<Gauges>, group: Option<&Group>, keep: bool) -> Option<Gauges> {
+    let group = group?;
+    match gauges {
+        Some(mut gauges) if gauges.group() == group => {
+            gauges.look_below(keep);
+            Some(gauges)
+        }
+        _ => Some(Gauges::new(group.clone(), keep)),
+    }
+}

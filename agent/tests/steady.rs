@@ -1,0 +1,224 @@
+//! What a tick opens when nothing happened: nothing.
+//!
+//! Other processes of the machine are born all the time, and then the sampler has to look. The
+//! kernel's pid cursor tells: only ticks around which it stood still are held to the promise.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use hubmeter_agent::{
+    clock::Clock,
+    sample::{MemorySource, Sample, files_opened},
+    sampler::{PssMode, Sampler, Target},
+};
+
+/// Ticks in which everything is looked at again are one in this many.
+const RESYNC_TICKS: usize = 12;
+
+/// Steady ticks that must be seen before a test has shown anything.
+const STEADY_MIN: usize = 20;
+
+/// Back-to-back ticks take some tens of microseconds: births fall into few of them.
+const TICKS_MAX: usize = 100_000;
+
+/// A clock by which no time passes, so that nothing is due.
+struct Still;
+
+impl Clock for Still {
+    fn mono_ms(&self) -> u64 {
+        1_000
+    }
+
+    fn wall_ms(&self) -> u64 {
+        1_573_941_376_000
+    }
+}
+
+/// A shell and its sleepers, idle for ever.
+struct Idle(Child);
+
+impl Idle {
+    fn start(sleepers: usize, prepare: &str) -> Self {
+        let script =
+            format!("{prepare}\nfor n in $(seq {sleepers}); do sleep 1000 & done; echo up; read x");
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.as_mut().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        let idle = Self(child);
+        // Idle only when each has become its program and gone to sleep.
+        let asleep = |pid: &String| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.contains("(sleep) S ")
+        };
+        while !idle.sleepers().iter().all(asleep) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        idle
+    }
+
+    fn sampler(&self) -> Sampler {
+        Sampler::new(Target::this_machine(self.0.id()), PssMode::Budget).unwrap()
+    }
+
+    fn sleepers(&self) -> Vec<String> {
+        let pid = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        children.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        for pid in self.sleepers() {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn cursor() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap();
+    text.split_whitespace().last().unwrap().to_owned()
+}
+
+/// Ticks until enough of them were steady, and returns what each of those opened.
+fn steady_ticks(sampler: &mut Sampler) -> Vec<u64> {
+    let mut steady = Vec::new();
+    let mut before_previous = String::new();
+    for tick in 0..TICKS_MAX {
+        let before = cursor();
+        let opened_before = files_opened();
+        sampler.tick(&Still).unwrap();
+        let opened = files_opened() - opened_before;
+        if tick == 0 {
+            assert!(opened > 10, "the first tick finds everything: {opened}");
+        }
+        // Nobody was born from before the previous tick until after this one.
+        if before_previous == cursor() && !tick.is_multiple_of(RESYNC_TICKS) {
+            steady.push(opened);
+        }
+        if steady.len() >= STEADY_MIN {
+            return steady;
+        }
+        before_previous = before;
+    }
+    panic!("in {TICKS_MAX} ticks only {} were steady", steady.len());
+}
+
+/// Where our descriptors of these processes lead to.
+fn held(pids: &[String]) -> BTreeSet<PathBuf> {
+    let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    links
+        .filter_map(|link| fs::read_link(link.path()).ok())
+        .filter(|to| {
+            pids.iter()
+                .any(|pid| to.starts_with(Path::new("/proc").join(pid)))
+        })
+        .collect()
+}
+
+#[test]
+fn a_tick_in_which_nobody_was_born_opens_no_file_and_holds_the_same_ones() {
+    let idle = Idle::start(30, "");
+    let mut sampler = idle.sampler();
+    let sample: Sample = sampler.tick(&Still).unwrap();
+    assert_eq!(sample.processes, 31);
+    let mut pids = idle.sleepers();
+    pids.push(idle.0.id().to_string());
+    let before = held(&pids);
+    assert_eq!(
+        before.len(),
+        2 * 31 + 1,
+        "stat, statm, and the root's cgroup"
+    );
+    let mut again = idle.sampler();
+    assert_eq!(steady_ticks(&mut again), vec![0; STEADY_MIN]);
+    assert_eq!(held(&pids), before);
+    drop((sampler, again));
+    assert_eq!(held(&pids), BTreeSet::new());
+}
+
+/// A memory cgroup of version 1; taken away at the end.
+struct Group(PathBuf);
+
+impl Group {
+    fn create(name: &str) -> Option<Self> {
+        let dir = PathBuf::from("/sys/fs/cgroup/memory").join(name);
+        match fs::create_dir(&dir) {
+            Ok(()) => Some(Self(dir)),
+            Err(error) => {
+                println!(
+                    "left out: cannot make the cgroup {}: {error}",
+                    dir.display()
+                );
+                None
+            }
+        }
+    }
+
+    fn take(&self, pid: &str) {
+        fs::write(self.0.join("cgroup.procs"), pid).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Busy for a moment after the last process went.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn an_own_cgroup_costs_no_open_either_and_a_server_that_is_moved_is_followed_at_once() {
+    let name = format!("hubmeter-steady-{}", std::process::id());
+    let (Some(group), Some(next)) = (Group::create(&name), Group::create(&format!("{name}-next")))
+    else {
+        return;
+    };
+    let procs = group.0.join("cgroup.procs");
+    let idle = Idle::start(5, &format!("echo $$ > {}", procs.display()));
+    let mut sampler = idle.sampler();
+    assert_eq!(steady_ticks(&mut sampler), vec![0; STEADY_MIN]);
+    let sample = sampler.tick(&Still).unwrap();
+    assert_eq!(sample.memory_source, MemorySource::Cgroup1);
+    assert!(sample.memory_used_bytes > 0);
+
+    // Nobody is born by that, and the old cgroup still answers.
+    let mut pids = idle.sleepers();
+    pids.push(idle.0.id().to_string());
+    for pid in &pids {
+        next.take(pid);
+    }
+    drop(group);
+    fs::write(next.0.join("memory.limit_in_bytes"), "134217728").unwrap();
+    let sample = sampler.tick(&Still).unwrap();
+    assert_eq!(sample.memory_source, MemorySource::Cgroup1);
+    let source = sample.memory_limit_source.unwrap();
+    assert_eq!(source, format!("cgroup1:/{name}-next"));
+    drop(idle);
+}
