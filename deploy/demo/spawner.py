@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cgroup
 from jupyterhub.spawner import SimpleLocalProcessSpawner
-from traitlets import Int, Unicode
+from traitlets import Int, Unicode, default
 
 # How long a stopped server's group may take to become empty.
 EMPTY_SECONDS = 3.0
@@ -30,7 +30,8 @@ class DemoSpawner(SimpleLocalProcessSpawner):
 
     group: Path | None = None
 
-    def _default_home_dir(self):
+    @default("home_dir")
+    def _home_of_the_demo(self):
         return str(Path(self.homes) / self._folder)
 
     @property

@@ -255,7 +255,15 @@ impl Assembly {
                 workload.kind,
                 WorkloadKind::Kernel | WorkloadKind::Terminal | WorkloadKind::App
             ) {
-                missable.insert(root, Ended::of(workload));
+                let mut told = Ended::of(workload);
+                // Killed and not yet waited for, it holds nothing any more: what will be told is
+                // what it held before.
+                if told.memory_used_bytes == 0
+                    && let Some(before) = self.previous.as_ref().and_then(|p| p.missable.get(&root))
+                {
+                    told.memory_used_bytes = before.memory_used_bytes;
+                }
+                missable.insert(root, told);
             }
         }
         self.previous = Some(Previous {

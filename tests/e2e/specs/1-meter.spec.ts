@@ -1,4 +1,5 @@
 import { expect, test } from '@playwright/test';
+import { existsSync } from 'node:fs';
 
 import { access, INTERVAL_MS } from '../support/access.ts';
 import { isLive, server } from '../support/collector.ts';
@@ -52,6 +53,10 @@ test('600 MB taken in a kernel show in the meter and on the hub page within two 
   await page.screenshot({ path: `${access.screenshots}/lab-in-use.png` });
   await runCell(page, 1);
   await expect.poll(async () => (await meterBytes(page)) - meterBefore, { timeout: 2 * INTERVAL_MS }).toBeLessThan(0.2 * TAKEN_BYTES);
+});
+
+test('users write into the demo\'s own folder and nowhere else', () => {
+  expect(existsSync(`${access.dir}/home/alice/take.ipynb`)).toBe(true);
 });
 
 test('the meter asks for nothing after the page has loaded', async ({ browser }) => {
