@@ -205,13 +205,14 @@ fn table(tree: &Group, processes: usize, python: Option<&str>, cold: bool) {
         sampler
     };
     let mut rows = Vec::new();
-    // Nothing is due and nobody moved: what most ticks are.
+    // No time passes, so no proportional set is due; every twelfth tick still looks at everything,
+    // as does one after a birth anywhere on the machine.
     let mut steady = sampler(PssMode::Budget);
     let clock = Stepping::by(0);
-    rows.push(row("hubmeter, nothing due", cold, || {
+    rows.push(row("hubmeter, without PSS", cold, || {
         steady.tick(&clock).unwrap();
     }));
-    // Every twelfth looks at everything, and proportional sets are read as the budget allows.
+    // Proportional sets are read as the budget allows.
     let mut running = sampler(PssMode::Budget);
     let clock = Stepping::by(5_000);
     rows.push(row("hubmeter, as run at 5 s", cold, || {
