@@ -4,12 +4,15 @@
 //! Whoever reads too slowly gets the newest and misses what lay between; nobody who reads can
 //! hold back sampling.
 
+mod recent;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
+use self::recent::Recent;
 use crate::{meter::Figures, sample::Sample};
 
 /// How far back `recent` goes.
@@ -77,7 +80,7 @@ pub struct LinkStatus {
 #[derive(Debug)]
 pub struct Board {
     newest: watch::Sender<Option<Arc<Reading>>>,
-    recent: Mutex<VecDeque<Arc<Reading>>>,
+    recent: Mutex<Recent>,
     open_notices: Mutex<VecDeque<Arc<Notice>>>,
     notices: broadcast::Sender<Arc<Notice>>,
     link: Mutex<LinkStatus>,
@@ -100,19 +103,8 @@ impl Board {
 
     /// Shows `reading` as the newest.
     pub fn show(&self, reading: Reading) {
-        let reading = Arc::new(reading);
-        let mut recent = self.recent.lock();
-        let from_ms = reading.sample.mono_ms.saturating_sub(RECENT_MS);
-        while recent.len() >= RECENT_MAX
-            || recent
-                .front()
-                .is_some_and(|oldest| oldest.sample.mono_ms < from_ms)
-        {
-            recent.pop_front();
-        }
-        recent.push_back(Arc::clone(&reading));
-        drop(recent);
-        self.newest.send_replace(Some(reading));
+        self.recent.lock().push(&reading);
+        self.newest.send_replace(Some(Arc::new(reading)));
     }
 
     /// Shows `notice`, or takes it away when it is cleared.
@@ -139,8 +131,8 @@ impl Board {
 
     /// The last ten minutes, oldest first.
     #[must_use]
-    pub fn recent(&self) -> Vec<Arc<Reading>> {
-        self.recent.lock().iter().cloned().collect()
+    pub fn recent(&self) -> Vec<Reading> {
+        self.recent.lock().readings()
     }
 
     /// Notices that are open now, and those to come.

@@ -5,9 +5,10 @@
 //! must be counted once. So every vanished process leaves a debt with its next living ancestor,
 //! and what that reaps pays the debt before it counts as new.
 
-use std::collections::{HashMap, HashSet};
-
-use crate::sample::process::{Key, Reading};
+use crate::sample::{
+    keyed::{KeyMap, KeySet, PidMap},
+    process::{Key, Reading},
+};
 
 /// Ticks that a debt waits for its child to be reaped: parents are read before children, so the
 /// reaping may show one tick after the vanishing; one more for a slow parent.
@@ -28,8 +29,8 @@ pub(crate) enum Owner {
 /// CPU time by workload, counted since the first tick.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    processes: HashMap<Key, Account>,
-    workloads: HashMap<Key, u64>,
+    processes: KeyMap<Account>,
+    workloads: KeyMap<u64>,
     other_ns: u64,
     agent: Reaper,
     cgroup: Option<CgroupAccount>,
@@ -96,7 +97,7 @@ impl Ledger {
     ) {
         self.tick += 1;
         self.bury(readings.clone(), agent.map(|(pid, _)| pid));
-        let mut living: HashSet<Key> = HashSet::new();
+        let mut living = KeySet::default();
         for reading in readings {
             let account = self
                 .processes
@@ -170,19 +171,26 @@ impl Ledger {
     }
 
     /// Moves what vanished processes were counted for to whoever will have waited for them.
-    fn bury<'a>(&mut self, readings: impl Iterator<Item = &'a Reading>, agent: Option<u32>) {
-        let living: HashMap<Key, u32> = readings.map(|r| (r.key, r.key.pid)).collect();
-        let living_pids: HashMap<u32, Key> = living.iter().map(|(k, pid)| (*pid, *k)).collect();
+    fn bury<'a>(
+        &mut self,
+        readings: impl Iterator<Item = &'a Reading> + Clone,
+        agent: Option<u32>,
+    ) {
+        let counted = readings.clone();
+        let alive = counted
+            .filter(|reading| self.processes.contains_key(&reading.key))
+            .count();
+        if alive == self.processes.len() {
+            return; // nobody is missing
+        }
+        let living_pids: PidMap<Key> = readings.map(|r| (r.key.pid, r.key)).collect();
         let dead: Vec<Key> = self
             .processes
             .keys()
-            .filter(|key| !living.contains_key(key))
+            .filter(|key| living_pids.get(&key.pid) != Some(key))
             .copied()
             .collect();
-        if dead.is_empty() {
-            return;
-        }
-        let dead: HashMap<u32, Account> = dead
+        let dead: PidMap<Account> = dead
             .iter()
             .filter_map(|key| self.processes.remove(key))
             .map(|account| (account.pid, account))

@@ -7,6 +7,7 @@ pub mod error;
 pub(crate) mod file;
 pub(crate) mod gauges;
 pub mod kernels;
+pub(crate) mod keyed;
 pub mod limit;
 pub mod memory;
 pub(crate) mod orphans;

@@ -9,6 +9,7 @@ pub mod told;
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
+    sync::Arc,
 };
 
 use hubmeter_proto::limits::LABEL_BYTES_MAX;
@@ -17,6 +18,8 @@ use crate::{
     rate::Owner,
     sample::{
         WorkloadKind, WorkloadState,
+        kernels::Identity,
+        keyed::{KeyMap, PidMap},
         process::{Key, Reading},
     },
 };
@@ -49,17 +52,29 @@ pub(crate) struct Tag {
 /// Whose each process is.
 #[derive(Debug, Default)]
 pub(crate) struct Assignment {
-    owners: HashMap<Key, Owner>,
+    owners: KeyMap<Owner>,
+    /// What it was made of.
+    features: Vec<Features>,
     /// By top-most process, the server's among them.
-    pub(crate) tags: HashMap<Key, Tag>,
+    pub(crate) tags: KeyMap<Tag>,
+}
+
+/// All of a process that decides whose it is.
+#[derive(Debug)]
+struct Features {
+    key: Key,
+    ppid: u32,
+    dead: bool,
+    terminal: Option<String>,
+    identity: Arc<Identity>,
 }
 
 /// What the extension told, tied to processes by start time, so that a reused pid is nobody's.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     told: Told,
-    kernels: HashMap<Key, usize>,
-    terminals: HashMap<Key, usize>,
+    kernels: KeyMap<usize>,
+    terminals: KeyMap<usize>,
     unresolved: bool,
 }
 
@@ -109,7 +124,7 @@ impl Claims {
     }
 
     /// Ties told pids to the processes that have them now.
-    fn resolve(&mut self, by_pid: &HashMap<u32, &Reading>) {
+    fn resolve(&mut self, by_pid: &PidMap<&Reading>) {
         let alive = |key: &Key| by_pid.get(&key.pid).is_some_and(|r| r.key == *key);
         // What went is nobody's, should its pid come again, until the extension speaks again.
         self.kernels.retain(|key, _| alive(key));
@@ -154,6 +169,28 @@ impl Claims {
     }
 }
 
+// === impl Features ===
+
+impl Features {
+    fn of(reading: &Reading) -> Self {
+        Self {
+            key: reading.key,
+            ppid: reading.ppid,
+            dead: reading.is_dead(),
+            terminal: reading.terminal.clone(),
+            identity: reading.identity.clone(),
+        }
+    }
+
+    fn is_of(&self, reading: &Reading) -> bool {
+        self.key == reading.key
+            && self.ppid == reading.ppid
+            && self.dead == reading.is_dead()
+            && self.terminal == reading.terminal
+            && Arc::ptr_eq(&self.identity, &reading.identity)
+    }
+}
+
 // === impl Assignment ===
 
 impl Assignment {
@@ -164,7 +201,7 @@ impl Assignment {
         claims: &mut Claims,
         names: Names,
     ) -> Self {
-        let by_pid: HashMap<u32, &Reading> = readings.iter().map(|r| (r.key.pid, *r)).collect();
+        let by_pid: PidMap<&Reading> = readings.iter().map(|r| (r.key.pid, *r)).collect();
         claims.resolve(&by_pid);
         let mut assigner = Assigner {
             by_pid,
@@ -180,7 +217,15 @@ impl Assignment {
             assigner.assign(reading);
         }
         assigner.join_orphans(readings);
+        assigner.out.features = readings.iter().copied().map(Features::of).collect();
         assigner.out
+    }
+
+    /// Whether it would come out the same for these: most ticks change nothing it is made of.
+    pub(crate) fn holds(&self, readings: &[&Reading], claims: &Claims) -> bool {
+        !claims.unresolved
+            && self.features.len() == readings.len()
+            && self.features.iter().zip(readings).all(|(f, r)| f.is_of(r))
     }
 
     /// Whose this process is.
@@ -191,7 +236,7 @@ impl Assignment {
 
 /// From the root down to the Jupyter server below it: wrappers belong to the server.
 fn jupyter_chain(readings: &[&Reading], root_pid: u32) -> HashSet<u32> {
-    let parents: HashMap<u32, u32> = readings.iter().map(|r| (r.key.pid, r.ppid)).collect();
+    let parents: PidMap<u32> = readings.iter().map(|r| (r.key.pid, r.ppid)).collect();
     let mut chain = HashSet::from([root_pid]);
     let server = readings.iter().find(|r| r.identity.jupyter);
     let mut at = server.map(|server| server.key.pid);
@@ -208,7 +253,7 @@ fn jupyter_chain(readings: &[&Reading], root_pid: u32) -> HashSet<u32> {
 }
 
 struct Assigner<'a> {
-    by_pid: HashMap<u32, &'a Reading>,
+    by_pid: PidMap<&'a Reading>,
     claims: &'a Claims,
     names: Names,
     jupyter: HashSet<u32>,
@@ -339,7 +384,7 @@ impl Assigner<'_> {
 
     /// Orphans carry the session name of the kernel they came from.
     fn join_orphans(&mut self, readings: &[&Reading]) {
-        let mut joined: HashMap<u32, Owner> = HashMap::new();
+        let mut joined: PidMap<Owner> = PidMap::default();
         for reading in readings {
             let pid = reading.key.pid;
             let orphan = !self.by_pid.contains_key(&reading.ppid) && pid != self.root_pid;

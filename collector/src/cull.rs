@@ -134,7 +134,9 @@ fn measured(server: &Server) -> Work {
     }
     match server.idle_since_ms {
         Some(at_ms) => Work::IdleSince { at_ms, by: "" },
-        None if server.phase == Phase::Silent => Work::Unknown("its agent fell silent just now"),
+        None if server.phase == Phase::Silent => {
+            Work::Unknown("its agent has been silent for less than 10 minutes")
+        }
         None => Work::Unknown("its agent has just come"),
     }
 }
@@ -235,6 +237,14 @@ mod tests {
             unlisted.reason
         );
         assert!(!only_row(&[hub(0, None)], &eager, 20 * HOUR_MS).cull);
+        // Four minutes of silence are no moment, and nothing to stop a server for.
+        let mut silent = two_hours(WorkloadState::Idle);
+        let now_ms = 2 * HOUR_MS + 240_000;
+        silent.push(Fact::Tick {
+            at_ms: START_MS + now_ms,
+        });
+        let silent = only_row(&silent, &eager, now_ms);
+        assert!(!silent.cull && silent.reason.ends_with("silent for less than 10 minutes"));
     }
 
     #[test]

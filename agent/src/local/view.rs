@@ -3,8 +3,6 @@
 //! The contract's sample, with what `sample` leaves out because it is not a tick's number:
 //! notebooks and states, the meter's figures, the link, and what the agent itself costs.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -56,7 +54,7 @@ pub fn sample(reading: &Reading, link: &LinkStatus) -> Value {
 
 /// The readings of the last ten minutes. What the agent costs and how the link is are of now.
 #[must_use]
-pub fn recent(readings: &[Arc<Reading>], link: &LinkStatus) -> Value {
+pub fn recent(readings: &[Reading], link: &LinkStatus) -> Value {
     let items: Vec<_> = readings
         .iter()
         .map(|reading| sample(reading, link))

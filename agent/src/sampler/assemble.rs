@@ -3,15 +3,15 @@
 //! Whoever read the machine, Linux reader or portable one, the sums are made here, so that they
 //! agree: over all workloads they are the server's exactly.
 
-use std::collections::HashMap;
-
 use hubmeter_proto::limits::{ENDED_PER_SAMPLE_MAX, WORKLOADS_PER_SAMPLE_MAX};
 
 use crate::{
     rate::{Ledger, Owner, cores},
     sample::{
-        Ended, MemorySource, Workload, WorkloadKind, memory,
-        process::{Key, Reading},
+        Ended, MemorySource, Workload, WorkloadKind,
+        keyed::{IntMap, KeyMap},
+        memory,
+        process::Reading,
     },
     workload::{Assignment, Claims, Names, Tag, told::Told},
 };
@@ -28,6 +28,8 @@ pub(crate) struct Assembly {
     root_pid: u32,
     names: Names,
     claims: Claims,
+    /// As it was when last something changed.
+    assignment: Assignment,
     ledger: Ledger,
     previous: Option<Previous>,
     kills: Kills,
@@ -63,9 +65,9 @@ struct Previous {
     mono_ms: u64,
     total_ns: u64,
     other_ns: u64,
-    workload_ns: HashMap<Key, u64>,
+    workload_ns: KeyMap<u64>,
     /// Kernels and terminals, which somebody will miss.
-    missable: HashMap<Key, Ended>,
+    missable: KeyMap<Ended>,
 }
 
 /// Out-of-memory kills that found no victim yet.
@@ -96,6 +98,7 @@ impl Assembly {
             root_pid,
             names,
             claims: Claims::default(),
+            assignment: Assignment::default(),
             ledger: Ledger::default(),
             previous: None,
             kills: Kills::default(),
@@ -109,7 +112,11 @@ impl Assembly {
 
     /// Puts one tick together.
     pub(crate) fn assemble(&mut self, tick: &Tick<'_>) -> Assembled {
-        let assignment = Assignment::of(tick.readings, self.root_pid, &mut self.claims, self.names);
+        if !self.assignment.holds(tick.readings, &self.claims) {
+            self.assignment =
+                Assignment::of(tick.readings, self.root_pid, &mut self.claims, self.names);
+        }
+        let assignment = &self.assignment;
         let readings = tick.readings.iter().copied();
         self.ledger
             .settle(readings, |key| assignment.owner(key), tick.agent);
@@ -118,14 +125,14 @@ impl Assembly {
             .previous
             .as_ref()
             .map(|previous| tick.mono_ms.saturating_sub(previous.mono_ms));
-        let mut workloads = self.workloads(&assignment, interval_ms, tick);
+        let mut workloads = self.workloads(interval_ms, tick);
         let ended = self.ended(&workloads, tick.oom_kills);
         let total_ns = self.ledger.total_ns();
         let cpu_cores = self
             .previous
             .as_ref()
             .and_then(|previous| cores(total_ns.saturating_sub(previous.total_ns), interval_ms?));
-        self.remember(tick, &workloads);
+        self.remember(tick.mono_ms, &workloads);
         fold(&mut workloads);
         let workloads: Vec<Workload> = workloads.into_iter().map(|(_, w)| w).collect();
         Assembled {
@@ -140,13 +147,9 @@ impl Assembly {
     }
 
     /// Every workload with its sums, largest first; the sums are the server's exactly.
-    fn workloads(
-        &self,
-        assignment: &Assignment,
-        interval_ms: Option<u64>,
-        tick: &Tick<'_>,
-    ) -> Vec<(Owner, Workload)> {
-        let mut sums: HashMap<Owner, Sum> = HashMap::new();
+    fn workloads(&self, interval_ms: Option<u64>, tick: &Tick<'_>) -> Vec<(Owner, Workload)> {
+        let mut sums: IntMap<Owner, Sum> = IntMap::default();
+        let assignment = &self.assignment;
         for reading in tick.readings {
             sums.entry(assignment.owner(&reading.key))
                 .or_default()
@@ -245,9 +248,9 @@ impl Assembly {
         })
     }
 
-    fn remember(&mut self, tick: &Tick<'_>, workloads: &[(Owner, Workload)]) {
-        let mut workload_ns = HashMap::new();
-        let mut missable = HashMap::new();
+    fn remember(&mut self, mono_ms: u64, workloads: &[(Owner, Workload)]) {
+        let mut workload_ns = KeyMap::default();
+        let mut missable = KeyMap::default();
         for (owner, workload) in workloads {
             let Owner::Root(root) = *owner else { continue };
             workload_ns.insert(root, self.ledger.workload_ns(&root));
@@ -267,7 +270,7 @@ impl Assembly {
             }
         }
         self.previous = Some(Previous {
-            mono_ms: tick.mono_ms,
+            mono_ms,
             total_ns: self.ledger.total_ns(),
             other_ns: self.ledger.other_ns(),
             workload_ns,

@@ -71,9 +71,14 @@ impl Standing {
         let mut look = match news {
             // What stays open nowhere says nothing about what moved.
             _ if !tree.keeps() => Look::All,
-            News::Nothing if self.stranger_went(tree) => Look::Members,
-            News::Nothing => Look::Nothing,
-            News::Members => Look::Members,
+            News::Nothing | News::Members => match self.stranger() {
+                // While somebody else is in it, births cannot make it ours.
+                Some(pid) if tree.is_there(pid) => Look::Nothing,
+                // Its end is no birth.
+                Some(_) => Look::Members,
+                None if news == News::Members => Look::Members,
+                None => Look::Nothing,
+            },
             News::Resync => Look::All,
         };
         // The root is gone, or its membership may not be read: in no cgroup that we know.
@@ -94,12 +99,13 @@ impl Standing {
         &[]
     }
 
-    /// Whether the first of those who make the cgroup not ours is gone: their end is no birth.
-    fn stranger_went(&self, tree: &Tree) -> bool {
-        let checked = self.owned.checked.last();
-        checked
-            .and_then(|checked| checked.strangers.first())
-            .is_some_and(|stranger| stranger.pid != 0 && !tree.is_there(stranger.pid))
+    /// The first of those who make the cgroup not ours, where none is ours.
+    fn stranger(&self) -> Option<u32> {
+        if self.own_cpu.is_some() {
+            return None;
+        }
+        let stranger = self.owned.checked.last()?.strangers.first()?;
+        (stranger.pid != 0).then_some(stranger.pid)
     }
 
     fn decide(&mut self, tree: &Tree) {

@@ -1,0 +1,156 @@
+//! Scenarios of the out-of-memory killer: seen, counted, inferred.
+
+use super::*;
+
+fn killed_at(after_ms: u64, named: bool, back: bool) -> Fact {
+    let mut died = sample(after_ms, 120 * MB);
+    died.oom_kills = Some(1);
+    if !back {
+        died.workloads.remove(0);
+    }
+    if named {
+        died.ended.push(WorkloadEnd {
+            key: kernel_key(),
+            name: label("python3"),
+            notebook: Some(label("train.ipynb")),
+            cause: EndCause::OutOfMemory,
+            memory_used_bytes: 1_800 * MB,
+        });
+    }
+    report(1, after_ms / 5_000 + 1, vec![died])
+}
+
+fn growing() -> Vec<Fact> {
+    let of = |i: u64| report(1, i + 1, vec![sample(i * 5_000, 150 * MB + i * 300 * MB)]);
+    [connected(1, 0)]
+        .into_iter()
+        .chain((0..6).map(of))
+        .collect()
+}
+
+#[test]
+fn a_killed_kernel_is_named_with_its_last_minute_until_it_is_back() {
+    let mut facts = growing();
+    facts.push(killed_at(30_000, true, false));
+    let mut state = after(&facts);
+    let kills = |state: &State| -> Vec<Verdict> {
+        let open = server(state).verdicts.iter();
+        open.filter(|v| v.rule == Rule::Killed).cloned().collect()
+    };
+    let [verdict] = &kills(&state)[..] else {
+        panic!("{:?}", kills(&state))
+    };
+    assert_eq!(
+        verdict.workload.as_ref().unwrap().title.as_str(),
+        "train.ipynb"
+    );
+    let bytes = |mb: u64| Some(Evidence::Integer((mb * MB) as i64));
+    assert_eq!(
+        evidence(verdict, "memory_used_bytes").cloned(),
+        bytes(1_650)
+    );
+    assert_eq!(
+        evidence(verdict, "memory_limit_bytes").cloned(),
+        bytes(2_000)
+    );
+    assert_eq!(
+        evidence(verdict, "last_minute_first_bytes").cloned(),
+        bytes(150)
+    );
+    assert_eq!(
+        evidence(verdict, "last_minute_max_bytes").cloned(),
+        bytes(1_650)
+    );
+    assert_eq!(
+        evidence(verdict, "workload_memory_used_bytes").cloned(),
+        bytes(1_800)
+    );
+    assert_eq!(evidence(verdict, "inferred"), Some(&Evidence::Flag(false)));
+
+    let mut seq = 7;
+    let mut back_at = |state: &mut State, after_ms: u64| {
+        seq += 1;
+        let mut back = sample(after_ms, 200 * MB);
+        back.oom_kills = Some(1);
+        state.apply(&report(1, seq, vec![back]));
+    };
+    back_at(&mut state, 35_000);
+    assert_eq!(
+        kills(&state).len(),
+        1,
+        "it is shown for two minutes at least"
+    );
+    back_at(&mut state, 150_000);
+    assert_eq!(kills(&state), []);
+}
+
+#[test]
+fn a_killed_kernel_that_stays_away_is_told_for_a_quarter_of_an_hour() {
+    let mut facts = growing();
+    facts.push(killed_at(30_000, true, false));
+    let mut state = after(&facts);
+    state.apply(&tick(30_000 + killed::OPEN_MS - 1));
+    assert!(episode::is_open(&server(&state).verdicts, Rule::Killed));
+    state.apply(&tick(30_000 + killed::OPEN_MS));
+    assert!(!episode::is_open(&server(&state).verdicts, Rule::Killed));
+}
+
+#[test]
+fn a_kill_that_only_the_counter_saw_gets_its_name_when_it_is_told() {
+    let mut facts = growing();
+    facts.push(killed_at(30_000, false, true));
+    let mut state = after(&facts);
+    let find = |state: &State| {
+        let open = &server(state).verdicts;
+        open.iter()
+            .filter(|v| v.rule == Rule::Killed)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(find(&state)[0].workload, None);
+    state.apply(&killed_at(35_000, true, false));
+    let named = find(&state);
+    assert_eq!(named.len(), 1, "one death, one episode");
+    assert_eq!(named[0].workload.as_ref().unwrap().id.as_str(), "8f3a");
+}
+
+#[test]
+fn kills_counted_before_the_agent_came_are_not_news() {
+    let mut first = sample(0, 500 * MB);
+    first.oom_kills = Some(7);
+    let state = after(&[report(1, 1, vec![first])]);
+    assert!(server(&state).verdicts.is_empty());
+}
+
+#[test]
+fn a_full_server_that_vanishes_without_a_word_was_killed() {
+    let dies = |farewell| {
+        let mut facts = vec![hub(0, None)];
+        facts.extend(growing());
+        facts.push(disconnected(1, 26_000, farewell));
+        facts
+    };
+    let died = |state: &State| {
+        let open = &server(state).verdicts;
+        let killed = open.iter().find(|v| v.rule == Rule::Killed)?;
+        assert_eq!(evidence(killed, "inferred"), Some(&Evidence::Flag(true)));
+        Some(killed.since_ms - START_MS)
+    };
+    let mut replaced = after(&dies(false));
+    assert_eq!(died(&replaced), None, "it may come back yet");
+    replaced.apply(&connected(2, 40_000));
+    assert_eq!(died(&replaced), Some(40_000));
+
+    let mut stopped = after(&dies(false));
+    stopped.apply(&nothing_listed(60_000));
+    assert_eq!(died(&stopped), Some(60_000));
+
+    let mut reconnected = after(&dies(false));
+    reconnected.apply(&connected(1, 30_000));
+    reconnected.apply(&connected(2, 40_000));
+    assert_eq!(died(&reconnected), Some(40_000));
+
+    let mut said_bye = after(&dies(true));
+    said_bye.apply(&connected(2, 40_000));
+    assert_eq!(died(&said_bye), None);
+}
