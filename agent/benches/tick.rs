@@ -92,6 +92,8 @@ struct Stepping {
 struct Row {
     name: String,
     ns: f64,
+    /// The median of single samples: those in which nothing had to be looked at again.
+    median_ns: Option<u64>,
     /// Files and directories opened: in most samples, and on average.
     opened: Option<(u64, f64)>,
 }
@@ -240,8 +242,8 @@ fn table(tree: &Group, processes: usize, python: Option<&str>, cold: bool) {
     let how = if cold { "1 s apart" } else { "hot" };
     println!("\n{processes} idle processes of {all} on the machine, {how}");
     println!(
-        "{:<34} {:>11} {:>11} {:>7} {:>13}",
-        "", "\u{b5}s a sample", "ns/process", "ratio", "opens (mean)"
+        "{:<34} {:>11} {:>7} {:>11} {:>7} {:>13}",
+        "", "\u{b5}s a sample", "median", "ns/process", "ratio", "opens (mean)"
     );
     let least = rows.first().map_or(1.0, |row| row.ns);
     for row in &rows {
@@ -249,8 +251,11 @@ fn table(tree: &Group, processes: usize, python: Option<&str>, cold: bool) {
             || "-".to_owned(),
             |(most, mean)| format!("{most} ({mean:.1})"),
         );
+        let median = row
+            .median_ns
+            .map_or_else(|| "-".to_owned(), |ns| format!("{:.1}", ns as f64 / 1e3));
         println!(
-            "{:<34} {:>11.1} {:>11.0} {:>7.1} {opened:>13}",
+            "{:<34} {:>11.1} {median:>7} {:>11.0} {:>7.1} {opened:>13}",
             row.name,
             row.ns / 1e3,
             row.ns / processes as f64,
@@ -267,18 +272,22 @@ fn cpu_ns() -> u64 {
 fn row(name: &str, cold: bool, mut sample: impl FnMut()) -> Row {
     sample();
     let mut batches = Vec::new();
-    let mut opened = Vec::new();
+    let (mut opened, mut single_ns) = (Vec::new(), Vec::new());
     for _ in 0..if cold { COLD_SAMPLES } else { BATCHES } {
         if cold {
             thread::sleep(Duration::from_secs(1));
         }
         let (mut samples, start) = (0_u32, cpu_ns());
+        let mut last = start;
         let spent = loop {
             let before = files_opened();
             sample();
             opened.push(files_opened() - before);
             samples += 1;
-            let spent = cpu_ns() - start;
+            let now = cpu_ns();
+            single_ns.push(now - last);
+            last = now;
+            let spent = now - start;
             if cold || spent > BATCH_NS {
                 break spent;
             }
@@ -287,10 +296,12 @@ fn row(name: &str, cold: bool, mut sample: impl FnMut()) -> Row {
     }
     batches.sort_by(f64::total_cmp);
     opened.sort_unstable();
+    single_ns.sort_unstable();
     let mean = opened.iter().sum::<u64>() as f64 / opened.len() as f64;
     Row {
         name: name.to_owned(),
         ns: batches[batches.len() / 2],
+        median_ns: Some(single_ns[single_ns.len() / 2]),
         opened: Some((opened[opened.len() / 2], mean)),
     }
 }
@@ -312,6 +323,7 @@ fn psutil(python: &str, pid: u32, cold: bool) -> Vec<Row> {
         .map(|(name, ns)| Row {
             name: name.to_owned(),
             ns: ns.parse().unwrap(),
+            median_ns: None,
             opened: None,
         })
         .collect()

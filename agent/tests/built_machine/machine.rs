@@ -255,3 +255,29 @@ pub fn find(sample: &Sample, kind: WorkloadKind, id: &str) -> Workload {
         .unwrap_or_else(|| panic!("no {kind:?} {id} in {:?}", sample.workloads))
         .clone()
 }
+
+/// A server 100 with two kernels, a worker in one of them, and a terminal with a job.
+pub fn server() -> Vec<Proc> {
+    let terminal = ["TERM=xterm", "JUPYTER_SERVER_URL=http://x/"];
+    vec![
+        Proc::new(1, 0),
+        Proc::new(100, 1).jupyter(),
+        Proc::new(110, 100)
+            .kernel("aaa")
+            .environ(&["JPY_SESSION_NAME=/home/jo/deep/train.ipynb"]),
+        Proc::new(111, 110),
+        Proc::new(120, 100).kernel("bbb"),
+        Proc {
+            tty: 34817,
+            ..Proc::new(130, 100)
+                .arguments(&["/bin/bash", "-l"])
+                .environ(&terminal)
+        },
+        Proc::new(131, 130).arguments(&["vi", "kernel-notes.json"]),
+        Proc::new(140, 100),
+        Proc::new(900, 1),
+    ]
+}
+
+/// Everything below the server, itself included.
+pub const TREE: [u32; 7] = [100, 110, 111, 120, 130, 131, 140];
