@@ -259,8 +259,8 @@ impl Assembly {
                 WorkloadKind::Kernel | WorkloadKind::Terminal | WorkloadKind::App
             ) {
                 let mut told = Ended::of(workload);
-                // Killed and not yet waited for, it holds nothing any more: what will be told is
-                // what it held before.
+                // A large process on its way out shows nothing for a while before it is a zombie:
+                // what will be told is what it held before.
                 if told.memory_used_bytes == 0
                     && let Some(before) = self.previous.as_ref().and_then(|p| p.missable.get(&root))
                 {
