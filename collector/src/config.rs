@@ -59,6 +59,8 @@ pub struct Hub {
     pub api_url: String,
     /// Our own token.
     pub api_token: Secret,
+    /// `JUPYTERHUB_HOST`: where the hub is when every server has a host of its own; else empty.
+    pub host: String,
     /// `JUPYTERHUB_BASE_URL`, with slashes at both ends.
     pub base_url: String,
     /// Our name as a service.
@@ -114,6 +116,16 @@ pub struct Flags {
     pub link_listen: Option<String>,
     /// `--metrics-listen`
     pub metrics_listen: Option<String>,
+}
+
+// === impl Hub ===
+
+impl Hub {
+    /// The address of a page of the hub, as a browser on our page must ask for it.
+    #[must_use]
+    pub fn page(&self, path: &str) -> String {
+        format!("{}{}hub/{path}", self.host, self.base_url)
+    }
 }
 
 // === impl Config ===

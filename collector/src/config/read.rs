@@ -147,6 +147,7 @@ fn hub(draft: &mut Draft, standalone: bool, purpose: Purpose) -> Option<Hub> {
             .unwrap_or_else(|| format!("{base_url}services/{service_name}/")),
     );
     Some(Hub {
+        host: draft.variable("JUPYTERHUB_HOST").unwrap_or_default(),
         api_url,
         api_token,
         client_id: client_id

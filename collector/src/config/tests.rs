@@ -161,3 +161,16 @@ fn notices_are_set_up_and_their_password_does_not_show() {
     let told = load("[notice]\nrules = [\"sad\"]\n", &HUB, Flags::default()).unwrap_err();
     assert!(told.starts_with("FILE:2: notice.rules: \"sad\""), "{told}");
 }
+
+#[test]
+fn with_a_host_for_every_server_the_hubs_pages_are_on_the_hubs_own() {
+    let mut environment = HUB.to_vec();
+    environment.push(("JUPYTERHUB_BASE_URL", "/jh/"));
+    let page = |environment: &[(&str, &str)]| {
+        let config = load("", environment, Flags::default()).unwrap();
+        config.hub.unwrap().page("home")
+    };
+    assert_eq!(page(&environment), "/jh/hub/home");
+    environment.push(("JUPYTERHUB_HOST", "https://hub.example.org"));
+    assert_eq!(page(&environment), "https://hub.example.org/jh/hub/home");
+}

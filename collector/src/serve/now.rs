@@ -161,7 +161,7 @@ pub(crate) async fn me(State(site): State<Arc<Site>>, viewer: Viewer) -> Json<Me
     Json(Me {
         user: viewer.user.as_deref().map(str::to_owned),
         admin: viewer.sight == Sight::All,
-        hub_home: hub.map(|hub| format!("{}hub/home", hub.base_url)),
+        hub_home: hub.map(|hub| hub.page("home")),
         logout: hub.map(|_| format!("{}logout", site.prefix)),
     })
 }

@@ -63,10 +63,7 @@ pub(crate) fn to_login(site: &Site, uri: &Uri, headers: &HeaderMap) -> Result<Re
             .to_owned(),
     };
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&leave.verifier));
-    let mut to = format!(
-        "{}hub/api/oauth2/authorize?response_type=code",
-        hub.base_url
-    );
+    let mut to = hub.page("api/oauth2/authorize?response_type=code");
     for (name, value) in [
         ("client_id", hub.client_id.as_str()),
         ("redirect_uri", &hub.oauth_callback_url),
@@ -154,7 +151,7 @@ pub(crate) async fn logout(
         site.sessions.close(&cookie).await;
     }
     let cookie = gone(SESSION_COOKIE.to_owned(), site.prefix.clone());
-    let to = format!("{}hub/logout", verifier.hub().settings().base_url);
+    let to = verifier.hub().settings().page("logout");
     Ok(redirect(to, vec![set(cookie, &headers)]).into_response())
 }
 

@@ -287,6 +287,7 @@ impl Bed {
         let client = HubClient::new(config::Hub {
             api_url: hub.listen().await,
             api_token: Secret::new("our-own".to_owned()),
+            host: String::new(),
             base_url: "/jh/".to_owned(),
             service_name: "hubmeter".to_owned(),
             service_prefix: PREFIX.to_owned(),
