@@ -30,6 +30,7 @@ def make(name: str, limit_bytes: int) -> Path:
     reasons = []
     for base in _candidates(reasons):
         group = base / name
+        _sweep(base)
         try:
             group.mkdir(exist_ok=True)
             if _version(group) == 2:
@@ -149,6 +150,14 @@ def _own_paths() -> dict[str, str]:
 
 def _version(group: Path) -> int:
     return 2 if (group / "cgroup.controllers").exists() else 1
+
+
+def _sweep(base: Path) -> None:
+    """Removes what starts left that were killed outright: their process id ends the name."""
+    for old in base.glob("hubmeter-*-*"):
+        pid = old.name.rpartition("-")[2]
+        if pid.isdigit() and not Path("/proc", pid).exists() and os.access(old, os.W_OK):
+            remove(old)
 
 
 def _try_out(group: Path, limit_bytes: int) -> None:

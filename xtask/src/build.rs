@@ -34,7 +34,10 @@ pub(crate) fn programs(space: &Workspace, profile: Profile) -> Result<Programs> 
             "agent and collector (release build; the first takes minutes)",
             "release",
         ),
-        Profile::Debug => ("agent and collector (debug build)", "debug"),
+        Profile::Debug => (
+            "agent and collector (debug build; the first takes minutes)",
+            "debug",
+        ),
     };
     let mut step = Step::begin(title);
     let mut command = cargo(&space.root);

@@ -34,9 +34,9 @@ pub(crate) struct Up {
     /// Without a hub: a standalone collector, and one agent on this login session
     #[arg(long)]
     no_hub: bool,
-    /// Debug builds: sooner there after a change, slower at work
+    /// Build as shipped; the first such build takes many minutes longer
     #[arg(long)]
-    debug: bool,
+    release: bool,
     #[command(flatten)]
     ports: Ports,
 }
@@ -54,10 +54,10 @@ pub(crate) struct Parts {
 /// Builds and starts, waits for Ctrl-C, stops.
 pub(crate) fn run(args: &Up) -> Result<()> {
     let space = Workspace::here()?;
-    let profile = if args.debug {
-        Profile::Debug
-    } else {
+    let profile = if args.release {
         Profile::Release
+    } else {
+        Profile::Debug
     };
     if args.no_hub {
         args.ports.check_standalone()?;
