@@ -57,12 +57,6 @@ pub(super) fn time(at_ms: i64) -> String {
     )
 }
 
-/// The contract's form, `2026-11-21T14:05:06.789Z`.
-pub(super) fn rfc3339(at_ms: i64) -> Option<String> {
-    let at = Timestamp::from_millisecond(at_ms).ok()?;
-    Some(format!("{at:.3}"))
-}
-
 /// A number of evidence whatever its kind.
 pub(super) fn number(value: &Evidence) -> Option<f64> {
     match value {

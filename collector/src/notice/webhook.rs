@@ -13,8 +13,8 @@ use reqwest::{Url, redirect};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Notice, WebhookConfig, unit};
-use crate::verdict::Evidence;
+use super::{Notice, WebhookConfig};
+use crate::{serve::shape::rfc3339, verdict::Evidence};
 
 /// Time for everything, from the name's resolution to the answer's end.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -229,8 +229,8 @@ fn body_of(notice: &Notice) -> Value {
         "user": &*verdict.key.user,
         "server": &*verdict.key.server,
         "workload": verdict.workload.as_ref().map(|workload| workload.title.as_str()),
-        "since": unit::rfc3339(verdict.since_ms),
-        "cleared": verdict.cleared_ms.and_then(unit::rfc3339),
+        "since": rfc3339(verdict.since_ms),
+        "cleared": verdict.cleared_ms.and_then(rfc3339),
         "text": notice.text,
         "link": notice.link,
         "evidence": evidence,
