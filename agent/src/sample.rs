@@ -15,11 +15,13 @@ pub mod own;
 pub mod process;
 pub(crate) mod stat;
 pub(crate) mod tree;
+pub mod vitals;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::file::files_opened;
+use self::vitals::Vitals;
 
 /// Where the memory figure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -100,6 +102,26 @@ pub struct Workload {
     /// How long ago it last did what its owner asked for, milliseconds.
     #[serde(skip)]
     pub idle_ms: Option<u64>,
+    /// Bytes through read calls so far: files, pipes, sockets.
+    #[serde(skip)]
+    pub read_bytes: Option<u64>,
+    /// Bytes through write calls so far.
+    #[serde(skip)]
+    pub written_bytes: Option<u64>,
+    /// It runs on another machine: known, not measured.
+    #[serde(skip)]
+    pub remote: bool,
+}
+
+/// Why a workload is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// It went away and nobody knows more.
+    Gone,
+    /// The out-of-memory killer took it: the cgroup's counter moved in the same tick.
+    OutOfMemory,
+    /// It died of SIGKILL while memory was near its limit, and no counter says who sent it.
+    KilledNearLimit,
 }
 
 /// A workload that is no longer there.
@@ -115,8 +137,8 @@ pub struct Ended {
     pub notebook: Option<String>,
     /// Its top-most process.
     pub pid: u32,
-    /// Whether the out-of-memory killer took it: the cgroup's counter moved in the same tick.
-    pub out_of_memory: bool,
+    /// Why, as far as can be known.
+    pub cause: EndCause,
     /// The last memory figure seen.
     pub memory_used_bytes: u64,
 }
@@ -183,6 +205,22 @@ pub struct Sample {
     /// `CPU_GUARANTEE`, thousandths of a core.
     #[serde(skip)]
     pub cpu_guarantee_millicores: Option<u32>,
+    /// What everybody under the limit uses together, where others share it.
+    #[serde(skip)]
+    pub memory_limit_used_bytes: Option<u64>,
+    /// How much of the change of `memory_used_bytes` since the previous sample is a better reading
+    /// of what was there before: no growth and no release.
+    #[serde(skip)]
+    pub memory_corrected_bytes: i64,
+    /// Time of orphans that nobody waits for is not in `cpu_millis` here.
+    #[serde(skip)]
+    pub cpu_may_miss: bool,
+    /// Processes beyond the number that is followed: counted, not measured.
+    #[serde(skip)]
+    pub processes_beyond: u32,
+    /// What else slows the server or ends it.
+    #[serde(skip)]
+    pub vitals: Vitals,
     /// What ended since the previous sample.
     #[serde(skip)]
     pub ended: Vec<Ended>,
@@ -203,6 +241,8 @@ impl Workload {
             .and_then(|cores| Some(cores + other.cpu_cores?));
         self.processes += other.processes;
         self.threads += other.threads;
+        self.read_bytes = sum(self.read_bytes, other.read_bytes);
+        self.written_bytes = sum(self.written_bytes, other.written_bytes);
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
         process::Reading,
         rfc3339,
         tree::Tree,
+        vitals::Vitals,
     },
     workload::{Names, told::Told},
 };
@@ -264,6 +265,11 @@ fn sample(
         memory_guarantee_bytes: None,
         cpu_limit_millicores: None,
         cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: Vitals::default(),
         ended: assembled.ended,
     }
 }

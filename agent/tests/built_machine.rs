@@ -12,7 +12,7 @@ mod machine;
 mod memory;
 
 use hubmeter_agent::{
-    sample::{WorkloadKind, WorkloadState},
+    sample::{EndCause, WorkloadKind, WorkloadState},
     sampler::{PssMode, SampleError, Sampler, Target},
     workload::{
         Names,
@@ -107,7 +107,7 @@ fn a_process_once_seen_stays_the_servers_when_it_is_orphaned() {
     let ended = &after.ended[0];
     assert_eq!((ended.id.as_str(), ended.pid), ("aaa", 110));
     assert_eq!(ended.notebook.as_deref(), Some("train.ipynb"));
-    assert!(!ended.out_of_memory);
+    assert_eq!(ended.cause, EndCause::Gone);
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_kernel_that_vanishes_as_the_kill_counter_moves_was_out_of_memory() {
     assert_sums(&sample);
     assert_eq!(sample.ended.len(), 1);
     assert_eq!(sample.ended[0].id, "bbb");
-    assert!(sample.ended[0].out_of_memory);
+    assert_eq!(sample.ended[0].cause, EndCause::OutOfMemory);
     assert_eq!(sample.ended[0].memory_used_bytes, 12 * MIB);
 
     processes.retain(|p| p.pid != 120);
@@ -306,7 +306,7 @@ fn a_kernel_that_vanishes_as_the_kill_counter_moves_was_out_of_memory() {
     set_up(&processes, &left, 3);
     let sample = sampler.tick(&At(15_000)).unwrap();
     assert_eq!(sample.ended.len(), 1);
-    assert!(!sample.ended[0].out_of_memory);
+    assert_eq!(sample.ended[0].cause, EndCause::Gone);
 }
 
 #[test]

@@ -263,6 +263,11 @@ fn sample(mono_ms: u64) -> Sample {
         memory_guarantee_bytes: None,
         cpu_limit_millicores: None,
         cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: hubmeter_agent::sample::vitals::Vitals::default(),
         ended: Vec::new(),
     }
 }

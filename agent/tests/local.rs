@@ -138,6 +138,9 @@ fn sample(mono_ms: u64) -> Sample {
         notebook: Some("a.ipynb".to_owned()),
         state: Some(WorkloadState::Busy),
         idle_ms: Some(1_500),
+        read_bytes: None,
+        written_bytes: None,
+        remote: false,
     };
     Sample {
         time: "2026-11-21T21:56:16.000Z".to_owned(),
@@ -166,6 +169,11 @@ fn sample(mono_ms: u64) -> Sample {
         memory_guarantee_bytes: None,
         cpu_limit_millicores: None,
         cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: hubmeter_agent::sample::vitals::Vitals::default(),
         ended: Vec::new(),
     }
 }

@@ -20,7 +20,7 @@ use std::{
 
 use hubmeter_agent::{
     clock::SystemClock,
-    sample::{MemorySource, Sample, WorkloadKind},
+    sample::{EndCause, MemorySource, Sample, WorkloadKind},
     sampler::{PortableSampler, PssMode, Sampler, Target},
 };
 
@@ -319,7 +319,7 @@ fn a_real_cgroup_gives_figure_and_limit_and_its_killer_is_named() {
     assert_eq!(sample.oom_kills, Some(kills + 1));
     assert_eq!(sample.ended.len(), 1, "{:?}", sample.ended);
     assert_eq!(sample.ended[0].id, "real-1");
-    assert!(sample.ended[0].out_of_memory);
+    assert_eq!(sample.ended[0].cause, EndCause::OutOfMemory);
     assert!(sample.ended[0].memory_used_bytes > 60 * MIB);
     drop(server);
 }

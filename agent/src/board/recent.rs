@@ -51,6 +51,9 @@ struct Load {
     threads: u32,
     state: Option<WorkloadState>,
     idle_ms: Option<u64>,
+    read_bytes: Option<u64>,
+    written_bytes: Option<u64>,
+    remote: bool,
 }
 
 // === impl Recent ===
@@ -144,6 +147,9 @@ impl Load {
             threads: workload.threads,
             state: workload.state,
             idle_ms: workload.idle_ms,
+            read_bytes: workload.read_bytes,
+            written_bytes: workload.written_bytes,
+            remote: workload.remote,
         }
     }
 
@@ -163,6 +169,9 @@ impl Load {
             notebook: name.notebook.clone(),
             state: self.state,
             idle_ms: self.idle_ms,
+            read_bytes: self.read_bytes,
+            written_bytes: self.written_bytes,
+            remote: self.remote,
         }
     }
 }
@@ -194,6 +203,9 @@ mod tests {
                 notebook: Some("train.ipynb".to_owned()),
                 state: Some(WorkloadState::Busy),
                 idle_ms: Some(9),
+                read_bytes: Some(10),
+                written_bytes: Some(11),
+                remote: false,
             }];
             sample.time = rfc3339(sample.wall_ms);
             recent.push(&Reading {

@@ -13,7 +13,10 @@ use hubmeter_proto::{
 };
 use prost::Message;
 
-use crate::sample::{Ended, MemorySource, Sample, Workload, WorkloadKind, WorkloadState};
+use crate::sample::{
+    EndCause, Ended, MemorySource, Sample, Workload, WorkloadKind, WorkloadState,
+    vitals::{DiskSource, Vitals},
+};
 
 /// Id and name of the workload that small ones are folded into.
 const OTHER: &str = "other";
@@ -93,6 +96,9 @@ fn empty_other() -> Workload {
         notebook: None,
         state: None,
         idle_ms: None,
+        read_bytes: None,
+        written_bytes: None,
+        remote: false,
     }
 }
 
@@ -144,6 +150,11 @@ fn wire_sample(sample: &Sample) -> v1::Sample {
         cpu_guarantee_millicores: sample.cpu_guarantee_millicores,
         workloads: workloads.iter().map(wire_workload).collect(),
         ended: largest_ended(&sample.ended),
+        memory_limit_used_bytes: sample.memory_limit_used_bytes,
+        memory_corrected_bytes: sample.memory_corrected_bytes,
+        cpu_may_miss: sample.cpu_may_miss,
+        processes_beyond: sample.processes_beyond,
+        vitals: Some(wire_vitals(&sample.vitals)),
     }
 }
 
@@ -165,6 +176,45 @@ fn wire_workload(workload: &Workload) -> v1::Workload {
         processes: workload.processes,
         threads: workload.threads,
         idle_ms: workload.idle_ms,
+        read_bytes: workload.read_bytes,
+        written_bytes: workload.written_bytes,
+        remote: workload.remote,
+    }
+}
+
+fn wire_vitals(vitals: &Vitals) -> v1::Vitals {
+    let Vitals {
+        memory_pressure,
+        open_files,
+        disk,
+        machine,
+        agent,
+        ..
+    } = vitals;
+    v1::Vitals {
+        shm_bytes: vitals.shm_bytes,
+        memory_pressure_some_bp: memory_pressure.map(|pressure| pressure.some_bp),
+        memory_pressure_full_bp: memory_pressure.map(|pressure| pressure.full_bp),
+        read_bytes: vitals.read_bytes,
+        written_bytes: vitals.written_bytes,
+        open_files: open_files.map(|files| files.open),
+        open_files_limit: open_files.map(|files| files.limit),
+        disk_used_bytes: disk.map(|disk| disk.used_bytes),
+        disk_limit_bytes: disk.map(|disk| disk.limit_bytes),
+        disk_source: disk
+            .map_or(v1::DiskSource::Unspecified, |disk| match disk.source {
+                DiskSource::Quota => v1::DiskSource::Quota,
+                DiskSource::Filesystem => v1::DiskSource::Filesystem,
+            })
+            .into(),
+        disk_age_ms: disk.map(|disk| clamp(disk.age_ms)),
+        machine_memory_bytes: machine.map(|machine| machine.memory_bytes),
+        machine_memory_available_bytes: machine.map(|machine| machine.memory_available_bytes),
+        machine_load_hundredths: machine.map(|machine| machine.load_hundredths),
+        job_ends_ms: vitals.job_ends_ms,
+        agent_cpu_millis: agent.cpu_millis,
+        agent_rss_bytes: agent.rss_bytes,
+        agent_ticks_skipped: agent.ticks_skipped,
     }
 }
 
@@ -172,18 +222,19 @@ fn wire_workload(workload: &Workload) -> v1::Workload {
 fn largest_ended(ended: &[Ended]) -> Vec<v1::Ended> {
     let mut ended: Vec<&Ended> = ended.iter().collect();
     if ended.len() > ENDED_PER_SAMPLE_MAX {
-        ended
-            .sort_by_key(|ended| std::cmp::Reverse((ended.out_of_memory, ended.memory_used_bytes)));
+        ended.sort_by_key(|ended| {
+            std::cmp::Reverse((ended.cause != EndCause::Gone, ended.memory_used_bytes))
+        });
         ended.truncate(ENDED_PER_SAMPLE_MAX);
     }
     ended.into_iter().map(wire_ended).collect()
 }
 
 fn wire_ended(ended: &Ended) -> v1::Ended {
-    let cause = if ended.out_of_memory {
-        v1::ended::Cause::OutOfMemory
-    } else {
-        v1::ended::Cause::Gone
+    let cause = match ended.cause {
+        EndCause::Gone => v1::ended::Cause::Gone,
+        EndCause::OutOfMemory => v1::ended::Cause::OutOfMemory,
+        EndCause::KilledNearLimit => v1::ended::Cause::KilledNearLimit,
     };
     v1::Ended {
         kind: wire_kind(ended.kind).into(),
@@ -272,6 +323,11 @@ pub(crate) mod tests {
             memory_guarantee_bytes: None,
             cpu_limit_millicores: None,
             cpu_guarantee_millicores: None,
+            memory_limit_used_bytes: None,
+            memory_corrected_bytes: 0,
+            cpu_may_miss: false,
+            processes_beyond: 0,
+            vitals: Vitals::default(),
             ended: Vec::new(),
         }
     }
@@ -292,6 +348,9 @@ pub(crate) mod tests {
             processes: u32::MAX / 1024,
             threads: u32::MAX / 1024,
             idle_ms: Some(u64::MAX),
+            read_bytes: None,
+            written_bytes: None,
+            remote: false,
         }
     }
 
@@ -337,7 +396,7 @@ pub(crate) mod tests {
                 name: long.clone(),
                 notebook: Some(long.clone()),
                 pid: u32::MAX,
-                out_of_memory: true,
+                cause: EndCause::OutOfMemory,
                 memory_used_bytes: u64::MAX,
             })
             .collect();

@@ -8,7 +8,7 @@ use hubmeter_proto::limits::{ENDED_PER_SAMPLE_MAX, WORKLOADS_PER_SAMPLE_MAX};
 use crate::{
     rate::{Ledger, Owner, cores},
     sample::{
-        Ended, MemorySource, Workload, WorkloadKind,
+        EndCause, Ended, MemorySource, Workload, WorkloadKind,
         keyed::{IntMap, KeyMap},
         memory,
         process::Reading,
@@ -214,6 +214,9 @@ impl Assembly {
             notebook: tag.notebook.clone(),
             state: tag.state,
             idle_ms: tag.idle_ms,
+            read_bytes: None,
+            written_bytes: None,
+            remote: false,
         }
     }
 
@@ -297,7 +300,9 @@ impl Assembly {
         // The killer takes the largest.
         ended.sort_by_key(|ended| std::cmp::Reverse(ended.memory_used_bytes));
         for ended in &mut ended {
-            ended.out_of_memory = self.kills.claim();
+            if self.kills.claim() {
+                ended.cause = EndCause::OutOfMemory;
+            }
         }
         if ended.len() > ENDED_PER_SAMPLE_MAX {
             tracing::warn!(
@@ -322,7 +327,7 @@ impl Ended {
             name: workload.name.clone(),
             notebook: workload.notebook.clone(),
             pid: workload.pid,
-            out_of_memory: false,
+            cause: EndCause::Gone,
             memory_used_bytes: workload.memory_used_bytes.unwrap_or(workload.rss_bytes),
         }
     }

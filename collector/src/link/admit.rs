@@ -17,7 +17,7 @@ use prost::Message as _;
 
 use crate::{
     fact::{
-        EndCause, InstanceId, MemorySource, Sample, WorkloadEnd, WorkloadKey, WorkloadKind,
+        EndCause, InstanceId, MemorySource, Sample, Vitals, WorkloadEnd, WorkloadKey, WorkloadKind,
         WorkloadSample, WorkloadState,
     },
     limits,
@@ -25,9 +25,12 @@ use crate::{
     verdict::Verdict,
 };
 
+mod bounds;
 mod out;
+mod vitals;
 
-pub use out::write;
+use self::bounds::{cut, label, maybe, number, out, processes, seq, text};
+pub use self::out::write;
 
 /// What an agent said.
 #[derive(Clone, Debug, PartialEq)]
@@ -255,25 +258,30 @@ fn read_sample(
     arrived_ms: i64,
     clock: ClockOffset,
 ) -> Admitted<Sample> {
-    number(&at("mono_ms"), sample.mono_ms)?;
-    number(&at("memory_used_bytes"), sample.memory_used_bytes)?;
-    number(&at("rss_bytes"), sample.rss_bytes)?;
-    number(&at("cpu_millis"), sample.cpu_millis)?;
-    maybe(
-        &at("memory_working_set_bytes"),
-        sample.memory_working_set_bytes,
-    )?;
-    maybe(&at("memory_limit_bytes"), sample.memory_limit_bytes)?;
-    maybe(&at("pss_bytes"), sample.pss_bytes)?;
-    maybe(&at("swap_bytes"), sample.swap_bytes)?;
-    maybe(&at("oom_kills"), sample.oom_kills)?;
-    maybe(&at("memory_guarantee_bytes"), sample.memory_guarantee_bytes)?;
-    maybe(
-        &at("unattributed_bytes"),
-        sample.unattributed_bytes.map(i64::unsigned_abs),
-    )?;
+    let unattributed = sample.unattributed_bytes.map(i64::unsigned_abs);
+    for (field, value) in [
+        ("mono_ms", Some(sample.mono_ms)),
+        ("memory_used_bytes", Some(sample.memory_used_bytes)),
+        ("rss_bytes", Some(sample.rss_bytes)),
+        ("cpu_millis", Some(sample.cpu_millis)),
+        ("memory_working_set_bytes", sample.memory_working_set_bytes),
+        ("memory_limit_bytes", sample.memory_limit_bytes),
+        ("memory_limit_used_bytes", sample.memory_limit_used_bytes),
+        ("pss_bytes", sample.pss_bytes),
+        ("swap_bytes", sample.swap_bytes),
+        ("oom_kills", sample.oom_kills),
+        ("memory_guarantee_bytes", sample.memory_guarantee_bytes),
+        ("unattributed_bytes", unattributed),
+        (
+            "memory_corrected_bytes",
+            Some(sample.memory_corrected_bytes.unsigned_abs()),
+        ),
+    ] {
+        maybe(&at(field), value)?;
+    }
     processes(&at("processes"), sample.processes)?;
     processes(&at("threads"), sample.threads)?;
+    processes(&at("processes_beyond"), sample.processes_beyond)?;
     let source = &sample.memory_limit_source;
     text(
         &at("memory_limit_source"),
@@ -306,6 +314,14 @@ fn read_sample(
         processes: sample.processes,
         threads: sample.threads,
         oom_kills: sample.oom_kills,
+        memory_limit_used_bytes: sample.memory_limit_used_bytes,
+        memory_corrected_bytes: sample.memory_corrected_bytes,
+        cpu_may_miss: sample.cpu_may_miss,
+        processes_beyond: sample.processes_beyond,
+        vitals: match &sample.vitals {
+            Some(vitals) => vitals::read(vitals, at)?,
+            None => Vitals::default(),
+        },
         workloads: read_workloads(&sample.workloads, at)?,
         ended: read_ended(&sample.ended, at)?,
     })
@@ -331,6 +347,8 @@ fn read_workloads(
         maybe(&at("memory_used_bytes"), workload.memory_used_bytes)?;
         maybe(&at("pss_bytes"), workload.pss_bytes)?;
         maybe(&at("idle_ms"), workload.idle_ms)?;
+        maybe(&at("read_bytes"), workload.read_bytes)?;
+        maybe(&at("written_bytes"), workload.written_bytes)?;
         processes(&at("processes"), workload.processes)?;
         processes(&at("threads"), workload.threads)?;
         read.push(WorkloadSample {
@@ -346,6 +364,9 @@ fn read_workloads(
             processes: workload.processes,
             threads: workload.threads,
             idle_ms: workload.idle_ms,
+            read_bytes: workload.read_bytes,
+            written_bytes: workload.written_bytes,
+            remote: workload.remote,
         });
     }
     read.sort_by_key(|w| std::cmp::Reverse(w.memory_used_bytes.unwrap_or(w.rss_bytes)));
@@ -366,6 +387,7 @@ fn read_ended(ended: &[v1::Ended], at: &dyn Fn(&str) -> String) -> Admitted<Vec<
             notebook: end.notebook.as_deref().map(label),
             cause: match v1::ended::Cause::try_from(end.cause) {
                 Ok(v1::ended::Cause::OutOfMemory) => EndCause::OutOfMemory,
+                Ok(v1::ended::Cause::KilledNearLimit) => EndCause::KilledNearLimit,
                 _ => EndCause::Gone,
             },
             memory_used_bytes: end.memory_used_bytes,
@@ -420,57 +442,7 @@ fn at_ms(mono_ms: u64, arrived_ms: i64, clock: ClockOffset) -> i64 {
     )
 }
 
-// === bounds ===
-
-fn out(field: &str, why: &'static str) -> Refusal {
-    Refusal::OutOfBounds {
-        field: field.to_owned(),
-        why,
-    }
-}
-
-fn seq(field: &str, seq: u64) -> Admitted<()> {
-    if seq == 0 {
-        return Err(out(field, "starts at 1"));
-    }
-    number(field, seq)
-}
-
-fn number(field: &str, n: u64) -> Admitted<()> {
-    if n > limits::NUMBER_MAX {
-        return Err(out(field, "over 2^53"));
-    }
-    Ok(())
-}
-
-fn maybe(field: &str, n: Option<u64>) -> Admitted<()> {
-    n.map_or(Ok(()), |n| number(field, n))
-}
-
-fn processes(field: &str, n: u32) -> Admitted<()> {
-    if n > limits::PROCESSES_MAX {
-        return Err(out(field, "over 2^22, the kernel's own bound"));
-    }
-    Ok(())
-}
-
-fn text(field: &str, text: &str, bytes_max: usize) -> Admitted<()> {
-    if text.len() > bytes_max {
-        return Err(out(field, "too long"));
-    }
-    Ok(())
-}
-
-fn label(text: &str) -> Label {
-    Label::clean(text, wire::LABEL_BYTES_MAX)
-}
-
-/// A decoder's words about hostile bytes, fit for a log.
-fn cut(text: &str) -> String {
-    Label::clean(text, limits::LOGGED_BYTES_MAX)
-        .as_str()
-        .to_owned()
-}
+// === impl ClockOffset ===
 
 impl ClockOffset {
     /// The offset a Hello that arrived at `arrived_ms` tells.

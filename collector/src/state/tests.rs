@@ -42,6 +42,9 @@ pub(crate) fn kernel(bytes: u64) -> WorkloadSample {
         processes: 1,
         threads: 4,
         idle_ms: None,
+        read_bytes: None,
+        written_bytes: None,
+        remote: false,
     }
 }
 
@@ -80,6 +83,11 @@ pub(crate) fn sample(after_ms: u64, used_bytes: u64) -> Sample {
         cpu_millis: 0,
         cpu_limit_millicores: None,
         cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: crate::fact::Vitals::default(),
         processes: 2,
         threads: 8,
         oom_kills: Some(0),

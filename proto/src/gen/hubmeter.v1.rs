@@ -282,6 +282,72 @@ pub struct Sample {
     /// Workloads that ended since the previous sample.
     #[prost(message, repeated, tag = "25")]
     pub ended: ::prost::alloc::vec::Vec<Ended>,
+    /// What everybody under the limit uses together, where others share it; absent where they don't.
+    #[prost(uint64, optional, tag = "26")]
+    pub memory_limit_used_bytes: ::core::option::Option<u64>,
+    /// How much of the change of memory_used_bytes since the previous sample is a better reading of
+    /// what was there before: no growth and no release.
+    #[prost(sint64, tag = "27")]
+    pub memory_corrected_bytes: i64,
+    /// Time of orphans that nobody waits for is not in cpu_millis here.
+    #[prost(bool, tag = "28")]
+    pub cpu_may_miss: bool,
+    /// Processes beyond the number that is followed: counted, not measured.
+    #[prost(uint32, tag = "29")]
+    pub processes_beyond: u32,
+    #[prost(message, optional, tag = "30")]
+    pub vitals: ::core::option::Option<Vitals>,
+}
+/// What else slows a server or ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Vitals {
+    /// Shared memory of the server: /dev/shm, System V segments, anonymous shared maps.
+    #[prost(uint64, optional, tag = "1")]
+    pub shm_bytes: ::core::option::Option<u64>,
+    /// Share of the last ten seconds in which some, or all, of the server's runnable tasks waited for
+    /// memory, in hundredths of a percent (the kernel's pressure stall information).
+    #[prost(uint32, optional, tag = "2")]
+    pub memory_pressure_some_bp: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub memory_pressure_full_bp: ::core::option::Option<u32>,
+    /// Bytes through read and write calls since the root process started: files, pipes, sockets.
+    #[prost(uint64, optional, tag = "4")]
+    pub read_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub written_bytes: ::core::option::Option<u64>,
+    /// Of the process nearest to its limit on open files: how many, and the limit.
+    #[prost(uint32, optional, tag = "6")]
+    pub open_files: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "7")]
+    pub open_files_limit: ::core::option::Option<u32>,
+    /// The file system or quota that holds the home.
+    #[prost(uint64, optional, tag = "8")]
+    pub disk_used_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "9")]
+    pub disk_limit_bytes: ::core::option::Option<u64>,
+    #[prost(enumeration = "DiskSource", tag = "10")]
+    pub disk_source: i32,
+    /// How old the figures are.
+    #[prost(uint32, optional, tag = "11")]
+    pub disk_age_ms: ::core::option::Option<u32>,
+    /// The whole machine.
+    #[prost(uint64, optional, tag = "12")]
+    pub machine_memory_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "13")]
+    pub machine_memory_available_bytes: ::core::option::Option<u64>,
+    /// Runnable tasks, mean of one minute, in hundredths.
+    #[prost(uint32, optional, tag = "14")]
+    pub machine_load_hundredths: ::core::option::Option<u32>,
+    /// When the batch job ends, since the Unix epoch.
+    #[prost(uint64, optional, tag = "15")]
+    pub job_ends_ms: ::core::option::Option<u64>,
+    /// What the agent itself costs: its CPU time so far, its resident set, ticks it came too late for.
+    #[prost(uint64, optional, tag = "16")]
+    pub agent_cpu_millis: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "17")]
+    pub agent_rss_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "18")]
+    pub agent_ticks_skipped: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Workload {
@@ -315,6 +381,14 @@ pub struct Workload {
     /// How long ago it last did something its owner asked for; absent when nobody told.
     #[prost(uint64, optional, tag = "13")]
     pub idle_ms: ::core::option::Option<u64>,
+    /// Bytes through read and write calls so far: files, pipes, sockets.
+    #[prost(uint64, optional, tag = "14")]
+    pub read_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "15")]
+    pub written_bytes: ::core::option::Option<u64>,
+    /// It runs on another machine: known, not measured.
+    #[prost(bool, tag = "16")]
+    pub remote: bool,
 }
 /// A workload that is no longer there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -355,6 +429,8 @@ pub mod ended {
         Gone = 1,
         /// The out-of-memory killer took it: the cgroup's counter moved in the same tick.
         OutOfMemory = 2,
+        /// It died of SIGKILL while memory was near its limit, and no counter says who sent it.
+        KilledNearLimit = 3,
     }
     impl Cause {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -366,6 +442,7 @@ pub mod ended {
                 Self::Unspecified => "CAUSE_UNSPECIFIED",
                 Self::Gone => "CAUSE_GONE",
                 Self::OutOfMemory => "CAUSE_OUT_OF_MEMORY",
+                Self::KilledNearLimit => "CAUSE_KILLED_NEAR_LIMIT",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -374,6 +451,7 @@ pub mod ended {
                 "CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
                 "CAUSE_GONE" => Some(Self::Gone),
                 "CAUSE_OUT_OF_MEMORY" => Some(Self::OutOfMemory),
+                "CAUSE_KILLED_NEAR_LIMIT" => Some(Self::KilledNearLimit),
                 _ => None,
             }
         }
@@ -442,6 +520,37 @@ impl MemorySource {
             "MEMORY_SOURCE_CGROUP1" => Some(Self::Cgroup1),
             "MEMORY_SOURCE_PSS" => Some(Self::Pss),
             "MEMORY_SOURCE_RSS" => Some(Self::Rss),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DiskSource {
+    Unspecified = 0,
+    /// A quota of the user or of the folder.
+    Quota = 1,
+    /// The size of the file system.
+    Filesystem = 2,
+}
+impl DiskSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DISK_SOURCE_UNSPECIFIED",
+            Self::Quota => "DISK_SOURCE_QUOTA",
+            Self::Filesystem => "DISK_SOURCE_FILESYSTEM",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DISK_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DISK_SOURCE_QUOTA" => Some(Self::Quota),
+            "DISK_SOURCE_FILESYSTEM" => Some(Self::Filesystem),
             _ => None,
         }
     }

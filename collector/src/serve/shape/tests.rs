@@ -33,6 +33,9 @@ fn kernel() -> WorkloadSample {
         processes: 1,
         threads: 8,
         idle_ms: Some(2_500),
+        read_bytes: None,
+        written_bytes: None,
+        remote: false,
     }
 }
 
@@ -58,6 +61,11 @@ fn sample() -> Sample {
         cpu_millis: 12_000,
         cpu_limit_millicores: Some(1_500),
         cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: crate::fact::Vitals::default(),
         processes: 3,
         threads: 19,
         oom_kills: Some(0),
