@@ -1,6 +1,7 @@
 //! One server, tick by tick: reads the machine, tells workloads apart, derives rates.
 
 mod assemble;
+mod ended;
 mod portable;
 mod standing;
 

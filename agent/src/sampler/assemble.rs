@@ -3,22 +3,19 @@
 //! Whoever read the machine, Linux reader or portable one, the sums are made here, so that they
 //! agree: over all workloads they are the server's exactly.
 
-use hubmeter_proto::limits::{ENDED_PER_SAMPLE_MAX, WORKLOADS_PER_SAMPLE_MAX};
+use hubmeter_proto::limits::WORKLOADS_PER_SAMPLE_MAX;
 
+use super::ended::Endings;
 use crate::{
     rate::{Ledger, Owner, cores},
     sample::{
-        EndCause, Ended, MemorySource, Workload, WorkloadKind,
+        Ended, MemorySource, Workload, WorkloadKind,
         keyed::{IntMap, KeyMap},
         memory,
         process::Reading,
     },
     workload::{Assignment, Claims, Names, Tag, told::Told},
 };
-
-/// Ticks for which an out-of-memory kill waits for its victim to end: the killer counts first, and
-/// giving back a hundred gigabytes takes the victim seconds.
-const OOM_CLAIM_TICKS: u64 = 3;
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -32,7 +29,7 @@ pub(crate) struct Assembly {
     assignment: Assignment,
     ledger: Ledger,
     previous: Option<Previous>,
-    kills: Kills,
+    endings: Endings,
 }
 
 /// One tick, not yet put together.
@@ -66,17 +63,6 @@ struct Previous {
     total_ns: u64,
     other_ns: u64,
     workload_ns: KeyMap<u64>,
-    /// Kernels and terminals, which somebody will miss.
-    missable: KeyMap<Ended>,
-}
-
-/// Out-of-memory kills that found no victim yet.
-#[derive(Debug, Default)]
-struct Kills {
-    counted: Option<u64>,
-    unclaimed: u64,
-    until_tick: u64,
-    tick: u64,
 }
 
 /// Sums of one workload.
@@ -101,7 +87,7 @@ impl Assembly {
             assignment: Assignment::default(),
             ledger: Ledger::default(),
             previous: None,
-            kills: Kills::default(),
+            endings: Endings::default(),
         }
     }
 
@@ -126,7 +112,7 @@ impl Assembly {
             .as_ref()
             .map(|previous| tick.mono_ms.saturating_sub(previous.mono_ms));
         let mut workloads = self.workloads(interval_ms, tick);
-        let ended = self.ended(&workloads, tick.oom_kills);
+        let ended = self.endings.ended(&workloads, tick.oom_kills);
         let total_ns = self.ledger.total_ns();
         let cpu_cores = self
             .previous
@@ -253,107 +239,17 @@ impl Assembly {
 
     fn remember(&mut self, mono_ms: u64, workloads: &[(Owner, Workload)]) {
         let mut workload_ns = KeyMap::default();
-        let mut missable = KeyMap::default();
-        for (owner, workload) in workloads {
+        for (owner, _) in workloads {
             let Owner::Root(root) = *owner else { continue };
             workload_ns.insert(root, self.ledger.workload_ns(&root));
-            if matches!(
-                workload.kind,
-                WorkloadKind::Kernel | WorkloadKind::Terminal | WorkloadKind::App
-            ) {
-                let mut told = Ended::of(workload);
-                // A large process on its way out shows nothing for a while before it is a zombie:
-                // what will be told is what it held before.
-                if told.memory_used_bytes == 0
-                    && let Some(before) = self.previous.as_ref().and_then(|p| p.missable.get(&root))
-                {
-                    told.memory_used_bytes = before.memory_used_bytes;
-                }
-                missable.insert(root, told);
-            }
         }
+        self.endings.remember(workloads);
         self.previous = Some(Previous {
             mono_ms,
             total_ns: self.ledger.total_ns(),
             other_ns: self.ledger.other_ns(),
             workload_ns,
-            missable,
         });
-    }
-
-    /// What is missed since the previous tick, those that the out-of-memory killer took marked.
-    fn ended(&mut self, workloads: &[(Owner, Workload)], oom_kills: Option<u64>) -> Vec<Ended> {
-        self.kills.count(oom_kills);
-        let Some(previous) = &self.previous else {
-            return Vec::new();
-        };
-        let mut ended: Vec<Ended> = previous
-            .missable
-            .iter()
-            .filter(|(root, _)| {
-                !workloads
-                    .iter()
-                    .any(|(owner, _)| *owner == Owner::Root(**root))
-            })
-            .map(|(_, ended)| ended.clone())
-            .collect();
-        // The killer takes the largest.
-        ended.sort_by_key(|ended| std::cmp::Reverse(ended.memory_used_bytes));
-        for ended in &mut ended {
-            if self.kills.claim() {
-                ended.cause = EndCause::OutOfMemory;
-            }
-        }
-        if ended.len() > ENDED_PER_SAMPLE_MAX {
-            tracing::warn!(
-                count = ended.len(),
-                limit = ENDED_PER_SAMPLE_MAX,
-                "more workloads ended at once than are told"
-            );
-            ended.truncate(ENDED_PER_SAMPLE_MAX);
-        }
-        ended
-    }
-}
-
-// === impl Ended ===
-
-impl Ended {
-    /// As it will be told if it is not there next time.
-    fn of(workload: &Workload) -> Self {
-        Self {
-            kind: workload.kind,
-            id: workload.id.clone(),
-            name: workload.name.clone(),
-            notebook: workload.notebook.clone(),
-            pid: workload.pid,
-            cause: EndCause::Gone,
-            memory_used_bytes: workload.memory_used_bytes.unwrap_or(workload.rss_bytes),
-        }
-    }
-}
-
-// === impl Kills ===
-
-impl Kills {
-    fn count(&mut self, oom_kills: Option<u64>) {
-        self.tick += 1;
-        if let (Some(now), Some(before)) = (oom_kills, self.counted)
-            && now > before
-        {
-            self.unclaimed += now - before;
-            self.until_tick = self.tick + OOM_CLAIM_TICKS;
-        }
-        if self.tick > self.until_tick {
-            self.unclaimed = 0;
-        }
-        self.counted = oom_kills.or(self.counted);
-    }
-
-    fn claim(&mut self) -> bool {
-        let claimed = self.unclaimed > 0;
-        self.unclaimed = self.unclaimed.saturating_sub(1);
-        claimed
     }
 }
 
