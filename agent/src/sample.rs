@@ -9,6 +9,7 @@ pub(crate) mod gauges;
 pub mod kernels;
 pub(crate) mod keyed;
 pub mod limit;
+pub(crate) mod listen;
 pub mod memory;
 pub(crate) mod orphans;
 pub mod own;

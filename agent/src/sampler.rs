@@ -2,6 +2,7 @@
 
 mod assemble;
 mod ended;
+mod eyes;
 mod portable;
 mod standing;
 
@@ -10,6 +11,8 @@ use std::{path::PathBuf, sync::Arc};
 pub use self::portable::PortableSampler;
 use self::{
     assemble::{Assembled, Assembly, Tick},
+    ended::{Counter, KillCount, MachineKills, Nearness},
+    eyes::ProcEyes,
     standing::Standing,
 };
 pub use crate::sample::error::SampleError;
@@ -25,7 +28,7 @@ use crate::{
         own::Checked,
         process::Reading,
         rfc3339,
-        tree::Tree,
+        tree::{News, Tree},
         vitals::Vitals,
     },
     workload::{Names, told::Told},
@@ -71,6 +74,9 @@ pub struct Sampler {
     tree: Tree,
     pss_budget: PssBudget,
     assembly: Assembly,
+    eyes: ProcEyes,
+    nearness: Nearness,
+    machine_kills: MachineKills,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -131,6 +137,7 @@ impl Sampler {
             target.own_pid,
             target.subreaper,
         )?;
+        let keeps = tree.keeps();
         Ok(Self {
             pss_mode,
             machine: Machine::read(&target.proc_root),
@@ -138,12 +145,15 @@ impl Sampler {
                 &target.proc_root,
                 &target.cgroup_root,
                 target.root_pid,
-                tree.keeps(),
+                keeps,
             ),
             environ: None,
             tree,
             pss_budget: PssBudget::default(),
             assembly: Assembly::new(target.root_pid, target.names),
+            eyes: ProcEyes::new(target.proc_root.clone()),
+            nearness: Nearness::default(),
+            machine_kills: MachineKills::new(&target.proc_root, keeps),
             target,
         })
     }
@@ -172,8 +182,9 @@ impl Sampler {
         let own = self.standing.owned().own.as_ref();
         let memory = Memory::choose(own.zip(of_group), &tree_memory, &self.machine);
         let cpu_ns = self.standing.cpu_ns();
+        let kills = self.kills(oom_kills, news);
         let readings: Vec<&Reading> = self.tree.readings().collect();
-        let assembled = self.assembly.assemble(&Tick {
+        let tick = Tick {
             readings: &readings,
             mono_ms,
             source: memory.source,
@@ -182,17 +193,37 @@ impl Sampler {
                 .reaped_by_agent_ns()
                 .map(|reaped_ns| (self.target.own_pid, reaped_ns)),
             cgroup_and_agents_ns: cpu_ns.map(|ns| (ns, self.tree.agents_ns())),
-            oom_kills,
-        });
+            gone: self.tree.gone(),
+            nearness: self.nearness,
+            kills,
+        };
+        let assembled = self.assembly.assemble(&tick, &mut self.eyes);
         let env = self.env_limits();
         let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
-        Ok(Sample {
+        let sample = Sample {
             oom_kills,
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,
             cpu_guarantee_millicores: env.cpu_guarantee_millicores,
             ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
-        })
+        };
+        self.nearness.take(&sample);
+        Ok(sample)
+    }
+
+    /// The kill counter that tells most here; the machine's is looked at only with a reason.
+    fn kills(&mut self, oom_kills: Option<u64>, news: News) -> Option<KillCount> {
+        let Some(kills) = oom_kills else {
+            let near = self.nearness.is_near() || news == News::Resync;
+            let over = self.tree.readings().filter(|r| r.is_dead()).count();
+            let over = over + self.tree.gone().len();
+            return self.machine_kills.count(near, over);
+        };
+        let counter = match self.standing.owned().own {
+            Some(_) => Counter::Own,
+            None => Counter::Shared,
+        };
+        Some(KillCount { counter, kills })
     }
 
     /// How the last sample came about.
@@ -236,6 +267,7 @@ fn sample(
     let of_workloads: Option<u64> = assembled
         .workloads
         .iter()
+        .filter(|workload| !workload.remote)
         .map(|workload| workload.memory_used_bytes)
         .sum();
     Sample {

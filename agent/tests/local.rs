@@ -327,7 +327,7 @@ async fn a_body_that_is_wrong_or_too_large_is_refused_with_its_field_or_bound() 
     assert_eq!(status, 400);
     assert!(body.contains("`id`"), "{body}");
     let (status, body) = served
-        .ask("PUT", "/v1/kernels", &vec![b' '; 64 * 1024 + 1])
+        .ask("PUT", "/v1/kernels", &vec![b' '; TOLD_BODY_BYTES_MAX + 1])
         .await;
     assert_eq!(status, 413);
     assert!(body.contains("65536"), "{body}");

@@ -22,14 +22,11 @@ use tokio::sync::{
 use super::view;
 use crate::{
     board::{Board, Notice, Reading},
-    workload::told::{Told, ToldError},
+    workload::told::{TOLD_BODY_BYTES_MAX, Told, ToldError},
 };
 
 /// Readers of the stream at once.
 pub const STREAM_READERS_MAX: usize = 16;
-
-/// Bytes of the body of `PUT /v1/kernels`.
-pub const TOLD_BODY_BYTES_MAX: usize = 64 * 1024;
 
 type Answer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
 

@@ -144,7 +144,7 @@ pub fn files_opened() -> u64 {
 }
 
 /// Opens a file, and counts it.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     OPENED.set(OPENED.get() + 1);
     File::open(path)
 }

@@ -23,6 +23,8 @@ pub struct Identity {
     pub jupyter: bool,
     /// The program's short name as the kernel keeps it.
     pub name: String,
+    /// What a person calls the program: of a script its name, not its interpreter's.
+    pub program: String,
 }
 
 /// Strings of a process' memory that the kernel separates by NUL.
@@ -61,6 +63,7 @@ impl Identity {
                 && (variable(environ, "JUPYTER_SERVER_URL").is_some()
                     || variable(environ, "JUPYTER_SERVER_ROOT").is_some()),
             jupyter: is_jupyter_server(&arguments),
+            program: program(&arguments).unwrap_or_else(|| name.clone()),
             name,
         }
     }
@@ -88,6 +91,53 @@ fn kernel_id(argument: &str) -> Option<String> {
 
 fn is_id_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// The name of what runs: the program's, or the script's or module's that an interpreter runs. Of
+/// the arguments nothing else is looked at, and only what reads like a name is taken.
+fn program(arguments: &[String]) -> Option<String> {
+    const INTERPRETERS: [&str; 9] = [
+        "python", "pypy", "node", "ruby", "perl", "bash", "sh", "dash", "Rscript",
+    ];
+    /// Options of theirs whose value is another argument.
+    const WITH_VALUE: [&str; 5] = ["-W", "-X", "-r", "--require", "-O"];
+    let base = |argument: &str| argument.rsplit('/').next().unwrap_or_default().to_owned();
+    let first = base(arguments.first()?);
+    // `python3.12` is Python; a login shell's name starts with a dash.
+    let plain = first.trim_start_matches('-');
+    let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let mut script = None;
+    if INTERPRETERS.contains(&plain) {
+        let mut rest = arguments.iter().skip(1);
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                // What follows is a program's text, not its name.
+                "-c" | "-e" | "-p" => break,
+                "-m" => {
+                    script = rest.next().map(|module| module.to_owned());
+                    break;
+                }
+                option if WITH_VALUE.contains(&option) => drop(rest.next()),
+                option if option.starts_with('-') => {}
+                path => {
+                    let name = base(path);
+                    let stem = name
+                        .rsplit_once('.')
+                        .map_or(name.as_str(), |(stem, _)| stem);
+                    script = Some(stem.to_owned());
+                    break;
+                }
+            }
+        }
+    }
+    let name = |name: String| is_name(&name).then_some(name);
+    script.and_then(name).or_else(|| name(plain.to_owned()))
+}
+
+fn is_name(text: &str) -> bool {
+    const CHARS_MAX: usize = 64;
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+    !text.is_empty() && text.len() <= CHARS_MAX && text.chars().all(ok)
 }
 
 /// Whether these arguments start a Jupyter server, by any of its names.
@@ -152,6 +202,28 @@ mod tests {
             vec!["ark", "--connection_file", &file],
             vec!["bash", "-c", &format!("exec python -f '{file}' --quiet")],
             vec!["xpython", "-f", &format!("kernel-{ID}.json")],
+            vec!["dotnet", "interactive", "jupyter", &file],
+            vec!["bash_kernel", "-f", &file, "--quiet"],
+            vec![
+                "conda",
+                "run",
+                "-n",
+                "x",
+                "python",
+                "-m",
+                "ipykernel",
+                "-f",
+                &file,
+            ],
+            vec![
+                "srun",
+                "--pty",
+                "python",
+                "-m",
+                "ipykernel",
+                &format!("-f={file}"),
+            ],
+            vec!["bash", "-c", &format!("python -f {file}; echo over")],
         ] {
             assert_eq!(
                 of(&arguments).kernel_id.as_deref(),
@@ -195,6 +267,45 @@ mod tests {
         assert!(!of(&["grep", "jupyter-lab"]));
         assert!(!of(&["python", "-m", "ipykernel_launcher", "-f", "x"]));
         assert!(!of(&["sh", "-c", "jupyter-lab"]));
+    }
+
+    #[test]
+    fn a_program_is_called_by_its_script_and_nothing_else_of_its_arguments_is_named() {
+        for (arguments, program) in [
+            (
+                vec!["/usr/lib/rstudio/bin/rserver", "--www-port=1"],
+                "rserver",
+            ),
+            (
+                vec![
+                    "/usr/lib/code-server/lib/node",
+                    "/usr/lib/code-server",
+                    "--port",
+                    "1",
+                ],
+                "code-server",
+            ),
+            (
+                vec!["/opt/bin/python3.12", "/opt/bin/tensorboard", "--logdir=x"],
+                "tensorboard",
+            ),
+            (
+                vec!["python3", "-u", "-m", "streamlit", "run", "app.py"],
+                "streamlit",
+            ),
+            (
+                vec!["python", "-W", "ignore", "dash/app.py", "s3cret"],
+                "app",
+            ),
+            (vec!["python", "-c", "token='s3cret'"], "python"),
+            (vec!["bash", "-c", "exec s3cret"], "bash"),
+            (vec!["-bash"], "bash"),
+            (vec!["python", "a name with blanks.py"], "python"),
+            (vec![""], "x"),
+            (vec![], "x"),
+        ] {
+            assert_eq!(of(&arguments).program, program, "{arguments:?}");
+        }
     }
 
     #[test]

@@ -43,12 +43,16 @@ pub struct Reading {
     pub rss_bytes: u64,
     /// Of it, file and shared memory.
     pub shared_bytes: u64,
+    /// Resident set when it last had any: what is dead holds nothing.
+    pub held_bytes: u64,
     /// Its own CPU time.
     pub own_ns: u64,
     /// CPU time of children it waited for.
     pub reaped_ns: u64,
     /// Dead, waiting to be reaped.
     pub zombie: bool,
+    /// The signal it died of, 0 for none, where that may be seen.
+    pub signal: Option<u8>,
     /// Its pseudo-terminal.
     pub terminal: Option<String>,
     /// What it says about itself.
@@ -137,9 +141,11 @@ impl Process {
                 threads: stat.threads,
                 rss_bytes: 0,
                 shared_bytes: 0,
+                held_bytes: 0,
                 own_ns: 0,
                 reaped_ns: 0,
                 zombie: false,
+                signal: None,
                 terminal: stat.terminal(),
                 identity: Arc::new(Identity::read(&dir, name)),
                 pss: None,
@@ -200,9 +206,13 @@ impl Process {
         reading.threads = stat.threads;
         reading.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
         reading.shared_bytes = statm.shared_pages.saturating_mul(page_bytes);
+        if reading.rss_bytes > 0 {
+            reading.held_bytes = reading.rss_bytes;
+        }
         reading.own_ns = clock_ns.unwrap_or(stat.own_ns);
         reading.reaped_ns = stat.reaped_ns;
         reading.zombie = stat.is_zombie();
+        reading.signal = stat.death_signal();
         reading.terminal = stat.terminal();
         if reading.zombie {
             reading.pss = None;

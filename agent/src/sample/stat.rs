@@ -24,6 +24,8 @@ pub(crate) struct Stat {
     pub(crate) start_ticks: u64,
     /// Where the arguments lie: moves when the process becomes another program.
     pub(crate) arg_start: u64,
+    /// As `wait` would give it; zero while it lives, and where we may not look.
+    pub(crate) exit_code: u32,
 }
 
 /// The fields of `statm` that count.
@@ -55,6 +57,11 @@ impl Stat {
         let start_ticks = fields.nth(1)?.parse().ok()?; // 22
         // 48; absent on old kernels, zero where we may not look.
         let arg_start = fields.nth(25).and_then(|at| at.parse().ok()).unwrap_or(0);
+        // 52, the last.
+        let exit_code = fields
+            .nth(3)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0);
         let reaped = u64::try_from(cutime.saturating_add(cstime)).unwrap_or(0);
         Some(Self {
             state,
@@ -65,7 +72,15 @@ impl Stat {
             threads,
             start_ticks,
             arg_start,
+            exit_code,
         })
+    }
+
+    /// The signal that a zombie died of, 0 for none. A clean end looks like one that may not be
+    /// looked at, so that is not told.
+    pub(crate) fn death_signal(&self) -> Option<u8> {
+        let signal = u8::try_from(self.exit_code & 0x7f).ok()?;
+        (self.is_zombie() && self.exit_code != 0).then_some(signal)
     }
 
     /// Whether it is dead and only waits to be reaped.
@@ -124,10 +139,26 @@ mod tests {
                 threads: 9,
                 start_ticks: 887_766,
                 arg_start: 4848,
+                exit_code: 0,
             }
         );
         assert_eq!(stat.terminal().as_deref(), Some("pts/1"));
         assert_eq!(name(LINE).as_deref(), Some("a) b) (c"));
+    }
+
+    #[test]
+    fn the_signal_is_known_of_the_dead_only() {
+        let of = |state: &str, code: &str| {
+            let text = String::from_utf8(LINE.to_vec()).unwrap();
+            let text = text.replace(") S ", &format!(") {state} "));
+            let text = text.replace(" 51 0\n", &format!(" 51 {code}\n"));
+            Stat::parse(text.as_bytes()).unwrap().death_signal()
+        };
+        assert_eq!(of("Z", "9"), Some(9));
+        assert_eq!(of("Z", "137"), Some(9), "with a core");
+        assert_eq!(of("Z", "256"), Some(0), "went by itself, with code 1");
+        assert_eq!(of("Z", "0"), None);
+        assert_eq!(of("S", "9"), None);
     }
 
     #[test]

@@ -41,8 +41,8 @@ const KEPT_PROCESSES_MAX: usize = 384;
 const PROCESS_DESCRIPTORS: usize = 2;
 
 /// Descriptors that the sampler holds besides: the cgroups' gauges, the pid cursor, the root's
-/// membership.
-const OTHER_DESCRIPTORS: usize = 3 * gauges::DESCRIPTORS_MAX + 2;
+/// membership, the machine's kill counter.
+const OTHER_DESCRIPTORS: usize = 3 * gauges::DESCRIPTORS_MAX + 3;
 
 /// What the soft limit on descriptors is where it is not known.
 const USUAL_DESCRIPTORS: u64 = 1024;
@@ -71,6 +71,8 @@ pub(crate) struct Tree {
     pub(super) processes: BTreeMap<Key, Process>,
     pub(super) by_pid: HashMap<u32, Key>,
     agents: BTreeSet<u32>,
+    /// Last readings of those that went since the previous update.
+    gone: Vec<Reading>,
     orphans: Orphans,
     loadavg: Lasting,
     page: Page,
@@ -121,6 +123,7 @@ impl Tree {
             processes: BTreeMap::new(),
             by_pid: HashMap::new(),
             agents: BTreeSet::from([own_pid]),
+            gone: Vec::new(),
             orphans: Orphans::new(proc_root, root_pid),
             loadavg: Lasting::new(proc_root.join("loadavg"), clocks),
             page: Page::default(),
@@ -171,6 +174,11 @@ impl Tree {
     /// All readings, parents before children.
     pub(crate) fn readings(&self) -> impl Iterator<Item = &Reading> {
         self.processes.values().map(|process| &process.reading)
+    }
+
+    /// Last readings of those that went since the previous update.
+    pub(crate) fn gone(&self) -> &[Reading] {
+        &self.gone
     }
 
     /// Whether `pid` is one of the server's.
@@ -273,8 +281,10 @@ impl Tree {
                 vanished.push(*key);
             }
         }
+        self.gone.clear();
         for key in &vanished {
-            self.processes.remove(key);
+            let gone = self.processes.remove(key);
+            self.gone.extend(gone.map(|process| process.reading));
             if self.by_pid.get(&key.pid) == Some(key) {
                 self.by_pid.remove(&key.pid);
             }

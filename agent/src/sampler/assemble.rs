@@ -5,7 +5,7 @@
 
 use hubmeter_proto::limits::WORKLOADS_PER_SAMPLE_MAX;
 
-use super::ended::Endings;
+use super::ended::{Departed, Endings, Ends, KillCount, Nearness};
 use crate::{
     rate::{Ledger, Owner, cores},
     sample::{
@@ -14,7 +14,11 @@ use crate::{
         memory,
         process::Reading,
     },
-    workload::{Assignment, Claims, Names, Tag, told::Told},
+    workload::{
+        Assignment, Claims, Eyes, Names, Tag,
+        helpers::{Helpers, Patient},
+        told::Told,
+    },
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -27,6 +31,7 @@ pub(crate) struct Assembly {
     claims: Claims,
     /// As it was when last something changed.
     assignment: Assignment,
+    helpers: Helpers,
     ledger: Ledger,
     previous: Option<Previous>,
     endings: Endings,
@@ -42,7 +47,11 @@ pub(crate) struct Tick<'a> {
     pub(crate) agent: Option<(u32, u64)>,
     /// CPU time of the own cgroup, and of the agents in it.
     pub(crate) cgroup_and_agents_ns: Option<(u64, u64)>,
-    pub(crate) oom_kills: Option<u64>,
+    /// Last readings of those that went.
+    pub(crate) gone: &'a [Reading],
+    /// As of the previous sample.
+    pub(crate) nearness: Nearness,
+    pub(crate) kills: Option<KillCount>,
 }
 
 /// One tick, put together.
@@ -85,6 +94,7 @@ impl Assembly {
             names,
             claims: Claims::default(),
             assignment: Assignment::default(),
+            helpers: Helpers::default(),
             ledger: Ledger::default(),
             previous: None,
             endings: Endings::default(),
@@ -97,11 +107,8 @@ impl Assembly {
     }
 
     /// Puts one tick together.
-    pub(crate) fn assemble(&mut self, tick: &Tick<'_>) -> Assembled {
-        if !self.assignment.holds(tick.readings, &self.claims) {
-            self.assignment =
-                Assignment::of(tick.readings, self.root_pid, &mut self.claims, self.names);
-        }
+    pub(crate) fn assemble(&mut self, tick: &Tick<'_>, eyes: &mut dyn Eyes) -> Assembled {
+        let departed = self.assign(tick, eyes);
         let assignment = &self.assignment;
         let readings = tick.readings.iter().copied();
         self.ledger
@@ -112,7 +119,7 @@ impl Assembly {
             .as_ref()
             .map(|previous| tick.mono_ms.saturating_sub(previous.mono_ms));
         let mut workloads = self.workloads(interval_ms, tick);
-        let ended = self.endings.ended(&workloads, tick.oom_kills);
+        let ended = self.ended(&workloads, &departed, tick);
         let total_ns = self.ledger.total_ns();
         let cpu_cores = self
             .previous
@@ -120,7 +127,8 @@ impl Assembly {
             .and_then(|previous| cores(total_ns.saturating_sub(previous.total_ns), interval_ms?));
         self.remember(tick.mono_ms, &workloads);
         fold(&mut workloads);
-        let workloads: Vec<Workload> = workloads.into_iter().map(|(_, w)| w).collect();
+        let mut workloads: Vec<Workload> = workloads.into_iter().map(|(_, w)| w).collect();
+        workloads.extend(self.remote(&workloads));
         Assembled {
             interval_ms,
             cpu_millis: total_ns / NS_PER_MS,
@@ -130,6 +138,84 @@ impl Assembly {
             workloads,
             ended,
         }
+    }
+
+    /// Assigns anew if anything changed; gives who died or went since the previous tick.
+    fn assign(&mut self, tick: &Tick<'_>, eyes: &mut dyn Eyes) -> Vec<Departed> {
+        let mut eyes = Patient {
+            helpers: &mut self.helpers,
+            eyes,
+            now_ms: tick.mono_ms,
+        };
+        let holds = self.assignment.holds(tick.readings, &self.claims);
+        if holds && !eyes.any_listens(&self.assignment) {
+            return Vec::new();
+        }
+        let departed = departed(&self.assignment, tick);
+        self.assignment = self.assignment.renew(
+            tick.readings,
+            self.root_pid,
+            &mut self.claims,
+            self.names,
+            &mut eyes,
+        );
+        self.helpers.retain(&self.assignment);
+        departed
+    }
+
+    fn ended(
+        &mut self,
+        workloads: &[(Owner, Workload)],
+        departed: &[Departed],
+        tick: &Tick<'_>,
+    ) -> Vec<Ended> {
+        let resident = tick.readings.iter().map(|reading| reading.rss_bytes);
+        let ends = Ends {
+            mono_ms: tick.mono_ms,
+            departed,
+            largest_bytes: match departed {
+                [] => 0, // nobody is compared with it
+                _ => resident.max().unwrap_or(0),
+            },
+            limit_bytes: tick.nearness.limit_bytes(),
+            near_limit: tick.nearness.is_near(),
+            kills: tick.kills,
+            claims: &self.claims,
+        };
+        self.endings.ended(workloads, &ends)
+    }
+
+    /// Kernels that run elsewhere, as many as there is room for; those of which anything runs
+    /// here are measured.
+    fn remote(&self, workloads: &[Workload]) -> Vec<Workload> {
+        let room = WORKLOADS_PER_SAMPLE_MAX.saturating_sub(workloads.len());
+        let is_here = |id: &str| {
+            let mut kernels = workloads.iter().filter(|w| w.kind == WorkloadKind::Kernel);
+            kernels.any(|workload| workload.id == id)
+        };
+        let tags = self.claims.remote_tags(self.names);
+        tags.filter(|tag| !is_here(&tag.id))
+            .take(room)
+            .map(|tag| Workload {
+                kind: tag.kind,
+                id: tag.id,
+                name: tag.name,
+                pid: 0,
+                memory_used_bytes: None,
+                rss_bytes: 0,
+                pss_bytes: None,
+                cpu_millis: 0,
+                cpu_cores: None,
+                processes: 0,
+                threads: 0,
+                notebook: tag.notebook,
+                state: tag.state,
+                idle_ms: tag.idle_ms,
+                read_bytes: None,
+                written_bytes: None,
+                remote: true,
+            })
+            .collect()
     }
 
     /// Every workload with its sums, largest first; the sums are the server's exactly.
@@ -290,6 +376,24 @@ impl Sum {
             self.top_pid = reading.key.pid;
         }
     }
+}
+
+/// Who lived at the previous tick and is dead or gone now.
+fn departed(before: &Assignment, tick: &Tick<'_>) -> Vec<Departed> {
+    let now: KeyMap<&Reading> = tick.readings.iter().map(|r| (r.key, *r)).collect();
+    let over = before.living().filter_map(|key| {
+        let last = match now.get(&key) {
+            Some(reading) if !reading.is_dead() => return None,
+            Some(reading) => Some(*reading),
+            None => tick.gone.iter().find(|reading| reading.key == key),
+        };
+        Some(Departed {
+            key,
+            held_bytes: last.map_or(0, |reading| reading.held_bytes),
+            signal: last.and_then(|reading| reading.signal),
+        })
+    });
+    over.collect()
 }
 
 /// Folds what is beyond the bound of a sample into `other`, smallest first, the server never.

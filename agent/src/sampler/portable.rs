@@ -7,7 +7,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
 
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
-use super::{Assembly, Memory, SampleError, Target, Tick, sample};
+use super::{Assembly, Memory, Nearness, SampleError, Target, Tick, eyes::NoEyes, sample};
 use crate::{
     clock::Clock,
     sample::{
@@ -28,6 +28,7 @@ pub struct PortableSampler {
     target: Target,
     system: System,
     assembly: Assembly,
+    nearness: Nearness,
 }
 
 // === impl PortableSampler ===
@@ -41,6 +42,7 @@ impl PortableSampler {
         Ok(Self {
             system: System::new().map_err(SampleError::Portable)?,
             assembly: Assembly::new(target.root_pid, target.names),
+            nearness: Nearness::default(),
             target,
         })
     }
@@ -75,14 +77,17 @@ impl PortableSampler {
         }
         readings.sort_by_key(|reading| reading.key);
         let readings: Vec<&Reading> = readings.iter().collect();
-        let assembled = self.assembly.assemble(&Tick {
+        let tick = Tick {
             readings: &readings,
             mono_ms,
             source: MemorySource::Rss,
             agent: None,
             cgroup_and_agents_ns: None,
-            oom_kills: None,
-        });
+            gone: &[],
+            nearness: self.nearness,
+            kills: None,
+        };
+        let assembled = self.assembly.assemble(&tick, &mut NoEyes);
         let tree_memory = TreeMemory::of(readings.iter().copied(), readings.len(), mono_ms);
         let memory = Memory {
             source: MemorySource::Rss,
@@ -104,13 +109,9 @@ impl PortableSampler {
             pss_bytes: None,
             ..tree_memory
         };
-        Ok(sample(
-            (mono_ms, wall_ms),
-            &memory,
-            limit,
-            &tree_memory,
-            assembled,
-        ))
+        let sample = sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled);
+        self.nearness.take(&sample);
+        Ok(sample)
     }
 
     /// The root and all below it, without the agent; empty when the root is gone.
@@ -153,9 +154,11 @@ fn reading(pid: Pid, process: &Process) -> Reading {
         threads: u32::try_from(threads).unwrap_or(u32::MAX),
         rss_bytes: process.memory(),
         shared_bytes: 0,
+        held_bytes: process.memory(),
         own_ns: process.accumulated_cpu_time().saturating_mul(NS_PER_MS),
         reaped_ns: 0,
         zombie: process.status() == sysinfo::ProcessStatus::Zombie,
+        signal: None,
         terminal: None,
         identity: Arc::new(Identity::of(
             &block(process.cmd()),

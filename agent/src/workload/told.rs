@@ -15,13 +15,20 @@ pub const KERNELS_MAX: usize = 4 * limits::WORKLOADS_PER_SAMPLE_MAX;
 /// Terminals in one message: the same.
 pub const TERMINALS_MAX: usize = KERNELS_MAX;
 
+/// Proxied apps in one message: the same.
+pub const APPS_MAX: usize = KERNELS_MAX;
+
+/// Ends in one message: the same.
+pub const ENDED_MAX: usize = KERNELS_MAX;
+
 /// Bytes of an id or name as told; what leaves the agent is shortened to `LABEL_BYTES_MAX`.
 pub const TOLD_LABEL_BYTES_MAX: usize = 256;
 
 /// Bytes of a notebook path as told: the longest path Linux has.
 pub const TOLD_NOTEBOOK_BYTES_MAX: usize = 4096;
 
-/// Bytes of the whole body: room for every kernel with a path of ordinary length.
+/// Bytes of the whole body, on the socket and here: room for every kernel with a path of ordinary
+/// length.
 pub const TOLD_BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// All that the server extension knows now; replaces what it told before.
@@ -33,6 +40,12 @@ pub struct Told {
     /// Terminals.
     #[serde(default)]
     pub terminals: Vec<ToldTerminal>,
+    /// Applications that the server started to pass requests on to.
+    #[serde(default)]
+    pub apps: Vec<ToldApp>,
+    /// Kernels' processes that are over, for a minute or so.
+    #[serde(default)]
+    pub ended: Vec<ToldEnd>,
 }
 
 /// One kernel.
@@ -46,7 +59,7 @@ pub struct ToldKernel {
     /// The kernel's spec.
     #[serde(default)]
     pub name: String,
-    /// Path of its notebook.
+    /// Path of its notebook, from the server's root folder.
     #[serde(default)]
     pub notebook: Option<String>,
     /// What it does.
@@ -65,6 +78,30 @@ pub struct ToldTerminal {
     /// Its shell.
     #[serde(default)]
     pub pid: Option<u32>,
+}
+
+/// One proxied application.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ToldApp {
+    /// Its name, as in the URL.
+    pub name: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// One kernel's process that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ToldEnd {
+    /// Kernel id.
+    pub id: String,
+    /// The process; the kernel may have another by now.
+    pub pid: u32,
+    /// Somebody asked for it: shut down, restarted, culled.
+    #[serde(default)]
+    pub asked: bool,
+    /// The signal it died of, where the server waited for it.
+    #[serde(default)]
+    pub signal: Option<u8>,
 }
 
 /// Why a message was refused.
@@ -97,6 +134,8 @@ impl Told {
         let told: Self = serde_json::from_slice(body)?;
         bound("kernels", told.kernels.len(), KERNELS_MAX)?;
         bound("terminals", told.terminals.len(), TERMINALS_MAX)?;
+        bound("apps", told.apps.len(), APPS_MAX)?;
+        bound("ended", told.ended.len(), ENDED_MAX)?;
         for kernel in &told.kernels {
             bound("kernels[].id", kernel.id.len(), TOLD_LABEL_BYTES_MAX)?;
             bound("kernels[].name", kernel.name.len(), TOLD_LABEL_BYTES_MAX)?;
@@ -107,15 +146,21 @@ impl Told {
                 TOLD_NOTEBOOK_BYTES_MAX,
             )?;
         }
-        for terminal in &told.terminals {
-            bound(
-                "terminals[].name",
-                terminal.name.len(),
-                TOLD_LABEL_BYTES_MAX,
-            )?;
+        let labels = [
+            ("terminals[].name", longest(&told.terminals, |t| &t.name)),
+            ("apps[].name", longest(&told.apps, |app| &app.name)),
+            ("ended[].id", longest(&told.ended, |end| &end.id)),
+        ];
+        for (field, len) in labels {
+            bound(field, len, TOLD_LABEL_BYTES_MAX)?;
         }
         Ok(told)
     }
+}
+
+fn longest<T>(items: &[T], label: fn(&T) -> &String) -> usize {
+    let lengths = items.iter().map(|item| label(item).len());
+    lengths.max().unwrap_or(0)
 }
 
 fn bound(field: &'static str, len: usize, max: usize) -> Result<(), ToldError> {
@@ -138,6 +183,30 @@ mod tests {
         assert_eq!(told.kernels[0].state, Some(WorkloadState::Busy));
         assert_eq!(told.kernels[1].pid, None);
         assert!(told.terminals.is_empty());
+    }
+
+    #[test]
+    fn apps_and_ends_are_taken_and_bounded_like_the_rest() {
+        let told = Told::from_json(
+            br#"{"apps":[{"name":"code-server","pid":7}],"ended":[{"id":"k1","pid":8,"signal":9},{"id":"k2","pid":9,"asked":true}]}"#,
+        )
+        .unwrap();
+        assert_eq!(told.apps[0].pid, 7);
+        assert_eq!(
+            (told.ended[0].asked, told.ended[0].signal),
+            (false, Some(9))
+        );
+        assert!(told.ended[1].asked);
+        let ends = vec![r#"{"id":"k","pid":1}"#; ENDED_MAX + 1].join(",");
+        let error = Told::from_json(format!(r#"{{"ended":[{ends}]}}"#).as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "ended has 257, at most 256 are taken");
+        let long = "x".repeat(300);
+        let body = format!(r#"{{"apps":[{{"name":"{long}","pid":1}}]}}"#);
+        let error = Told::from_json(body.as_bytes()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "apps[].name has 300, at most 256 are taken"
+        );
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Proc {
     pub rss: u64,
     pub shared: u64,
     pub pss: Option<u64>,
+    /// As `wait` would give it; the kernel shows it of the dead.
+    pub exit_code: u32,
     pub arguments: Vec<String>,
     pub environ: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Proc {
             rss: 20 * MIB,
             shared: 5 * MIB,
             pss: Some(12 * MIB),
+            exit_code: 0,
             arguments: vec!["/usr/bin/thing".to_owned()],
             environ: vec!["PATH=/bin".to_owned()],
         }
@@ -78,6 +81,12 @@ impl Proc {
         self.state = 'Z';
         (self.rss, self.shared, self.pss) = (0, 0, None);
         (self.arguments, self.environ) = (Vec::new(), Vec::new());
+    }
+
+    /// Dead of a signal.
+    pub fn die_of(&mut self, signal: u32) {
+        self.die();
+        self.exit_code = signal;
     }
 
     pub fn jupyter(self) -> Self {
@@ -209,8 +218,17 @@ impl Machine {
 
 fn stat(p: &Proc) -> String {
     format!(
-        "{} (thing) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
-        p.pid, p.state, p.ppid, p.tty, p.own_ticks, p.reaped_ticks, p.threads, p.start
+        "{} (thing) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{}\n",
+        p.pid,
+        p.state,
+        p.ppid,
+        p.tty,
+        p.own_ticks,
+        p.reaped_ticks,
+        p.threads,
+        p.start,
+        "0 ".repeat(29),
+        p.exit_code
     )
 }
 
@@ -238,13 +256,24 @@ pub fn assert_sums(sample: &Sample) {
     assert_eq!(sum(|w| w.cpu_millis), sample.cpu_millis);
     assert_eq!(sum(|w| w.processes.into()), u64::from(sample.processes));
     assert_eq!(sum(|w| w.threads.into()), u64::from(sample.threads));
-    let memory = i128::from(sum(|w| w.memory_used_bytes.unwrap()));
+    let memory = i128::from(sum(|w| match w.remote {
+        true => 0,
+        false => w.memory_used_bytes.unwrap(),
+    }));
     let unattributed = i128::from(sample.unattributed_bytes.unwrap());
     assert_eq!(memory + unattributed, i128::from(sample.memory_used_bytes));
     let mut ids: Vec<_> = sample.workloads.iter().map(|w| (w.kind, &w.id)).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), sample.workloads.len(), "ids are unique");
+}
+
+/// Whether there is such a workload.
+pub fn has(sample: &Sample, kind: WorkloadKind, id: &str) -> bool {
+    sample
+        .workloads
+        .iter()
+        .any(|w| w.kind == kind && w.id == id)
 }
 
 pub fn find(sample: &Sample, kind: WorkloadKind, id: &str) -> Workload {
