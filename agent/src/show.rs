@@ -180,6 +180,13 @@ impl Row {
     }
 
     fn workload(workload: &Workload) -> Self {
+        if workload.remote {
+            return Self {
+                label: format!("  {}", title(workload)),
+                cells: [const { "-" }; 7].map(str::to_owned),
+                pid: "elsewhere".to_owned(),
+            };
+        }
         Self {
             label: format!("  {}", title(workload)),
             cells: [

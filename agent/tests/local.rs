@@ -8,7 +8,7 @@ use hubmeter_agent::{
     local::{Local, serve::STREAM_READERS_MAX},
     meter::Figures,
     sample::{MemorySource, Sample, Workload, WorkloadKind, WorkloadState},
-    workload::told::Told,
+    workload::told::{TOLD_BODY_BYTES_MAX, Told},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -307,6 +307,49 @@ async fn one_reader_too_many_is_told_so_and_a_place_comes_free() {
 }
 
 #[tokio::test]
+async fn a_kernel_elsewhere_is_shown_with_nothing_measured() {
+    let served = Served::start();
+    let mut sample = sample(5_000);
+    sample.workloads.push(Workload {
+        id: "far".to_owned(),
+        pid: 0,
+        memory_used_bytes: None,
+        rss_bytes: 0,
+        cpu_millis: 0,
+        processes: 0,
+        threads: 0,
+        remote: true,
+        ..sample.workloads[0].clone()
+    });
+    served.board.show(Reading {
+        sample,
+        figures: Figures::default(),
+    });
+    let shown = json(&served.get("/v1/sample").await.1);
+    let [here, far] = [0, 1].map(|at| shown["workloads"][at].clone());
+    assert_eq!(
+        (&here["remote"], &here["rss_bytes"]),
+        (&false.into(), &1.into())
+    );
+    assert_eq!(
+        (&far["remote"], &far["processes"]),
+        (&true.into(), &0.into())
+    );
+    for unknown in [
+        "memory_used_bytes",
+        "rss_bytes",
+        "pss_bytes",
+        "cpu_millis",
+        "cpu_cores",
+        "threads",
+        "pid",
+    ] {
+        assert!(far[unknown].is_null(), "{unknown}: {far}");
+    }
+    assert_eq!(far["state"], "busy");
+}
+
+#[tokio::test]
 async fn what_the_server_extension_tells_is_passed_on() {
     let mut served = Served::start();
     let body = br#"{"kernels":[{"id":"k1","pid":7,"name":"python3","notebook":"a/b.ipynb","state":"busy","idle_ms":0}],"terminals":[{"name":"1","pid":8}]}"#;
@@ -330,7 +373,7 @@ async fn a_body_that_is_wrong_or_too_large_is_refused_with_its_field_or_bound() 
         .ask("PUT", "/v1/kernels", &vec![b' '; TOLD_BODY_BYTES_MAX + 1])
         .await;
     assert_eq!(status, 413);
-    assert!(body.contains("65536"), "{body}");
+    assert!(body.contains("262144"), "{body}");
     let many = format!(
         "{{\"terminals\":[{}]}}",
         vec!["{\"name\":\"1\"}"; 300].join(",")

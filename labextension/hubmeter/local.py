@@ -137,7 +137,7 @@ async def answers(path: str) -> bool:
 
 async def put_json(path: str, target: str, value: Any) -> None:
     """Sends `value`; raises one of FAILURES when it was not taken."""
-    async with Connection(path, "PUT", target, json.dumps(value).encode()) as answer:
+    async with Connection(path, "PUT", target, json.dumps(value, ensure_ascii=False).encode()) as answer:
         if 400 <= answer.status < 500:
             raise Refused(f"{target} answered {answer.status}")
         if answer.status >= 300:

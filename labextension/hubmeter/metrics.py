@@ -96,6 +96,8 @@ def kernel_usage(sample: Mapping[str, Any] | None, kernel_id: str) -> dict[str, 
             memory = row["memory_used_bytes"]
             if memory is None:
                 memory = row["rss_bytes"] if row["pss_bytes"] is None else row["pss_bytes"]
+            if memory is None:
+                break  # it runs elsewhere
             return {
                 "hostname": socket.gethostname(),
                 "pid": row["pid"],

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import signal
+import sys
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
@@ -12,7 +15,7 @@ import pytest
 from conftest import lines, until
 from jupyter_client.provisioning import LocalProvisioner
 
-from hubmeter import told
+from hubmeter import ends, proxied, told
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +42,13 @@ async def test_kernels_and_terminals_are_told_by_pid_and_name(meter, jp_serverap
     (row,) = last(notes, "kernels")
     manager = jp_serverapp.kernel_manager.get_kernel(kernel_id)
     assert row["pid"] == manager.provisioner.pid
-    assert (row["id"], row["name"], row["notebook"]) == (kernel_id, "echo", "a b.ipynb")
+    assert (row["id"], row["name"], row["notebook"]) == (kernel_id, "echo", "deep/a b.ipynb")
     assert row["state"] in ("starting", "idle", "busy") and row["idle_ms"] >= 0
     term = jp_serverapp.web_app.settings["terminal_manager"].terminals[terminal["name"]]
     assert last(notes, "terminals") == [{"name": terminal["name"], "pid": term.ptyproc.pid}]
 
     await jp_serverapp.session_manager.update_session(session["id"], path="deep/new.ipynb")
-    await until(lambda: last(notes, "kernels")[0]["notebook"] == "new.ipynb", "the new name")
+    await until(lambda: last(notes, "kernels")[0]["notebook"] == "deep/new.ipynb", "the new name")
     await jp_serverapp.session_manager.delete_session(session["id"])
     await until(lambda: last(notes, "kernels") == [], "the end of the kernel")
 
@@ -89,9 +92,22 @@ def test_a_kernel_elsewhere_has_no_process_here():
     local = LocalProvisioner()
     local.pid = 42
     assert [row["pid"] for row in kernel_of(local)] == [42]
-    assert kernel_of(SimpleNamespace(pid=42)) == []
+    # Known all the same: another provisioner's pid is of another machine.
+    (row,) = kernel_of(SimpleNamespace(pid=42))
+    assert (row["id"], row["pid"]) == ("id", None)
+    # Not started yet.
     assert kernel_of(LocalProvisioner()) == []
     assert kernel_of(None) == []
+
+
+def test_a_gateways_kernel_is_known_to_run_elsewhere():
+    from jupyter_server.gateway.managers import GatewayKernelManager
+
+    one = GatewayKernelManager.__new__(GatewayKernelManager)
+    one.kernel_name, one.execution_state = "python3", "idle"
+    manager = SimpleNamespace(list_kernel_ids=lambda: ["id"], get_kernel=lambda _: one)
+    (row,) = told.kernels(SimpleNamespace(kernel_manager=manager), {"id": "a.ipynb"})
+    assert (row["pid"], row["notebook"]) == (None, "a.ipynb")
 
 
 def test_of_too_many_kernels_the_last_used_are_told():
@@ -121,17 +137,91 @@ def test_a_clock_that_went_back_makes_no_negative_idle_time():
 @pytest.mark.parametrize(
     ("session", "name"),
     [
-        ({"type": "notebook", "path": "/home/jo/a/b.ipynb", "name": "b"}, "b.ipynb"),
+        ({"type": "notebook", "path": "jo/a/b.ipynb", "name": "b"}, "jo/a/b.ipynb"),
         ({"type": "console", "path": "console-1-8a", "name": "Console 1"}, "Console 1"),
-        ({"type": "notebook", "path": "x" * 4000, "name": ""}, "x" * 255),
-        ({"type": "notebook", "path": "\u20ac" * 4000, "name": ""}, "\u20ac" * 85),
+        ({"type": "notebook", "path": "x" * 4000, "name": ""}, "x" * 1024),
+        ({"type": "notebook", "path": "x/" * 600 + "a.ipynb", "name": ""}, "a.ipynb"),
+        ({"type": "notebook", "path": "\u20ac" * 4000, "name": ""}, "\u20ac" * 341),
+        ({"type": "console", "name": "\u20ac" * 4000}, "\u20ac" * 85),
         ({"type": "notebook", "path": "\ud800.ipynb", "name": ""}, "?.ipynb"),
         ({"type": "notebook", "path": "", "name": ""}, None),
         ({}, None),
     ],
 )
-def test_a_notebook_is_named_without_its_folder(session, name):
+def test_a_notebook_is_named_from_the_servers_root(session, name):
     assert told.notebook(session) == name
+
+
+def test_a_message_is_never_longer_than_the_agent_takes():
+    def row(index, notebook):
+        return {"id": str(index), "pid": index, "name": "n" * 255, "notebook": notebook, "state": "idle"}
+
+    rows = [row(index, f"{'d' * 900}/{index}.ipynb") for index in range(told.ROWS_MAX)]
+    body = told.fitting({"kernels": rows, "terminals": [], "apps": [], "ended": []})
+    assert [one["notebook"] for one in body["kernels"]] == [f"{i}.ipynb" for i in range(told.ROWS_MAX)]
+    rows = [row(index, "\u20ac" * 341) for index in range(told.ROWS_MAX)]
+    body = told.fitting({"kernels": rows, "terminals": [], "apps": [], "ended": []})
+    assert told.size(body) <= told.BODY_BYTES_MAX
+    assert [one["pid"] for one in body["kernels"]] == list(range(128)), "the last used stay"
+
+
+async def test_a_kernel_that_is_killed_is_told_with_its_signal_and_one_that_is_shut_down_as_asked(
+    meter, jp_serverapp, notes
+):
+    manager = jp_serverapp.kernel_manager
+    kernel_id = await manager.start_kernel(kernel_name="echo")
+    kernel = manager.get_kernel(kernel_id)
+    first = kernel.provisioner.pid
+    await until(lambda: last(notes, "kernels"), "the kernel told")
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: last(notes, "ended"), "its end")
+    assert last(notes, "ended") == [{"id": kernel_id, "pid": first, "asked": False, "signal": 9}]
+    await until(lambda: [row["pid"] != first for row in last(notes, "kernels")] == [True], "its restart")
+    second = kernel.provisioner.pid
+    await manager.shutdown_kernel(kernel_id, now=True)
+    await until(lambda: len(last(notes, "ended")) == 2, "the shutdown")
+    asked = {"id": kernel_id, "pid": second, "asked": True, "signal": None}
+    assert last(notes, "ended")[1] == asked
+
+
+async def test_a_kernel_that_somebody_restarts_is_told_as_asked(meter, jp_serverapp, notes):
+    manager = jp_serverapp.kernel_manager
+    kernel_id = await manager.start_kernel(kernel_name="echo")
+    first = manager.get_kernel(kernel_id).provisioner.pid
+    await until(lambda: last(notes, "kernels"), "the kernel told")
+    await manager.restart_kernel(kernel_id, now=True)
+    await until(lambda: last(notes, "ended"), "its end")
+    assert last(notes, "ended") == [{"id": kernel_id, "pid": first, "asked": True, "signal": None}]
+
+
+def test_ends_are_told_for_a_while_and_bounded(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(ends.time, "monotonic", lambda: clock[0])
+    watched = ends.Ends(SimpleNamespace(), lambda: None, logging.getLogger("test"))
+    watched.look({str(index): index for index in range(1, 101)})
+    watched.look({})
+    assert [row["pid"] for row in watched.rows()] == list(range(37, 101))
+    clock[0] = ends.KEPT_S + 1
+    assert watched.rows() == []
+
+
+def test_proxied_applications_are_told_by_the_name_in_their_address(monkeypatch):
+    class Process:
+        pid, returncode = 42, None
+
+    def web_app(**state):
+        rule = SimpleNamespace(target_kwargs={"state": state}, target=None)
+        inner = SimpleNamespace(rules=[rule, SimpleNamespace(target_kwargs=None, target=None)])
+        return SimpleNamespace(default_router=SimpleNamespace(rules=[SimpleNamespace(target=inner)]))
+
+    monkeypatch.setitem(sys.modules, proxied.PACKAGE, SimpleNamespace())
+    supervised = SimpleNamespace(proc=Process(), name="code-server")
+    assert proxied.apps(web_app(proc=supervised)) == [{"name": "code-server", "pid": 42}]
+    assert proxied.apps(web_app()) == []
+    assert proxied.apps(web_app(proc="process not managed by jupyter-server-proxy")) == []
+    supervised.proc.returncode = 0
+    assert proxied.apps(web_app(proc=supervised)) == []
+    assert proxied.apps(SimpleNamespace()) == []
 
 
 async def test_what_the_agent_refuses_is_not_sent_again(socket_of, caplog):
@@ -145,7 +235,10 @@ async def test_what_the_agent_refuses_is_not_sent_again(socket_of, caplog):
     manager = SimpleNamespace(list_kernel_ids=list)
     sessions = SimpleNamespace(list_sessions=list)
     server = SimpleNamespace(
-        kernel_manager=manager, session_manager=sessions, web_app=SimpleNamespace(settings={})
+        kernel_manager=manager,
+        session_manager=sessions,
+        web_app=SimpleNamespace(settings={}),
+        event_logger=None,
     )
     feed = SimpleNamespace(sample={}, connections=1)
     teller = told.Teller(server, feed, logging.getLogger("test"), lambda: path)

@@ -81,6 +81,13 @@ fn line(value: &Value) -> Vec<u8> {
 }
 
 fn add_activity(fields: &mut Map<String, Value>, workload: &Workload) {
+    if workload.remote {
+        // Known, not measured: unknown is null, never 0.
+        for unknown in ["pid", "rss_bytes", "cpu_millis", "threads"] {
+            fields.insert(unknown.to_owned(), Value::Null);
+        }
+    }
+    fields.insert("remote".to_owned(), json!(workload.remote));
     fields.insert("notebook".to_owned(), json!(workload.notebook));
     fields.insert("state".to_owned(), json!(workload.state));
     let idle_seconds = workload.idle_ms.map(|idle| idle as f64 / 1000.0);

@@ -160,9 +160,7 @@ impl Life {
                 }
             }
             Event::Gone { who, waited } => {
-                let Some(p) = self.at(who).cloned() else {
-                    return None;
-                };
+                let p = self.at(who).cloned()?;
                 self.processes.retain(|other| other.pid != p.pid);
                 for other in &mut self.processes {
                     if other.ppid == p.pid {

@@ -178,6 +178,7 @@ fn words_of(verdict: &Verdict, phase: Phase, reader: Reader) -> BTreeMap<&'stati
         ("enforced", Value::from(flag("memory_limit_enforced"))),
         ("shared", Value::from(flag("memory_limit_shared"))),
         ("inferred", Value::from(flag("inferred"))),
+        ("near_limit", Value::from(killed_near_limit(verdict))),
         ("over", Value::from(share.is_some_and(|share| share > 1.0))),
     ]);
     let workload = verdict.workload.as_ref();
@@ -207,6 +208,12 @@ fn words_of(verdict: &Verdict, phase: Phase, reader: Reader) -> BTreeMap<&'stati
         words.insert(name, value.map_or(Value::from(()), Value::from));
     }
     words
+}
+
+fn killed_near_limit(verdict: &Verdict) -> bool {
+    verdict.evidence.iter().any(|(name, value)| {
+        matches!(value, Evidence::Word(word) if *name == "cause" && word.as_str() == "killed_near_limit")
+    })
 }
 
 /// `alice's default server`, `alice's server gpu`; to its user `your server`.

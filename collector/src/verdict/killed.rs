@@ -1,7 +1,9 @@
 //! `killed`: what the out-of-memory killer took, and its last minute.
 //!
 //! Seen by the agent (a workload that ended when the cgroup's counter moved), or by the counter
-//! alone, or inferred where the whole container died with its agent.
+//! alone, or inferred where the whole container died with its agent. Where no counter says who
+//! sent the SIGKILL that ended a workload near the limit, memory is the likely cause, not the
+//! known one: a warning.
 
 use std::collections::BTreeSet;
 
@@ -67,16 +69,23 @@ impl Killed {
         };
         self.oom_kills = counter.or(self.oom_kills);
 
-        let taken = |end: &&WorkloadEnd| end.cause == EndCause::OutOfMemory;
         let mut named = 0;
-        for end in view.sample.ended.iter().filter(taken) {
+        for end in &view.sample.ended {
+            let nameless = match end.cause {
+                EndCause::Gone => continue,
+                EndCause::OutOfMemory => {
+                    named += 1;
+                    self.take_nameless(open, at_ms)
+                }
+                // No kill was counted for it.
+                EndCause::KilledNearLimit => None,
+            };
             let finding = self.finding(view, Some(end), kills.max(1));
             self.missing.insert(end.key.clone());
-            changed.extend(match self.take_nameless(open, at_ms) {
+            changed.extend(match nameless {
                 Some(verdict) => update(verdict, at_ms, finding),
                 None => raise(open, key, Rule::Killed, at_ms, finding),
             });
-            named += 1;
         }
         if kills > 0 && named == 0 {
             let finding = self.finding(view, None, kills);
@@ -114,10 +123,19 @@ impl Killed {
 
     fn finding(&self, view: &View<'_>, end: Option<&WorkloadEnd>, kills: u64) -> Finding {
         let last = view.before.unwrap_or(view.sample);
-        let mut evidence = vec![
-            ("inferred", Evidence::Flag(false)),
-            ("kills", Evidence::count(kills)),
-        ];
+        let cause = end.map_or(EndCause::OutOfMemory, |end| end.cause);
+        let mut evidence = vec![("inferred", Evidence::Flag(false))];
+        let severity = match cause {
+            EndCause::OutOfMemory | EndCause::Gone => {
+                evidence.push(("cause", word("out_of_memory")));
+                evidence.push(("kills", Evidence::count(kills)));
+                Severity::Critical
+            }
+            EndCause::KilledNearLimit => {
+                evidence.push(("cause", word("killed_near_limit")));
+                Severity::Warning
+            }
+        };
         if let Some(end) = end {
             let bytes = Evidence::count(end.memory_used_bytes);
             evidence.push(("workload_memory_used_bytes", bytes));
@@ -125,7 +143,7 @@ impl Killed {
         evidence.extend(last_words(last, self.minute));
         Finding {
             workload: end.map(|end| WorkloadName::new(&end.key, &end.name, end.notebook.as_ref())),
-            severity: Severity::Critical,
+            severity,
             evidence,
             clears_when: match end {
                 Some(end) => format!("the {} is back, or after 15 minutes", end.key.kind.as_str()),
@@ -184,6 +202,10 @@ fn last_words(last: &Sample, minute: Option<Minute>) -> Vec<(&'static str, Evide
         evidence.push(("memory_limit_kind", Evidence::Word(source)));
     }
     evidence
+}
+
+fn word(word: &str) -> Evidence {
+    Evidence::Word(Label::clean(word, word.len()))
 }
 
 /// `cgroup2` of `cgroup2:<path>`: paths stay on the box.

@@ -102,6 +102,16 @@ fn a_kill_names_its_victim_or_says_that_it_is_inferred() {
          the server's limit is 1.9 GiB."
     );
     let mut evidence = memory(1_990_000_000, true);
+    evidence.push((
+        "cause",
+        Evidence::Word(Label::clean("killed_near_limit", 64)),
+    ));
+    assert_eq!(
+        for_admin(&verdict(Rule::Killed, evidence)),
+        "train.ipynb on alice's default server was killed near its memory limit; \
+         the server used 1.9 GiB of 1.9 GiB. Who sent the signal is not known."
+    );
+    let mut evidence = memory(1_990_000_000, true);
     evidence.push(("inferred", Evidence::Flag(true)));
     let said = for_admin(&verdict(Rule::Killed, evidence));
     assert!(said.contains("most likely"), "{said}");

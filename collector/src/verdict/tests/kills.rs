@@ -85,6 +85,30 @@ fn a_killed_kernel_is_named_with_its_last_minute_until_it_is_back() {
 }
 
 #[test]
+fn a_kernel_killed_near_the_limit_is_a_warning_that_says_so_and_counts_no_kill() {
+    let mut facts = growing();
+    let mut died = sample(30_000, 120 * MB);
+    died.workloads.remove(0);
+    died.ended.push(WorkloadEnd {
+        key: kernel_key(),
+        name: label("python3"),
+        notebook: None,
+        cause: EndCause::KilledNearLimit,
+        memory_used_bytes: 1_800 * MB,
+    });
+    facts.push(report(1, 7, vec![died]));
+    let state = after(&facts);
+    let mut open = server(&state).verdicts.iter();
+    let verdict = open.find(|v| v.rule == Rule::Killed).unwrap();
+    assert_eq!(verdict.severity, Severity::Warning);
+    let cause = Evidence::Word(label("killed_near_limit"));
+    assert_eq!(evidence(verdict, "cause"), Some(&cause));
+    assert_eq!(evidence(verdict, "kills"), None);
+    assert_eq!(evidence(verdict, "inferred"), Some(&Evidence::Flag(false)));
+    assert!(evidence(verdict, "workload_memory_used_bytes").is_some());
+}
+
+#[test]
 fn a_killed_kernel_that_stays_away_is_told_for_a_quarter_of_an_hour() {
     let mut facts = growing();
     facts.push(killed_at(30_000, true, false));
