@@ -2,7 +2,7 @@
 //! and untold. Whatever happens, every process is in exactly one workload, the sums are the
 //! server's, and time never goes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hubmeter_agent::{
     sample::{Sample, WorkloadKind, WorkloadState},
@@ -140,19 +140,7 @@ impl Life {
                 pid,
                 program,
             } => {
-                let ppid = if parent % 3 == 0 {
-                    100
-                } else {
-                    self.pid(parent)
-                };
-                let free = self.processes.iter().all(|p| p.pid != pid);
-                if free && ppid != pid {
-                    let born = Proc {
-                        start: self.clock_ticks,
-                        ..Proc::new(pid, ppid)
-                    };
-                    self.processes.push(Self::dress(born, program));
-                }
+                self.bear(parent, pid, program);
             }
             Event::Death { who, code } => {
                 if let Some(p) = self.at(who) {
@@ -160,16 +148,7 @@ impl Life {
                 }
             }
             Event::Gone { who, waited } => {
-                let p = self.at(who).cloned()?;
-                self.processes.retain(|other| other.pid != p.pid);
-                for other in &mut self.processes {
-                    if other.ppid == p.pid {
-                        other.ppid = 1;
-                    }
-                    if waited && other.pid == p.ppid {
-                        other.reaped_ticks += p.own_ticks + p.reaped_ticks;
-                    }
-                }
+                self.go(who, waited);
             }
             Event::Exec { who, program } => {
                 if let Some(p) = self.at(who) {
@@ -208,6 +187,56 @@ impl Life {
             Event::Tick => {}
         }
         None
+    }
+
+    fn bear(&mut self, parent: usize, pid: u32, program: u8) {
+        let ppid = match parent % 3 {
+            0 => 100,
+            _ => self.pid(parent),
+        };
+        let free = self.processes.iter().all(|p| p.pid != pid);
+        if free && ppid != pid {
+            let born = Proc {
+                start: self.clock_ticks,
+                ..Proc::new(pid, ppid)
+            };
+            self.processes.push(Self::dress(born, program));
+        }
+    }
+
+    fn go(&mut self, who: usize, waited: bool) {
+        let Some(p) = self.at(who).cloned() else {
+            return;
+        };
+        self.processes.retain(|other| other.pid != p.pid);
+        for other in &mut self.processes {
+            if other.ppid == p.pid {
+                other.ppid = 1;
+            }
+            if waited && other.pid == p.ppid {
+                other.reaped_ticks += p.own_ticks + p.reaped_ticks;
+            }
+        }
+    }
+
+    /// The server's: all below it, and what was once.
+    fn follow(&self, followed: &mut BTreeSet<(u64, u32)>) {
+        let there = |key: &(u64, u32)| self.processes.iter().any(|p| (p.start, p.pid) == *key);
+        followed.retain(there);
+        loop {
+            let below = |p: &&Proc| p.pid == 100 || followed.iter().any(|(_, pid)| *pid == p.ppid);
+            let more: Vec<_> = self
+                .processes
+                .iter()
+                .filter(below)
+                .map(|p| (p.start, p.pid))
+                .collect();
+            let before = followed.len();
+            followed.extend(more);
+            if followed.len() == before {
+                return;
+            }
+        }
     }
 
     fn tell(
@@ -267,6 +296,8 @@ fn live(events: &[Event], subreaper: bool) {
     };
     let mut sampler = Sampler::new(target, PssMode::Always).unwrap();
     let mut now_ms = 0;
+    let mut followed = BTreeSet::new();
+    life.follow(&mut followed);
     let mut before = sampler.tick(&At(now_ms)).unwrap();
     for event in events {
         if let Some(told) = life.happen(event) {

@@ -218,7 +218,7 @@ impl Machine {
 
 fn stat(p: &Proc) -> String {
     format!(
-        "{} (thing) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{}\n",
+        "{} (thing) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{} 0 0 0 {}\n",
         p.pid,
         p.state,
         p.ppid,
@@ -227,7 +227,9 @@ fn stat(p: &Proc) -> String {
         p.reaped_ticks,
         p.threads,
         p.start,
-        "0 ".repeat(29),
+        "0 ".repeat(25),
+        // Another program's arguments lie elsewhere.
+        p.arguments.iter().map(String::len).sum::<usize>(),
         p.exit_code
     )
 }
