@@ -65,6 +65,13 @@ class Teller:
         bus = self._server.event_logger
         if bus is not None:
             bus.add_listener(schema_id=ACTIONS, listener=self._on_action)
+        try:
+            await self._tell()
+        finally:
+            if bus is not None:
+                bus.remove_listener(schema_id=ACTIONS, listener=self._on_action)
+
+    async def _tell(self) -> None:
         while True:
             self._wake.clear()
             try:
@@ -86,13 +93,13 @@ class Teller:
         self._wake.set()
 
     async def _look(self) -> None:
-        rows = kernels(self._server, self._notebooks)
-        self._ends.look({row["id"]: row["pid"] for row in rows if row["pid"] is not None})
+        every = running(self._server, self._notebooks)
+        self._ends.look({row["id"]: row["pid"] for row in every if row["pid"] is not None})
         socket = self._socket()
         if socket is None or self._feed.sample is None:
             return
-        if await self._name():
-            rows = kernels(self._server, self._notebooks)
+        await self._name()
+        rows = kernels(self._server, self._notebooks)
         now = datetime.now(timezone.utc)
         seen = (
             self._feed.connections,
@@ -113,23 +120,29 @@ class Teller:
         self._told = seen
         await local.put_json(socket, "/v1/kernels", fitting(body))
 
-    async def _name(self) -> bool:
-        """Looks up notebooks' names, only when the table of sessions has changed; whether it did."""
+    async def _name(self) -> None:
+        """Looks up notebooks' names, only when the table of sessions has changed."""
         sessions = self._server.session_manager
         changes = getattr(getattr(sessions, "connection", None), "total_changes", None)
         mark = (changes, sorted(self._server.kernel_manager.list_kernel_ids()))
         if changes is not None and mark == self._named:
-            return False
+            return
         names: dict[str, str] = {}
         for session in await ensure_async(sessions.list_sessions()):
             kernel, name = (session.get("kernel") or {}).get("id"), notebook(session)
             if kernel and name:
                 names.setdefault(kernel, name)
         self._notebooks, self._named = names, mark
-        return True
 
 
 def kernels(server: ServerApp, notebooks: dict[str, str]) -> list[dict[str, Any]]:
+    """As many kernels as the agent takes: where there are too many, those that were used last."""
+    rows = running(server, notebooks)
+    rows.sort(key=lambda row: row["last_activity"] or _LONG_AGO, reverse=True)
+    return rows[:ROWS_MAX]
+
+
+def running(server: ServerApp, notebooks: dict[str, str]) -> list[dict[str, Any]]:
     """Every kernel that runs, with its process if that is on this machine."""
     rows = []
     manager = server.kernel_manager
@@ -155,9 +168,7 @@ def kernels(server: ServerApp, notebooks: dict[str, str]) -> list[dict[str, Any]
                 "last_activity": said(kernel, "last_activity"),
             }
         )
-    # Where there are too many, those that were used last matter most.
-    rows.sort(key=lambda row: row["last_activity"] or _LONG_AGO, reverse=True)
-    return rows[:ROWS_MAX]
+    return rows
 
 
 def elsewhere(kernel: Any, provisioner: Any) -> bool:

@@ -14,7 +14,7 @@ import pytest
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
 DOUBLE = Path(__file__).parent / "agent_double.py"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 async def until(condition: Callable[[], Any], what: str) -> Any:

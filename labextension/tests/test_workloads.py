@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(AGENT is None, reason="HUBMETER_TEST_REAL_AGENT 
 
 # Kernelspecs with the arguments of other languages' kernels and of wrappers, that run Python.
 SPECS = {
-    "python": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "plain": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
     "ir": ["{script}/R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"],
     "julia": ["{script}/julia", "-i", "--color=yes", "{script}/kernel.jl", "{connection_file}"],
     "equals": [sys.executable, "-m", "ipykernel_launcher", "--f={connection_file}"],
@@ -144,7 +144,7 @@ def test_every_kernel_is_one_workload_whatever_started_it(server):
 
 
 def test_notebooks_of_one_name_restart_shut_down_and_die_apart(server):
-    one, two = session(server, "one/n.ipynb", "python"), session(server, "two/n.ipynb", "python")
+    one, two = session(server, "one/n.ipynb", "plain"), session(server, "two/n.ipynb", "plain")
     rows = found(server)
     first = rows["kernel", one]["pid"]
     assert first != rows["kernel", two]["pid"]

@@ -29,7 +29,7 @@ impl Names {
         let path = without_vs_code(path);
         match self {
             Names::None => None,
-            Names::Full => Some(label(&path)),
+            Names::Full => Some(path_label(&path)),
             Names::Base => Path::new(&path)
                 .file_name()
                 .map(|name| label(&name.to_string_lossy())),
@@ -48,6 +48,17 @@ pub(crate) fn label(text: &str) -> String {
         label.push(c);
     }
     label
+}
+
+/// A path fit to leave: of one that is too long the end, which tells most.
+fn path_label(path: &str) -> String {
+    const CUT: &str = "…";
+    if path.len() <= LABEL_BYTES_MAX {
+        return label(path);
+    }
+    let from = path.ceil_char_boundary(path.len() - (LABEL_BYTES_MAX - CUT.len()));
+    let end = path.get(from..).unwrap_or_default();
+    label(&format!("{CUT}{end}"))
 }
 
 /// `a.ipynb` of `a-jvsc-<uuid>.ipynb` and of `a.ipynb-jvsc-<uuid>`, with or without an ending.
@@ -102,6 +113,17 @@ mod tests {
         }
         let full = Names::Full.shown_path(&format!("deep/train-jvsc-{UUID}.ipynb"));
         assert_eq!(full.as_deref(), Some("deep/train.ipynb"));
+    }
+
+    #[test]
+    fn of_a_long_path_the_file_is_kept() {
+        let path = format!("{}/train.ipynb", "d\u{e9}p/".repeat(60));
+        let shown = Names::Full.shown_path(&path).unwrap();
+        assert!(shown.len() <= LABEL_BYTES_MAX && shown.len() > LABEL_BYTES_MAX - 4);
+        assert!(
+            shown.starts_with('…') && shown.ends_with("/train.ipynb"),
+            "{shown}"
+        );
     }
 
     #[test]
