@@ -3,13 +3,13 @@
 //! Best source first: what the server extension told (exact pids), a `kernel-<id>.json` in any
 //! argument of the top-most process, a terminal's shell by its terminal and environment. Children
 //! of Jupyter that are neither are applications if they wait for connections, as proxied ones
-//! must, and else helpers that belong to the server: language servers, `git`. An orphan stays
+//! must, and else aides that belong to the server: language servers, `git`. An orphan stays
 //! with the workload it was seen in; one never seen before goes by the session name, terminal or
 //! cgroup it inherited. What is left is `other`.
 
 mod assign;
+pub(crate) mod candidates;
 mod claims;
-pub(crate) mod helpers;
 mod naming;
 pub mod told;
 
@@ -68,9 +68,9 @@ pub(crate) struct Assignment {
     features: Vec<Features>,
     /// By top-most process, the server's among them.
     pub(crate) tags: KeyMap<Tag>,
-    /// Helpers of the server with all below them: an application listens only some time after
+    /// Aides of the server with all below them: an application listens only some time after
     /// its start.
-    helpers: KeyMap<Vec<Key>>,
+    candidates: KeyMap<Vec<Key>>,
 }
 
 /// All of a process that decides whose it is.
@@ -160,8 +160,8 @@ impl Assignment {
         living.map(|features| features.key)
     }
 
-    /// Helpers of the server with all below them.
-    pub(crate) fn helpers(&self) -> &KeyMap<Vec<Key>> {
-        &self.helpers
+    /// Aides of the server with all below them.
+    pub(crate) fn candidates(&self) -> &KeyMap<Vec<Key>> {
+        &self.candidates
     }
 }

@@ -32,7 +32,7 @@ const SECRETS: [&str; 4] = [
 
 const ID: &str = "303cc6cc-1f7e-4b62-9a43-d41f2e6b0a11";
 
-/// A server with a kernel, a terminal's shell, an application and a helper, all of them with
+/// A server with a kernel, a terminal's shell, an application and an aide, all of them with
 /// secrets.
 struct Server(Child);
 

@@ -1,4 +1,4 @@
-//! Who waits for connections: what tells a proxied application from a helper of the server.
+//! Who waits for connections: what tells a proxied application from an aide of the server.
 //!
 //! Descriptors of few processes are compared with the listening sockets of their network
 //! namespace. The kernel lists those that listen first in `/proc/<pid>/net/tcp`, so the reading

@@ -16,7 +16,7 @@ use crate::{
     },
     workload::{
         Assignment, Claims, Eyes, Names, Tag,
-        helpers::{Helpers, Patient},
+        candidates::{Candidates, Patient},
         told::Told,
     },
 };
@@ -31,7 +31,7 @@ pub(crate) struct Assembly {
     claims: Claims,
     /// As it was when last something changed.
     assignment: Assignment,
-    helpers: Helpers,
+    candidates: Candidates,
     ledger: Ledger,
     previous: Option<Previous>,
     endings: Endings,
@@ -94,7 +94,7 @@ impl Assembly {
             names,
             claims: Claims::default(),
             assignment: Assignment::default(),
-            helpers: Helpers::default(),
+            candidates: Candidates::default(),
             ledger: Ledger::default(),
             previous: None,
             endings: Endings::default(),
@@ -143,7 +143,7 @@ impl Assembly {
     /// Assigns anew if anything changed; gives who died or went since the previous tick.
     fn assign(&mut self, tick: &Tick<'_>, eyes: &mut dyn Eyes) -> Vec<Departed> {
         let mut eyes = Patient {
-            helpers: &mut self.helpers,
+            candidates: &mut self.candidates,
             eyes,
             now_ms: tick.mono_ms,
         };
@@ -159,7 +159,7 @@ impl Assembly {
             self.names,
             &mut eyes,
         );
-        self.helpers.retain(&self.assignment);
+        self.candidates.retain(&self.assignment);
         departed
     }
 

@@ -131,7 +131,7 @@ impl<'a> Assigner<'a> {
         (is_there && self.kind(before) != Some(WorkloadKind::Server)).then_some(before)
     }
 
-    /// What no rule found is an orphan of a kernel or terminal, an application, a helper of the
+    /// What no rule found is an orphan of a kernel or terminal, an application, an aide of the
     /// server, or really nobody's.
     fn find_homes(&mut self, readings: &[&Reading], eyes: &mut dyn Eyes) {
         let mut below: KeyMap<Vec<Key>> = KeyMap::default();
@@ -176,7 +176,7 @@ impl<'a> Assigner<'a> {
         if was_app || eyes.listens(family) {
             return self.app(&head.identity.program, head);
         }
-        self.out.helpers.insert(head.key, family.to_vec());
+        self.out.candidates.insert(head.key, family.to_vec());
         self.server(head.key)
     }
 

@@ -1,4 +1,4 @@
-//! Whose each process is: every style of kernel, wrappers, orphans, applications, helpers.
+//! Whose each process is: every style of kernel, wrappers, orphans, applications, aides.
 
 use std::os::unix::fs::symlink;
 
@@ -122,7 +122,7 @@ fn a_kernel_inside_a_kernel_or_a_terminal_is_theirs_and_in_an_application_its_ow
 }
 
 #[test]
-fn a_child_of_jupyter_that_listens_is_an_application_and_one_that_does_not_is_a_helper() {
+fn a_child_of_jupyter_that_listens_is_an_application_and_one_that_does_not_is_an_aide() {
     let machine = Machine::new();
     let mut processes = server();
     processes.extend([
@@ -240,7 +240,7 @@ fn an_orphan_stays_with_the_workload_it_was_seen_in_as_long_as_that_lives() {
 }
 
 #[test]
-fn where_jupyter_is_pid_1_its_orphans_are_no_helpers() {
+fn where_jupyter_is_pid_1_its_orphans_are_no_aides() {
     let machine = Machine::new();
     let terminal = ["TERM=xterm", "JUPYTER_SERVER_URL=http://x/"];
     let shell = Proc {

@@ -1,4 +1,4 @@
-//! How often a helper of the server is asked whether it became an application: soon after its
+//! How often an aide of the server is asked whether it became an application: soon after its
 //! start and then ever more rarely, since looking at descriptors is dear.
 
 use super::{Assignment, Eyes};
@@ -8,9 +8,9 @@ use crate::sample::{keyed::KeyMap, process::Key};
 /// their start; what does not listen after a minute hardly ever will.
 const FIRST_STEP_MS: u64 = 1_000;
 
-/// What is known of every helper.
+/// What is known of every aide.
 #[derive(Debug, Default)]
-pub(crate) struct Helpers(KeyMap<Asked>);
+pub(crate) struct Candidates(KeyMap<Asked>);
 
 #[derive(Clone, Copy, Debug)]
 struct Asked {
@@ -19,9 +19,9 @@ struct Asked {
     listens: bool,
 }
 
-/// Eyes that look at a helper only when it is due.
+/// Eyes that look at an aide only when it is due.
 pub(crate) struct Patient<'a> {
-    pub(crate) helpers: &'a mut Helpers,
+    pub(crate) candidates: &'a mut Candidates,
     pub(crate) eyes: &'a mut dyn Eyes,
     pub(crate) now_ms: u64,
 }
@@ -29,10 +29,10 @@ pub(crate) struct Patient<'a> {
 // === impl Patient ===
 
 impl Patient<'_> {
-    /// Whether a helper turned out to be an application since the assignment was made.
+    /// Whether an aide turned out to be an application since the assignment was made.
     pub(crate) fn any_listens(&mut self, assignment: &Assignment) -> bool {
         let mut any = false;
-        for family in assignment.helpers().values() {
+        for family in assignment.candidates().values() {
             any |= self.listens(family);
         }
         any
@@ -44,7 +44,7 @@ impl Eyes for Patient<'_> {
         let Some(head) = processes.first() else {
             return false;
         };
-        let asked = self.helpers.0.entry(*head).or_insert(Asked {
+        let asked = self.candidates.0.entry(*head).or_insert(Asked {
             next_ms: self.now_ms,
             step_ms: FIRST_STEP_MS,
             listens: false,
@@ -62,9 +62,9 @@ impl Eyes for Patient<'_> {
     }
 }
 
-// === impl Helpers ===
+// === impl Candidates ===
 
-impl Helpers {
+impl Candidates {
     /// Forgets those that are no more.
     pub(crate) fn retain(&mut self, assignment: &Assignment) {
         self.0
@@ -91,29 +91,29 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_is_looked_at_ever_more_rarely_and_an_application_never_again() {
+    fn an_aide_is_looked_at_ever_more_rarely_and_an_application_never_again() {
         let head = Key {
             start_ticks: 1,
             pid: 1,
         };
-        let mut helpers = Helpers::default();
+        let mut candidates = Candidates::default();
         let mut eyes = Counting(0, false);
-        let ask = |helpers: &mut Helpers, eyes: &mut Counting, now_ms| {
+        let ask = |candidates: &mut Candidates, eyes: &mut Counting, now_ms| {
             Patient {
-                helpers,
+                candidates,
                 eyes,
                 now_ms,
             }
             .listens(&[head])
         };
         for second in 0..3600 {
-            assert!(!ask(&mut helpers, &mut eyes, second * 1000));
+            assert!(!ask(&mut candidates, &mut eyes, second * 1000));
         }
         assert_eq!(eyes.0, 12, "at 0 s, 1 s, 3 s, 7 s and so on");
         eyes.1 = true;
-        assert!(ask(&mut helpers, &mut eyes, 5_000_000));
+        assert!(ask(&mut candidates, &mut eyes, 5_000_000));
         for second in 5_001..6_000 {
-            assert!(ask(&mut helpers, &mut eyes, second * 1000));
+            assert!(ask(&mut candidates, &mut eyes, second * 1000));
         }
         assert_eq!(eyes.0, 13);
     }
