@@ -1,6 +1,7 @@
 //! One server, tick by tick: reads the machine, tells workloads apart, derives rates.
 
 mod assemble;
+mod checkup;
 mod portable;
 mod standing;
 
@@ -9,6 +10,7 @@ use std::{path::PathBuf, sync::Arc};
 pub use self::portable::PortableSampler;
 use self::{
     assemble::{Assembled, Assembly, Tick},
+    checkup::{Checkup, Round},
     standing::Standing,
 };
 pub use crate::sample::error::SampleError;
@@ -70,6 +72,7 @@ pub struct Sampler {
     tree: Tree,
     pss_budget: PssBudget,
     assembly: Assembly,
+    checkup: Checkup,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -130,6 +133,7 @@ impl Sampler {
             target.own_pid,
             target.subreaper,
         )?;
+        let tree_keeps = tree.keeps();
         Ok(Self {
             pss_mode,
             machine: Machine::read(&target.proc_root),
@@ -137,12 +141,13 @@ impl Sampler {
                 &target.proc_root,
                 &target.cgroup_root,
                 target.root_pid,
-                tree.keeps(),
+                tree_keeps,
             ),
             environ: None,
             tree,
             pss_budget: PssBudget::default(),
             assembly: Assembly::new(target.root_pid, target.names),
+            checkup: Checkup::new(&target.proc_root, target.root_pid, tree_keeps),
             target,
         })
     }
@@ -176,16 +181,26 @@ impl Sampler {
             readings: &readings,
             mono_ms,
             source: memory.source,
-            agent: self
-                .tree
-                .reaped_by_agent_ns()
-                .map(|reaped_ns| (self.target.own_pid, reaped_ns)),
-            cgroup_and_agents_ns: cpu_ns.map(|ns| (ns, self.tree.agents_ns())),
+            agent: self.tree.reaped_by_agent_ns().map(|reaped_ns| {
+                let servers_ns = reaped_ns.saturating_sub(self.checkup.children_ns());
+                (self.target.own_pid, servers_ns)
+            }),
+            cgroup_and_agents_ns: cpu_ns
+                .map(|ns| (ns, self.tree.agents_ns() + self.checkup.children_ns())),
             oom_kills,
         });
         let env = self.env_limits();
         let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
+        let vitals = self.checkup.take(&Round {
+            tree: &self.tree,
+            own: self.standing.owned().own.as_ref(),
+            limit: limit.as_ref(),
+            shm_bytes: of_group.and_then(|memory| memory.shm_bytes),
+            flow: assembled.flow,
+            mono_ms,
+        });
         Ok(Sample {
+            vitals,
             oom_kills,
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,
@@ -287,6 +302,7 @@ impl Memory {
                     used_bytes,
                     working_set_bytes,
                     swap_bytes: group_swap_bytes,
+                    ..
                 } = memory;
                 Self {
                     source: match group.version() {

@@ -17,6 +17,7 @@ use nix::{
 use super::{
     error::SampleError,
     file::{Kept, Line, failed, field_kb, is_gone, read_text},
+    io::Io,
     kernels::Identity,
     stat::{self, Stat, Statm},
 };
@@ -47,6 +48,8 @@ pub struct Reading {
     pub own_ns: u64,
     /// CPU time of children it waited for.
     pub reaped_ns: u64,
+    /// What it read and wrote; unknown where that may not be read.
+    pub io: Option<Io>,
     /// Dead, waiting to be reaped.
     pub zombie: bool,
     /// Its pseudo-terminal.
@@ -81,6 +84,8 @@ pub(crate) struct Process {
     dir: PathBuf,
     stat: Kept,
     statm: Kept,
+    /// Not everybody's may be opened, and not every kernel has it.
+    io: Option<Kept>,
     clock: Option<ClockId>,
     arg_start: u64,
 }
@@ -139,6 +144,7 @@ impl Process {
                 shared_bytes: 0,
                 own_ns: 0,
                 reaped_ns: 0,
+                io: None,
                 zombie: false,
                 terminal: stat.terminal(),
                 identity: Arc::new(Identity::read(&dir, name)),
@@ -146,6 +152,7 @@ impl Process {
             },
             pss_denied: false,
             new: true,
+            io: Kept::open(dir.join("io"), keep).ok(),
             dir,
             stat: stat_file,
             statm,
@@ -181,6 +188,14 @@ impl Process {
         };
         if stat.start_ticks != self.reading.key.start_ticks {
             return Ok(false);
+        }
+        if let Some(io) = &self.io {
+            match io.read(&mut line) {
+                Ok(text) => self.reading.io = Io::parse(text),
+                // It ended since: what it told last was true.
+                Err(error) if is_gone(&error) => {}
+                Err(_) => self.reading.io = None,
+            }
         }
         self.take(&stat, statm, name.unwrap_or_default(), clock_ns);
         Ok(true)

@@ -6,7 +6,10 @@
 use hubmeter_proto::limits::{ENDED_PER_SAMPLE_MAX, WORKLOADS_PER_SAMPLE_MAX};
 
 use crate::{
-    rate::{Ledger, Owner, cores},
+    rate::{
+        Ledger, Owner, cores,
+        flow::{Flow, FlowLedger},
+    },
     sample::{
         EndCause, Ended, MemorySource, Workload, WorkloadKind,
         keyed::{IntMap, KeyMap},
@@ -31,6 +34,7 @@ pub(crate) struct Assembly {
     /// As it was when last something changed.
     assignment: Assignment,
     ledger: Ledger,
+    flows: FlowLedger,
     previous: Option<Previous>,
     kills: Kills,
 }
@@ -55,6 +59,8 @@ pub(crate) struct Assembled {
     pub(crate) cpu_cores: Option<f64>,
     pub(crate) processes: u32,
     pub(crate) threads: u32,
+    /// What all read and wrote; unknown while somebody does not tell.
+    pub(crate) flow: Option<Flow>,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) ended: Vec<Ended>,
 }
@@ -100,6 +106,7 @@ impl Assembly {
             claims: Claims::default(),
             assignment: Assignment::default(),
             ledger: Ledger::default(),
+            flows: FlowLedger::default(),
             previous: None,
             kills: Kills::default(),
         }
@@ -118,6 +125,8 @@ impl Assembly {
         }
         let assignment = &self.assignment;
         let readings = tick.readings.iter().copied();
+        self.flows
+            .settle(readings.clone(), |key| assignment.owner(key));
         self.ledger
             .settle(readings, |key| assignment.owner(key), tick.agent);
         self.ledger.settle_cgroup(tick.cgroup_and_agents_ns);
@@ -141,6 +150,7 @@ impl Assembly {
             cpu_cores,
             processes: workloads.iter().map(|w| w.processes).sum(),
             threads: workloads.iter().map(|w| w.threads).sum(),
+            flow: self.flows.total(),
             workloads,
             ended,
         }
@@ -194,6 +204,7 @@ impl Assembly {
             Owner::Root(root) => self.ledger.workload_ns(&root),
             Owner::Other => self.ledger.other_ns(),
         };
+        let flow = self.flows.of(owner);
         Workload {
             kind: tag.kind,
             id: tag.id.clone(),
@@ -214,8 +225,8 @@ impl Assembly {
             notebook: tag.notebook.clone(),
             state: tag.state,
             idle_ms: tag.idle_ms,
-            read_bytes: None,
-            written_bytes: None,
+            read_bytes: flow.map(|flow| flow.read_bytes),
+            written_bytes: flow.map(|flow| flow.written_bytes),
             remote: false,
         }
     }

@@ -155,6 +155,7 @@ fn reading(pid: Pid, process: &Process) -> Reading {
         shared_bytes: 0,
         own_ns: process.accumulated_cpu_time().saturating_mul(NS_PER_MS),
         reaped_ns: 0,
+        io: None,
         zombie: process.status() == sysinfo::ProcessStatus::Zombie,
         terminal: None,
         identity: Arc::new(Identity::of(
