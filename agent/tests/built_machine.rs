@@ -10,6 +10,8 @@
 mod machine;
 #[path = "built_machine/memory.rs"]
 mod memory;
+#[path = "built_machine/vitals.rs"]
+mod vitals;
 
 use hubmeter_agent::{
     sample::{EndCause, WorkloadKind, WorkloadState},

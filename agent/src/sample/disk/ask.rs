@@ -30,16 +30,18 @@ pub(crate) struct Answer {
 /// sight in a container: then there is none that can be known.
 pub(crate) fn quota(device: Option<&Path>, uid: Option<u32>) -> Option<Answer> {
     let id = i32::try_from(uid?).ok()?;
-    of_quota(&quotactl_get(QuotaType::USRQUOTA, device?, id).ok()?)
+    let quota: Dqblk = quotactl_get(QuotaType::USRQUOTA, device?, id).ok()?;
+    let limits = (quota.blocks_hard_limit(), quota.blocks_soft_limit());
+    of_quota(quota.occupied_space(), limits)
 }
 
-fn of_quota(quota: &Dqblk) -> Option<Answer> {
-    // At the hard limit writing fails; the soft one may be passed for a while, but not for ever.
-    let hard = quota.blocks_hard_limit().filter(|&blocks| blocks > 0);
-    let soft = quota.blocks_soft_limit().filter(|&blocks| blocks > 0);
+/// At the hard limit writing fails; the soft one may be passed for a while, but not for ever. Zero
+/// is no limit, and without one nothing is bounded.
+fn of_quota(used_bytes: Option<u64>, (hard, soft): (Option<u64>, Option<u64>)) -> Option<Answer> {
+    let set = |blocks: Option<u64>| blocks.filter(|&blocks| blocks > 0);
     Some(Answer {
-        used_bytes: quota.occupied_space()?,
-        limit_bytes: hard.or(soft)?.saturating_mul(QUOTA_BLOCK_BYTES),
+        used_bytes: used_bytes?,
+        limit_bytes: set(hard).or(set(soft))?.saturating_mul(QUOTA_BLOCK_BYTES),
         quota: true,
     })
 }
@@ -118,14 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_bounds_by_its_hard_limit_else_by_its_soft_one_and_no_limit_is_no_quota() {
-        let quota = |hard, soft| {
-            let mut quota = Dqblk::default();
-            quota.set_blocks_hard_limit(hard);
-            quota.set_blocks_soft_limit(soft);
-            quota
-        };
-        let _ = quota; // fields are valid only as the kernel says
-        assert_eq!(of_quota(&Dqblk::default()), None);
+    fn a_quota_bounds_by_its_hard_limit_else_by_its_soft_one_and_without_either_is_none() {
+        let limit = |limits| of_quota(Some(7), limits).map(|answer| answer.limit_bytes);
+        assert_eq!(limit((Some(2_000), Some(1_000))), Some(2_048_000));
+        assert_eq!(limit((Some(0), Some(1_000))), Some(1_024_000));
+        assert_eq!(limit((Some(0), Some(0))), None);
+        assert_eq!(limit((None, None)), None);
+        assert_eq!(of_quota(None, (Some(1), None)), None);
     }
 }

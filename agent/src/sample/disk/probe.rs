@@ -90,6 +90,12 @@ impl Probe {
         self.asked_ms
     }
 
+    /// By what it is told apart.
+    #[cfg(test)]
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.child
+    }
+
     /// Hears what it said by now, without waiting.
     pub(super) fn hear(&mut self, now_ms: u64) -> Heard {
         if !self.has_ended() {
