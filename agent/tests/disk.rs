@@ -10,9 +10,12 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Lines},
+    io::{BufRead, BufReader, Lines, Read, Write},
+    os::unix::net::UnixStream,
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -22,24 +25,29 @@ const AGENT: &str = env!("CARGO_BIN_EXE_hubmeter-agent");
 
 /// An agent whose server's home is dead, row by row.
 struct Dead {
-    _dir: TempDir,
+    dir: TempDir,
     agent: Child,
     rows: Lines<BufReader<ChildStdout>>,
 }
 
 impl Dead {
-    /// `None`, with the reason printed, where no such file system can be made.
-    fn start() -> Option<Self> {
+    /// With the agent that `command` starts as `$0`; `None`, with the reason printed, where no such
+    /// file system can be made.
+    fn start(command: &str) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let home = dir.path().join("home");
         fs::create_dir(&home).unwrap();
         // The mount holds the descriptor's other end: it is asked, and nobody reads.
-        let script = "exec 3<>/dev/fuse && mount -i -t fuse \
+        let script = format!(
+            "exec 3<>/dev/fuse && mount -i -t fuse \
             -o fd=3,rootmode=40000,user_id=0,group_id=0 dead \"$HOME\" || exit 77
-            sleep 1000 & exec \"$0\" sample --pid $! --details --format json --every 100ms";
+            echo mounted; {command}"
+        );
         let mut agent = Command::new("unshare")
-            .args(["--mount", "sh", "-c", script, AGENT])
+            .args(["--mount", "sh", "-c", &script, AGENT])
             .env("HOME", &home)
+            .env("HUBMETER_SOCKET", dir.path().join("socket"))
+            .env("HUBMETER_INTERVAL", "1s")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -49,15 +57,23 @@ impl Dead {
             println!("left out: cannot mount: {}", agent.wait().unwrap());
             return None;
         }
-        Some(Self {
-            _dir: dir,
-            agent,
-            rows,
-        })
+        Some(Self { dir, agent, rows })
     }
 
     fn row(&mut self) -> Value {
         serde_json::from_str(&self.rows.next().unwrap().unwrap()).unwrap()
+    }
+
+    /// The newest sample, by the agent's socket; `None` before it has one.
+    fn sample(&self) -> Option<Value> {
+        let mut stream = UnixStream::connect(self.dir.path().join("socket")).ok()?;
+        stream
+            .write_all(b"GET /v1/sample HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).ok().filter(Value::is_object)
     }
 
     /// Children of the agent's that ask, by state.
@@ -87,11 +103,12 @@ impl Drop for Dead {
 
 #[test]
 fn a_dead_home_is_unknown_and_costs_no_row_and_whoever_hung_there_is_gone_in_time() {
-    let Some(mut dead) = Dead::start() else {
+    let sampled = "sleep 1000 & exec \"$0\" sample --pid $! --details --format json --every 100ms";
+    let Some(mut dead) = Dead::start(sampled) else {
         return;
     };
     let mut rows = 0;
-    let mut hung = 0;
+    let (mut hung, mut dead_rows) = (0, 0);
     // Twelve seconds of rows: the child has ten.
     for _ in 0..120 {
         let row = dead.row();
@@ -101,13 +118,29 @@ fn a_dead_home_is_unknown_and_costs_no_row_and_whoever_hung_there_is_gone_in_tim
         assert_eq!(row["processes"], 1, "who asks is none of the server's");
         let asking = dead.asking();
         assert!(asking.len() <= 1, "{asking:?}");
-        assert!(
-            asking.iter().all(|stat| !stat.contains(") Z ")),
-            "{asking:?}"
-        );
+        // What was killed is waited for with the next row.
+        dead_rows += usize::from(asking.iter().any(|stat| stat.contains(") Z ")));
+        assert!(dead_rows <= 2, "{asking:?}");
         hung += asking.len();
     }
     assert_eq!(rows, 120);
     assert!(hung > 0, "nobody ever hung, so nothing was shown");
     assert_eq!(dead.asking(), Vec::<String>::new());
+}
+
+#[test]
+fn under_run_whoever_asks_a_dead_home_is_no_orphan_of_the_server_and_samples_go_on() {
+    let Some(dead) = Dead::start("exec \"$0\" run -- sleep 1000") else {
+        return;
+    };
+    let mut times = BTreeSet::new();
+    while times.len() < 4 {
+        if let Some(sample) = dead.sample().filter(|sample| sample["time"].is_string()) {
+            assert_eq!(sample["processes"], 1, "{sample}");
+            assert_eq!(sample["vitals"]["disk"], Value::Null);
+            times.insert(sample["time"].to_string());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(dead.asking().len(), 1, "it hangs there all the time");
 }
