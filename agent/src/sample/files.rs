@@ -54,14 +54,12 @@ impl FilesRound {
         }
         let after = self.after.take();
         let keys = tree.readings().map(|reading| reading.key);
-        let mut looked = 0;
-        for key in keys.filter(|key| Some(*key) > after) {
+        for (looked, key) in keys.filter(|key| Some(*key) > after).enumerate() {
             if looked == LOOKS_MAX {
                 return;
             }
             self.found = nearer(self.found, look_at(proc_root, key.pid, tree.keeps()));
             self.after = Some(key);
-            looked += 1;
         }
         (self.after, self.nearest) = (None, self.found.take());
     }
