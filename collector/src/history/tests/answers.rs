@@ -1,3 +1,5 @@
+//! Answers as a whole: what is refused, and which columns there are in every tier.
+
 use super::*;
 
 #[test]
