@@ -5,6 +5,7 @@
 //! reused pid, so a moved clock is believed only after the kept descriptor still answers.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -194,7 +195,13 @@ impl Process {
                 Ok(text) => self.reading.io = Io::parse(text),
                 // It ended since: what it told last was true.
                 Err(error) if is_gone(&error) => {}
-                Err(_) => self.reading.io = None,
+                Err(error) => {
+                    self.reading.io = None;
+                    // Asked once, not again: a refusal may be written down somewhere.
+                    if error.kind() == io::ErrorKind::PermissionDenied {
+                        self.io = None;
+                    }
+                }
             }
         }
         self.take(&stat, statm, name.unwrap_or_default(), clock_ns);

@@ -234,7 +234,10 @@ short line
         assert_eq!(place("/net/x"), remote("/net/x"));
         assert_eq!(place("/mnt/with blank\\/x"), remote("/mnt/with blank\\/x"));
         assert_eq!(place("/tmp/here"), local("/tmp/there/x", None));
-        assert_eq!(place("/tmp/../usr/./lib"), local("/usr/lib", Some("/dev/vda")));
+        assert_eq!(
+            place("/tmp/../usr/./lib"),
+            local("/usr/lib", Some("/dev/vda"))
+        );
         assert_eq!(place("/loop"), None);
         assert_eq!(place("/gone/x"), None);
         assert_eq!(Mounts::parse(b"").place(Path::new("/x"), links), None);
