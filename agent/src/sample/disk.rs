@@ -21,7 +21,7 @@ use self::{
     probe::{Heard, Probe},
 };
 use super::{
-    file::read_bytes,
+    file::{FILE_BYTES_MAX, read_bytes},
     vitals::{Disk, DiskSource},
 };
 
@@ -125,6 +125,11 @@ impl DiskWatch {
         let table = read_bytes(&process.join("mountinfo"))
             .or_else(|_| read_bytes(&own.join("mountinfo")))
             .unwrap_or_default();
+        if table.len() >= FILE_BYTES_MAX {
+            // Cut: what the home is on may be beyond, and it must not be touched unknown.
+            self.last = None;
+            return;
+        }
         let mounts = Mounts::parse(&table);
         let read_link = |path: &Path| fs::read_link(below(&seen_from, path));
         match mounts.place(home, read_link) {

@@ -9,8 +9,8 @@ use super::{
     vitals::MachineUse,
 };
 
-/// Younger than this it is not read again: a burst's ticks are as far apart.
-const FRESH_MS: u64 = 1_000;
+/// Younger than this it is not read again: a burst's ticks are a little further apart.
+const FRESH_MS: u64 = 900;
 
 /// Reads the machine's memory through a descriptor that stays open.
 #[derive(Debug)]

@@ -205,8 +205,8 @@ fn the_machine_is_told_when_both_its_memory_and_its_load_are_known() {
         let machine = sampler.tick(&At(ms)).unwrap().vitals.machine;
         machine.unwrap().memory_available_bytes / 1024
     };
-    assert_eq!(at(&mut sampler, 999), 22_801_160);
-    assert_eq!(at(&mut sampler, 1_000), 11_400_580);
+    assert_eq!(at(&mut sampler, 899), 22_801_160);
+    assert_eq!(at(&mut sampler, 900), 11_400_580);
 }
 
 #[test]

@@ -186,6 +186,19 @@ fn a_program_that_is_on_a_server_itself_is_not_started() {
 }
 
 #[test]
+fn a_table_that_is_too_long_to_be_read_whole_leaves_the_home_alone() {
+    let fixture = Fixture::new("echo 5 9 1");
+    let home = fixture.dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let mut watch = fixture.watch();
+    fixture.mounts("100", &LOCAL.repeat(FILE_BYTES_MAX / LOCAL.len() - 1));
+    assert!(watch.look(Some(&home), 0).is_some());
+    fixture.mounts("100", &LOCAL.repeat(FILE_BYTES_MAX / LOCAL.len() + 1));
+    assert_eq!(watch.look(Some(&home), 60_000), None);
+    assert_eq!(child(&watch), None);
+}
+
+#[test]
 fn a_local_disk_is_asked_at_once_and_once_a_minute() {
     let fixture = Fixture::new("exit 1");
     let home = fixture.dir.path().join("home");
