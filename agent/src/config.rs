@@ -38,6 +38,9 @@ pub enum Command {
     Sample(SampleArgs),
     /// Say in words what is measured here, how, and what cannot be seen.
     Doctor(DoctorArgs),
+    /// Say how full a file system is, in place of an agent that must not hang there.
+    #[command(hide = true)]
+    Disk(DiskArgs),
 }
 
 /// `hubmeter-agent run`. Settings are text here: flags, environment and file go through the same
@@ -83,6 +86,9 @@ pub struct SampleArgs {
     /// Stop after so many samples, 5 s apart without --every [default: 1, endless with --every]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub count: Option<u64>,
+    /// Show what else slows the server or ends it: input and output, disk, open files, the machine
+    #[arg(long)]
+    pub details: bool,
     /// Read proportional set sizes at every sample, or rarely within a budget of time
     #[arg(long, value_enum, default_value_t = Pss::Always)]
     pub pss: Pss,
@@ -104,6 +110,13 @@ pub struct DoctorArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+/// `hubmeter-agent disk`, which agents run themselves.
+#[derive(Debug, Args)]
+pub struct DiskArgs {
+    /// A path on the file system
+    pub path: std::path::PathBuf,
 }
 
 /// How to print.

@@ -22,5 +22,6 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Sample(args) => show::run(&args, args.names),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Disk(args) => show::disk(&args),
     }
 }

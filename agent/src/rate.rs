@@ -5,6 +5,8 @@
 //! must be counted once. So every vanished process leaves a debt with its next living ancestor,
 //! and what that reaps pays the debt before it counts as new.
 
+pub(crate) mod flow;
+
 use crate::sample::{
     keyed::{KeyMap, KeySet, PidMap},
     process::{Key, Reading},

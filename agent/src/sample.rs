@@ -3,16 +3,23 @@
 //! The reading of the machine is in the modules below; nothing here touches `/proc`.
 
 pub mod cgroup;
+pub(crate) mod details;
+pub(crate) mod disk;
 pub mod error;
 pub(crate) mod file;
+pub(crate) mod files;
 pub(crate) mod gauges;
+pub mod io;
+pub(crate) mod job;
 pub mod kernels;
 pub(crate) mod keyed;
 pub mod limit;
 pub(crate) mod listen;
+pub(crate) mod machine;
 pub mod memory;
 pub(crate) mod orphans;
 pub mod own;
+pub(crate) mod pressure;
 pub mod process;
 pub(crate) mod stat;
 pub(crate) mod tree;

@@ -3,6 +3,7 @@
 mod assemble;
 mod ended;
 mod eyes;
+mod checkup;
 mod portable;
 mod standing;
 
@@ -13,6 +14,7 @@ use self::{
     assemble::{Assembled, Assembly, Tick},
     ended::{Counter, KillCount, MachineKills, Nearness},
     eyes::ProcEyes,
+    checkup::{Checkup, Round},
     standing::Standing,
 };
 pub use crate::sample::error::SampleError;
@@ -138,6 +140,7 @@ impl Sampler {
             target.subreaper,
         )?;
         let keeps = tree.keeps();
+        let tree_keeps = tree.keeps();
         Ok(Self {
             pss_mode,
             machine: Machine::read(&target.proc_root),
@@ -154,6 +157,7 @@ impl Sampler {
             eyes: ProcEyes::new(target.proc_root.clone()),
             nearness: Nearness::default(),
             machine_kills: MachineKills::new(&target.proc_root, keeps),
+            checkup: Checkup::new(&target.proc_root, target.root_pid, keeps),
             target,
         })
     }
@@ -188,11 +192,12 @@ impl Sampler {
             readings: &readings,
             mono_ms,
             source: memory.source,
-            agent: self
-                .tree
-                .reaped_by_agent_ns()
-                .map(|reaped_ns| (self.target.own_pid, reaped_ns)),
-            cgroup_and_agents_ns: cpu_ns.map(|ns| (ns, self.tree.agents_ns())),
+            agent: self.tree.reaped_by_agent_ns().map(|reaped_ns| {
+                let servers_ns = reaped_ns.saturating_sub(self.checkup.children_ns());
+                (self.target.own_pid, servers_ns)
+            }),
+            cgroup_and_agents_ns: cpu_ns
+                .map(|ns| (ns, self.tree.agents_ns() + self.checkup.children_ns())),
             gone: self.tree.gone(),
             nearness: self.nearness,
             kills,
@@ -200,7 +205,16 @@ impl Sampler {
         let assembled = self.assembly.assemble(&tick, &mut self.eyes);
         let env = self.env_limits();
         let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
+        let vitals = self.checkup.take(&Round {
+            tree: &self.tree,
+            own: self.standing.owned().own.as_ref(),
+            limit: limit.as_ref(),
+            shm_bytes: of_group.and_then(|memory| memory.shm_bytes),
+            flow: assembled.flow,
+            mono_ms,
+        });
         let sample = Sample {
+            vitals,
             oom_kills,
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,
@@ -320,6 +334,7 @@ impl Memory {
                     used_bytes,
                     working_set_bytes,
                     swap_bytes: group_swap_bytes,
+                    ..
                 } = memory;
                 Self {
                     source: match group.version() {

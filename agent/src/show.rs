@@ -1,5 +1,7 @@
 //! `hubmeter-agent sample`: samples for a person's eyes or a program's.
 
+mod details;
+
 use std::{
     fmt::Write as _,
     io::{self, Write},
@@ -12,9 +14,11 @@ use nix::unistd::{Pid, getppid, getsid};
 
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Format, Pss, Reader, SampleArgs},
+    config::{DiskArgs, Format, Pss, Reader, SampleArgs},
     sample::{
         MemorySource, Sample, Workload,
+        details::Details,
+        disk::ask,
         file::read_bytes,
         kernels::{is_jupyter_server, strings},
         tree::ancestors,
@@ -79,6 +83,12 @@ pub fn default_pid() -> u32 {
         .unwrap_or(1)
 }
 
+/// Says how full a file system is, in place of an agent that must not hang there.
+#[must_use]
+pub fn disk(args: &DiskArgs) -> ExitCode {
+    ask::answer(args)
+}
+
 fn show(args: &SampleArgs, names: Names, out: &mut impl Write) -> Result<(), ShowError> {
     let clock = SystemClock;
     let target = Target {
@@ -96,8 +106,13 @@ fn show(args: &SampleArgs, names: Names, out: &mut impl Write) -> Result<(), Sho
     loop {
         let sample = eyes.tick(&clock)?;
         match args.format {
-            Format::Json => writeln!(out, "{}", serde_json::to_string(&sample)?)?,
-            Format::Table => out.write_all(table(&sample).as_bytes())?,
+            Format::Json => writeln!(out, "{}", json(&sample, args.details)?)?,
+            Format::Table => {
+                out.write_all(table(&sample).as_bytes())?;
+                if args.details {
+                    out.write_all(details::table(&sample).as_bytes())?;
+                }
+            }
         }
         out.flush()?;
         row += 1;
@@ -110,6 +125,14 @@ fn show(args: &SampleArgs, names: Names, out: &mut impl Write) -> Result<(), Sho
         if matches!(args.format, Format::Table) {
             out.write_all(b"\n")?;
         }
+    }
+}
+
+/// Without `--details` the contract's keys and no other.
+fn json(sample: &Sample, details: bool) -> serde_json::Result<String> {
+    match details {
+        true => serde_json::to_string(&Details(sample)),
+        false => serde_json::to_string(sample),
     }
 }
 

@@ -16,6 +16,8 @@ mod machine;
 mod memory;
 #[path = "built_machine/workloads.rs"]
 mod workloads;
+#[path = "built_machine/vitals.rs"]
+mod vitals;
 
 use hubmeter_agent::{
     sample::{EndCause, WorkloadKind, WorkloadState},

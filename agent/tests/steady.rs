@@ -148,8 +148,8 @@ fn a_tick_in_which_nobody_was_born_opens_no_file_and_holds_the_same_ones() {
     let before = held(&pids);
     assert_eq!(
         before.len(),
-        2 * 31 + 1,
-        "stat, statm, and the root's cgroup"
+        3 * 31 + 1,
+        "stat, statm, io, and the root's cgroup"
     );
     let mut again = idle.sampler();
     assert_eq!(steady_ticks(&mut again), vec![0; STEADY_MIN]);

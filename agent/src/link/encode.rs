@@ -76,6 +76,8 @@ pub fn fold_small(workloads: &mut Vec<Workload>) {
         other.cpu_millis = other.cpu_millis.saturating_add(small.cpu_millis);
         other.processes = other.processes.saturating_add(small.processes);
         other.threads = other.threads.saturating_add(small.threads);
+        other.read_bytes = sum(other.read_bytes, small.read_bytes);
+        other.written_bytes = sum(other.written_bytes, small.written_bytes);
     }
     workloads.push(other);
 }
@@ -96,8 +98,8 @@ fn empty_other() -> Workload {
         notebook: None,
         state: None,
         idle_ms: None,
-        read_bytes: None,
-        written_bytes: None,
+        read_bytes: Some(0),
+        written_bytes: Some(0),
         remote: false,
     }
 }

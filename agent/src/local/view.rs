@@ -1,19 +1,19 @@
 //! Readings and notices as JSON for the meter.
 //!
-//! The contract's sample, with what `sample` leaves out because it is not a tick's number:
+//! The sample in full, with what `sample --details` leaves out because it is not a tick's number:
 //! notebooks and states, the meter's figures, the link, and what the agent itself costs.
 
 use serde_json::{Map, Value, json};
 
 use crate::{
     board::{LinkStatus, Notice, Reading},
-    sample::Workload,
+    sample::{Workload, details::Details},
 };
 
 /// One reading. `null` is "unknown".
 #[must_use]
 pub fn sample(reading: &Reading, link: &LinkStatus) -> Value {
-    let mut value = serde_json::to_value(&reading.sample).unwrap_or_default();
+    let mut value = serde_json::to_value(Details(&reading.sample)).unwrap_or_default();
     let Some(fields) = value.as_object_mut() else {
         return value;
     };

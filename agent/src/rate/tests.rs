@@ -17,6 +17,7 @@ fn reading(pid: u32, ppid: u32, own_ms: u64, reaped_ms: u64) -> Reading {
         held_bytes: 0,
         own_ns: own_ms * MS,
         reaped_ns: reaped_ms * MS,
+        io: None,
         zombie: false,
         signal: None,
         terminal: None,

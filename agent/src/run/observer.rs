@@ -106,6 +106,7 @@ impl Observer {
         };
         beat.trouble.clear();
         rhythm.place(&mut sample);
+        sample.vitals.agent.ticks_skipped = rhythm.skipped();
         encode::fold_small(&mut sample.workloads);
         if let Some(outbox) = &self.outbox {
             outbox.push(&sample);

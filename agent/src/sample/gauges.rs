@@ -18,6 +18,8 @@ pub(crate) struct GroupMemory {
     pub(crate) used_bytes: u64,
     pub(crate) working_set_bytes: u64,
     pub(crate) swap_bytes: Option<u64>,
+    /// `/dev/shm`, System V segments, anonymous shared maps.
+    pub(crate) shm_bytes: Option<u64>,
 }
 
 /// The gauges of one cgroup.
@@ -100,6 +102,7 @@ impl Gauges {
                     used_bytes: used.saturating_sub(given_back),
                     working_set_bytes: used.saturating_sub(inactive_file),
                     swap_bytes,
+                    shm_bytes: field(stat, "shmem"),
                 })
             }
             Version::V1 => {
@@ -110,6 +113,7 @@ impl Gauges {
                     used_bytes: used.saturating_sub(given_back),
                     working_set_bytes: used.saturating_sub(inactive_file),
                     swap_bytes: field(stat, "total_swap"),
+                    shm_bytes: field(stat, "total_shmem"),
                 })
             }
         }

@@ -5,6 +5,7 @@
 //! reused pid, so a moved clock is believed only after the kept descriptor still answers.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,6 +18,7 @@ use nix::{
 use super::{
     error::SampleError,
     file::{Kept, Line, failed, field_kb, is_gone, read_text},
+    io::Io,
     kernels::Identity,
     stat::{self, Stat, Statm},
 };
@@ -49,6 +51,8 @@ pub struct Reading {
     pub own_ns: u64,
     /// CPU time of children it waited for.
     pub reaped_ns: u64,
+    /// What it read and wrote; unknown where that may not be read.
+    pub io: Option<Io>,
     /// Dead, waiting to be reaped.
     pub zombie: bool,
     /// The signal it died of, 0 for none, where that may be seen.
@@ -85,6 +89,8 @@ pub(crate) struct Process {
     dir: PathBuf,
     stat: Kept,
     statm: Kept,
+    /// Not everybody's may be opened, and not every kernel has it.
+    io: Option<Kept>,
     clock: Option<ClockId>,
     arg_start: u64,
 }
@@ -144,6 +150,7 @@ impl Process {
                 held_bytes: 0,
                 own_ns: 0,
                 reaped_ns: 0,
+                io: None,
                 zombie: false,
                 signal: None,
                 terminal: stat.terminal(),
@@ -152,6 +159,7 @@ impl Process {
             },
             pss_denied: false,
             new: true,
+            io: Kept::open(dir.join("io"), keep).ok(),
             dir,
             stat: stat_file,
             statm,
@@ -187,6 +195,20 @@ impl Process {
         };
         if stat.start_ticks != self.reading.key.start_ticks {
             return Ok(false);
+        }
+        if let Some(io) = &self.io {
+            match io.read(&mut line) {
+                Ok(text) => self.reading.io = Io::parse(text),
+                // It ended since: what it told last was true.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => {
+                    self.reading.io = None;
+                    // Asked once, not again: a refusal may be written down somewhere.
+                    if error.kind() == io::ErrorKind::PermissionDenied {
+                        self.io = None;
+                    }
+                }
+            }
         }
         self.take(&stat, statm, name.unwrap_or_default(), clock_ns);
         Ok(true)

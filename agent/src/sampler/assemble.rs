@@ -7,7 +7,10 @@ use hubmeter_proto::limits::WORKLOADS_PER_SAMPLE_MAX;
 
 use super::ended::{Departed, Endings, Ends, KillCount, Nearness};
 use crate::{
-    rate::{Ledger, Owner, cores},
+    rate::{
+        Ledger, Owner, cores,
+        flow::{Flow, FlowLedger},
+    },
     sample::{
         Ended, MemorySource, Workload, WorkloadKind,
         keyed::{IntMap, KeyMap},
@@ -33,6 +36,7 @@ pub(crate) struct Assembly {
     assignment: Assignment,
     candidates: Candidates,
     ledger: Ledger,
+    flows: FlowLedger,
     previous: Option<Previous>,
     endings: Endings,
 }
@@ -61,6 +65,8 @@ pub(crate) struct Assembled {
     pub(crate) cpu_cores: Option<f64>,
     pub(crate) processes: u32,
     pub(crate) threads: u32,
+    /// What all read and wrote; unknown while somebody does not tell.
+    pub(crate) flow: Option<Flow>,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) ended: Vec<Ended>,
 }
@@ -96,6 +102,7 @@ impl Assembly {
             assignment: Assignment::default(),
             candidates: Candidates::default(),
             ledger: Ledger::default(),
+            flows: FlowLedger::default(),
             previous: None,
             endings: Endings::default(),
         }
@@ -111,6 +118,8 @@ impl Assembly {
         let departed = self.assign(tick, eyes);
         let assignment = &self.assignment;
         let readings = tick.readings.iter().copied();
+        self.flows
+            .settle(readings.clone(), |key| assignment.owner(key));
         self.ledger
             .settle(readings, |key| assignment.owner(key), tick.agent);
         self.ledger.settle_cgroup(tick.cgroup_and_agents_ns);
@@ -135,6 +144,7 @@ impl Assembly {
             cpu_cores,
             processes: workloads.iter().map(|w| w.processes).sum(),
             threads: workloads.iter().map(|w| w.threads).sum(),
+            flow: self.flows.total(),
             workloads,
             ended,
         }
@@ -266,6 +276,7 @@ impl Assembly {
             Owner::Root(root) => self.ledger.workload_ns(&root),
             Owner::Other => self.ledger.other_ns(),
         };
+        let flow = self.flows.of(owner);
         Workload {
             kind: tag.kind,
             id: tag.id.clone(),
@@ -286,8 +297,8 @@ impl Assembly {
             notebook: tag.notebook.clone(),
             state: tag.state,
             idle_ms: tag.idle_ms,
-            read_bytes: None,
-            written_bytes: None,
+            read_bytes: flow.map(|flow| flow.read_bytes),
+            written_bytes: flow.map(|flow| flow.written_bytes),
             remote: false,
         }
     }

@@ -157,6 +157,7 @@ fn reading(pid: Pid, process: &Process) -> Reading {
         held_bytes: process.memory(),
         own_ns: process.accumulated_cpu_time().saturating_mul(NS_PER_MS),
         reaped_ns: 0,
+        io: None,
         zombie: process.status() == sysinfo::ProcessStatus::Zombie,
         signal: None,
         terminal: None,

@@ -11,7 +11,7 @@
 pub(super) const ROWS_MAX: usize = 4096;
 
 /// Columns of one chunk: the widest tier's, with room.
-const COLUMNS_MAX: usize = 64;
+const COLUMNS_MAX: usize = 128;
 
 /// Bytes before squeezing: every cell at its longest varint with its mask, and the head.
 const PLAIN_BYTES_MAX: usize = ROWS_MAX * COLUMNS_MAX * 16;

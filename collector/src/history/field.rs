@@ -26,13 +26,21 @@ pub enum Column {
     CpuCores,
     Processes,
     Threads,
+    ShmBytes,
+    MemoryPressureSomeBp,
+    ReadBytes,
+    WrittenBytes,
+    DiskUsedBytes,
+    DiskLimitBytes,
+    AgentCpuMillis,
+    AgentRssBytes,
 }
 
 /// Which of a step's samples a column shows. Where rows are the samples themselves, all three are
 /// that sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stat {
-    /// The mean of the base-interval samples; for the counter `cpu_millis` where it stood last.
+    /// The mean of the base-interval samples; for counters where they stood last.
     Mean,
     /// The smallest, bursts included.
     Min,
@@ -44,7 +52,7 @@ pub enum Stat {
 
 impl Column {
     /// Every column, in the order they are shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::IntervalMs,
         Self::Burst,
         Self::MemoryUsedBytes,
@@ -58,7 +66,24 @@ impl Column {
         Self::CpuCores,
         Self::Processes,
         Self::Threads,
+        Self::ShmBytes,
+        Self::MemoryPressureSomeBp,
+        Self::ReadBytes,
+        Self::WrittenBytes,
+        Self::DiskUsedBytes,
+        Self::DiskLimitBytes,
+        Self::AgentCpuMillis,
+        Self::AgentRssBytes,
     ];
+
+    /// Whether it only ever counts up, so that of a step it matters where it stood last.
+    #[must_use]
+    pub fn is_counter(self) -> bool {
+        matches!(
+            self,
+            Self::CpuMillis | Self::ReadBytes | Self::WrittenBytes | Self::AgentCpuMillis
+        )
+    }
 
     /// The contract's word for it.
     #[must_use]
@@ -77,6 +102,14 @@ impl Column {
             Self::CpuCores => "cpu_cores",
             Self::Processes => "processes",
             Self::Threads => "threads",
+            Self::ShmBytes => "shm_bytes",
+            Self::MemoryPressureSomeBp => "memory_pressure_some_bp",
+            Self::ReadBytes => "read_bytes",
+            Self::WrittenBytes => "written_bytes",
+            Self::DiskUsedBytes => "disk_used_bytes",
+            Self::DiskLimitBytes => "disk_limit_bytes",
+            Self::AgentCpuMillis => "agent_cpu_millis",
+            Self::AgentRssBytes => "agent_rss_bytes",
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::fact::ServerKey;
 
-/// Rows held for a disk that does not take them: 50,000 servers for 100 seconds, a quarter of a
+/// Rows held for a disk that does not take them: 50,000 servers for 100 seconds, under half a
 /// gigabyte. Beyond it rows are left to the inbox, which has them, and replayed from there.
 const ROWS_MAX: usize = 1_000_000;
 

@@ -310,10 +310,11 @@ fn in_columns(step_ms: i64, steps: &[Step], fields: &[Field]) -> Table {
 /// What belongs to single samples (interval, momentum, speed) has no value in a step.
 fn stat_of(step: &Step, field: Field) -> Option<i64> {
     let span = step.metrics[metric(field.column)?]?;
-    Some(match (field.column, field.stat) {
-        (Column::CpuMillis, Stat::Mean) | (_, Stat::Max) => span.max,
-        (_, Stat::Mean) => span.mean,
-        (_, Stat::Min) => span.min,
+    Some(match field.stat {
+        Stat::Mean if field.column.is_counter() => span.max,
+        Stat::Mean => span.mean,
+        Stat::Min => span.min,
+        Stat::Max => span.max,
     })
 }
 

@@ -11,8 +11,9 @@ use super::{
     chunk::{self, Chunk, ChunkError},
 };
 
-/// What is kept of a sample in every tier; the order is the layout.
-pub(super) const METRICS: [Column; 9] = [
+/// What is kept of a sample in every tier; the order is the layout. New ones come last: a chunk
+/// says how many it has, and what was written before they were there has none of them.
+pub(super) const METRICS: [Column; 17] = [
     Column::MemoryUsedBytes,
     Column::MemoryWorkingSetBytes,
     Column::MemoryLimitBytes,
@@ -22,7 +23,18 @@ pub(super) const METRICS: [Column; 9] = [
     Column::CpuCores, // in thousandths
     Column::Processes,
     Column::Threads,
+    Column::ShmBytes,
+    Column::MemoryPressureSomeBp,
+    Column::ReadBytes,
+    Column::WrittenBytes,
+    Column::DiskUsedBytes,
+    Column::DiskLimitBytes,
+    Column::AgentCpuMillis,
+    Column::AgentRssBytes,
 ];
+
+/// Metrics of the first chunks there were.
+pub(super) const METRICS_MIN: usize = 9;
 
 const RSS: usize = 3;
 const CPU_MILLIS: usize = 5;
@@ -89,6 +101,7 @@ impl Row {
     /// The row of `entry`, the `index`th sample of its report.
     pub(super) fn of(entry: &HistoryEntry, index: usize) -> Self {
         let sample = &entry.sample;
+        let vitals = &sample.vitals;
         let millicores = entry.cpu_cores.filter(|cores| cores.is_finite());
         Self {
             id: RowId {
@@ -111,6 +124,14 @@ impl Row {
                 millicores.map(|cores| (cores * 1000.0).round() as i64),
                 Some(i64::from(sample.processes)),
                 Some(i64::from(sample.threads)),
+                vitals.shm_bytes.map(whole),
+                vitals.memory_pressure_some_bp.map(i64::from),
+                vitals.read_bytes.map(whole),
+                vitals.written_bytes.map(whole),
+                vitals.disk.map(|disk| whole(disk.used_bytes)),
+                vitals.disk.map(|disk| whole(disk.limit_bytes)),
+                vitals.agent_cpu_millis.map(whole),
+                vitals.agent_rss_bytes.map(whole),
             ],
         }
     }
@@ -166,14 +187,15 @@ pub(super) fn to_chunk(rows: &Rows, start_ms: i64) -> Chunk {
 
 /// Reads what [`to_chunk`] laid out.
 pub(super) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Rows, ChunkError> {
-    if chunk.columns.len() != HEAD_COLUMNS + METRICS.len() {
+    let layouts = HEAD_COLUMNS + METRICS_MIN..=HEAD_COLUMNS + METRICS.len();
+    if !layouts.contains(&chunk.columns.len()) {
         return Err(ChunkError::Short);
     }
     let mut rows = Rows::new();
     let mut foresight = Foresight::default();
     let (mut at_ms, mut seq) = (start_ms, 0_i64);
     for place in 0..chunk.rows {
-        let cell = |column: usize| chunk.columns[column][place];
+        let cell = |column: usize| chunk.columns.get(column)?[place];
         let must = |column: usize| cell(column).ok_or(ChunkError::Short);
         let instance = usize::try_from(must(1)?)
             .ok()
@@ -264,6 +286,32 @@ mod tests {
             let rows: Rows = rows.into_iter().map(|row| (row.id, row)).collect();
             let chunk = to_chunk(&rows, 0);
             prop_assert_eq!(from_chunk(&chunk, 0), Ok(rows));
+        }
+
+        #[test]
+        fn a_chunk_of_any_earlier_layout_is_read_and_what_it_lacks_is_unknown(
+            rows in prop::collection::vec(row(), 0..50),
+            metrics in METRICS_MIN..=METRICS.len(),
+        ) {
+            let mut rows: Rows = rows.into_iter().map(|row| (row.id, row)).collect();
+            let mut chunk = to_chunk(&rows, 0);
+            chunk.columns.truncate(HEAD_COLUMNS + metrics);
+            for row in rows.values_mut() {
+                row.metrics[metrics..].fill(None);
+            }
+            prop_assert_eq!(from_chunk(&chunk, 0), Ok(rows));
+        }
+
+        #[test]
+        fn fewer_columns_than_ever_or_more_than_known_are_refused(
+            rows in prop::collection::vec(row(), 1..5),
+        ) {
+            let rows: Rows = rows.into_iter().map(|row| (row.id, row)).collect();
+            let mut chunk = to_chunk(&rows, 0);
+            chunk.columns.push(vec![None; chunk.rows]);
+            prop_assert_eq!(from_chunk(&chunk, 0), Err(ChunkError::Short));
+            chunk.columns.truncate(HEAD_COLUMNS + METRICS_MIN - 1);
+            prop_assert_eq!(from_chunk(&chunk, 0), Err(ChunkError::Short));
         }
     }
 }

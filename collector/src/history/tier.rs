@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     DAY_MS, HOUR_MS, HistoryConfig,
     chunk::{self, Chunk, ChunkError},
-    row::{METRICS, Row},
+    row::{METRICS, METRICS_MIN, Row},
 };
 
 const MINUTE_MS: i64 = 60 * 1000;
@@ -188,13 +188,16 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
 
 /// Reads what [`to_chunk`] laid out.
 pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, ChunkError> {
-    if chunk.columns.len() != 1 + 4 * METRICS.len() {
+    let columns = |metrics: usize| 1 + 4 * metrics;
+    let whole = chunk.columns.len() % 4 == 1;
+    let layouts = columns(METRICS_MIN)..=columns(METRICS.len());
+    if !whole || !layouts.contains(&chunk.columns.len()) {
         return Err(ChunkError::Short);
     }
     let mut steps = Steps::new();
     let mut start_ms = chunk_start_ms;
     for place in 0..chunk.rows {
-        let cell = |column: usize| chunk.columns[column][place];
+        let cell = |column: usize| chunk.columns.get(column)?[place];
         start_ms = start_ms.wrapping_add(cell(0).ok_or(ChunkError::Short)?);
         let metrics = std::array::from_fn(|metric| {
             let at = 1 + 4 * metric;
@@ -209,4 +212,36 @@ pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, Ch
         steps.insert(start_ms, Step { start_ms, metrics });
     }
     Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_of_the_first_layout_is_read_and_one_of_no_layout_is_refused() {
+        let span = Span {
+            rows: 12,
+            min: 3,
+            mean: 5,
+            max: 9,
+        };
+        let step = |start_ms| Step {
+            start_ms,
+            metrics: [Some(span); METRICS.len()],
+        };
+        let mut steps: Steps = [0, 60_000].map(|at_ms| (at_ms, step(at_ms))).into();
+        let mut chunk = to_chunk(&steps, 0);
+        assert_eq!(from_chunk(&chunk, 0), Ok(steps.clone()));
+        chunk.columns.truncate(1 + 4 * METRICS_MIN);
+        for step in steps.values_mut() {
+            step.metrics[METRICS_MIN..].fill(None);
+        }
+        assert_eq!(from_chunk(&chunk, 0), Ok(steps));
+        for columns in [0, 4 * METRICS_MIN, 1 + 4 * (METRICS_MIN - 1)] {
+            let mut cut = chunk.clone();
+            cut.columns.truncate(columns);
+            assert_eq!(from_chunk(&cut, 0), Err(ChunkError::Short), "{columns}");
+        }
+    }
 }

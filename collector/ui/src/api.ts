@@ -1,5 +1,7 @@
 // The collector's API as this page uses it: shapes of the contract, and the calls.
 
+import { VITAL_COLUMNS } from './vitals';
+
 export interface Workload {
   kind: string;
   id: string;
@@ -123,6 +125,6 @@ export function serverPath(user: string, server: string): string {
 }
 
 export function history(user: string, server: string, from: string): Promise<History> {
-  const fields = 'memory_used_bytes,memory_limit_bytes,cpu_cores';
+  const fields = ['memory_used_bytes', 'memory_limit_bytes', 'cpu_cores', ...VITAL_COLUMNS].join(',');
   return ask<History>(`${serverPath(user, server)}/history?from=${from}&fields=${fields}`);
 }

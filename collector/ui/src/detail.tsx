@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { history, type History, type Server, type Workload } from './api';
 import { Chart } from './chart';
 import { bytes, cores, seconds, UNKNOWN } from './format';
+import { vitals } from './vitals';
 
 /// How often an open chart is asked for anew.
 const REFRESH_MS = 15_000;
@@ -39,7 +40,7 @@ export function Detail({ row }: { row: Server }) {
       <section>
         <h3>What runs in it</h3>
         <Workloads rows={row.workloads} />
-        <Facts row={row} />
+        <Facts row={row} past={past} />
       </section>
     </div>
   );
@@ -92,7 +93,7 @@ function title(row: Workload): string {
   return row.notebook ?? (row.name !== '' ? row.name : row.id);
 }
 
-function Facts({ row }: { row: Server }) {
+function Facts({ row, past }: { row: Server; past: History | null }) {
   const facts: [string, string][] = [
     ['host', row.host ?? UNKNOWN],
     ['groups', row.groups.length === 0 ? 'none' : row.groups.join(', ')],
@@ -100,7 +101,8 @@ function Facts({ row }: { row: Server }) {
     ['limit from', row.memory_limit_source ?? UNKNOWN],
     ['limit', row.memory_limit_enforced === null ? UNKNOWN : row.memory_limit_enforced ? 'enforced: passing it kills' : 'not enforced'],
     ['processes', row.processes === null ? UNKNOWN : `${row.processes} with ${row.threads ?? UNKNOWN} threads`],
-    ['at work', row.busy_reason ?? (row.idle_seconds === null ? UNKNOWN : 'no')]
+    ['at work', row.busy_reason ?? (row.idle_seconds === null ? UNKNOWN : 'no')],
+    ...(past === null ? [] : vitals(past))
   ];
   return (
     <dl class="hm-facts">

@@ -1,0 +1,201 @@
+//! What workloads read and wrote: sums that never go backwards, whoever comes and goes.
+//!
+//! As with CPU time, what a process moved passes to its parent when it is waited for, so every
+//! vanished process leaves a debt with its next living ancestor. Other than with CPU time, the
+//! parent's own and what it took over are one number. So a debt that nobody pays (the parent
+//! ignores its children's end, or somebody else waited) hides as much of the parent's own for the
+//! few ticks it waits: that is told too late or not at all, and nothing is ever told twice.
+
+use super::{DEBT_TICKS, Owner};
+use crate::sample::{
+    io::{Io, Moved},
+    keyed::{KeyMap, KeySet, PidMap},
+    process::{Key, Reading},
+};
+
+/// What was read and written by workload, counted since each process started.
+#[derive(Debug, Default)]
+pub(crate) struct FlowLedger {
+    processes: KeyMap<Account>,
+    workloads: KeyMap<Flow>,
+    other: Flow,
+    /// Those of whom some living process does not tell.
+    silent: KeySet,
+    other_silent: bool,
+    tick: u64,
+}
+
+/// Read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Account {
+    ppid: u32,
+    counted: Io,
+    debt: Io,
+    debt_until: u64,
+}
+
+// === impl FlowLedger ===
+
+impl FlowLedger {
+    /// Counts one tick. `owner` says whose each process is.
+    pub(crate) fn settle<'a>(
+        &mut self,
+        readings: impl Iterator<Item = &'a Reading> + Clone,
+        owner: impl Fn(&Key) -> Owner,
+    ) {
+        self.tick += 1;
+        self.bury(readings.clone());
+        self.silent.clear();
+        self.other_silent = false;
+        let mut living = KeySet::default();
+        for reading in readings {
+            let owner = owner(&reading.key);
+            if let Owner::Root(root) = owner {
+                living.insert(root);
+            }
+            let Some(io) = reading.io else {
+                match owner {
+                    Owner::Root(root) => _ = self.silent.insert(root),
+                    Owner::Other => self.other_silent = true,
+                }
+                continue;
+            };
+            let account = self.processes.entry(reading.key).or_default();
+            account.ppid = reading.ppid;
+            if account.counted == io && account.debt == Io::default() {
+                continue;
+            }
+            let flow = account.settle(io, self.tick);
+            match owner {
+                Owner::Root(root) => self.workloads.entry(root).or_default().add(flow),
+                Owner::Other => self.other.add(flow),
+            }
+        }
+        // What ended workloads moved stays in the sum.
+        let other = &mut self.other;
+        self.workloads.retain(|root, flow| {
+            let lives = living.contains(root);
+            if !lives {
+                other.add(*flow);
+            }
+            lives
+        });
+    }
+
+    /// One owner's; unknown while any process of it does not tell.
+    pub(crate) fn of(&self, owner: Owner) -> Option<Flow> {
+        match owner {
+            Owner::Root(root) if self.silent.contains(&root) => None,
+            Owner::Root(root) => Some(self.workloads.get(&root).copied().unwrap_or_default()),
+            Owner::Other if self.other_silent => None,
+            Owner::Other => Some(self.other),
+        }
+    }
+
+    /// All that was counted; unknown while anybody does not tell.
+    pub(crate) fn total(&self) -> Option<Flow> {
+        if self.other_silent || !self.silent.is_empty() {
+            return None;
+        }
+        let mut total = self.other;
+        for flow in self.workloads.values() {
+            total.add(*flow);
+        }
+        Some(total)
+    }
+
+    /// Moves what vanished processes were counted for to whoever will have waited for them.
+    fn bury<'a>(&mut self, readings: impl Iterator<Item = &'a Reading> + Clone) {
+        let known = |reading: &&Reading| self.processes.contains_key(&reading.key);
+        if readings.clone().filter(known).count() == self.processes.len() {
+            return; // nobody is missing
+        }
+        let living: PidMap<Key> = readings.map(|r| (r.key.pid, r.key)).collect();
+        let gone = |key: &&Key| living.get(&key.pid) != Some(*key);
+        let gone: Vec<Key> = self.processes.keys().filter(gone).copied().collect();
+        let dead: PidMap<Account> = gone
+            .iter()
+            .filter_map(|key| Some((key.pid, self.processes.remove(key)?)))
+            .collect();
+        for account in dead.values() {
+            let mut above = account.ppid;
+            // A chain of dead parents is as long as there are dead, at most.
+            for _ in 0..=dead.len() {
+                let payer = living.get(&above);
+                if let Some(payer) = payer.and_then(|key| self.processes.get_mut(key)) {
+                    // With what it owed itself: whoever takes it over takes that, too.
+                    payer.owe(account.counted, self.tick);
+                    payer.owe(account.debt, self.tick);
+                    break;
+                }
+                match dead.get(&above) {
+                    Some(parent) => above = parent.ppid,
+                    None => break,
+                }
+            }
+        }
+    }
+}
+
+// === impl Account ===
+
+impl Default for Account {
+    /// Nothing of it is counted yet.
+    fn default() -> Self {
+        Self {
+            ppid: 0,
+            counted: Io::default(),
+            debt: Io::default(),
+            debt_until: 0,
+        }
+    }
+}
+
+impl Account {
+    /// What is new of `io`.
+    fn settle(&mut self, io: Io, tick: u64) -> Flow {
+        let settle = |now: Moved, counted: &mut Moved, debt: &mut Moved| {
+            let more = now.since(*counted);
+            *counted = counted.most(now);
+            let paid = more.least(*debt);
+            *debt = debt.since(paid);
+            more.since(paid).bytes()
+        };
+        let flow = Flow {
+            read_bytes: settle(io.read, &mut self.counted.read, &mut self.debt.read),
+            written_bytes: settle(
+                io.written,
+                &mut self.counted.written,
+                &mut self.debt.written,
+            ),
+        };
+        if tick >= self.debt_until {
+            self.debt = Io::default(); // nobody waited for it
+        }
+        flow
+    }
+
+    fn owe(&mut self, io: Io, tick: u64) {
+        self.debt.read = self.debt.read.plus(io.read);
+        self.debt.written = self.debt.written.plus(io.written);
+        self.debt_until = tick + DEBT_TICKS;
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    fn add(&mut self, more: Self) {
+        self.read_bytes = self.read_bytes.saturating_add(more.read_bytes);
+        self.written_bytes = self.written_bytes.saturating_add(more.written_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

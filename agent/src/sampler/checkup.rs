@@ -1,0 +1,166 @@
+//! What else slows the server or ends it, taken beside every sample.
+//!
+//! What moves fast is read through descriptors that stay open; what moves slowly is looked at once
+//! a minute. Nothing here can fail a sample: what cannot be read is unknown.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::{
+    rate::flow::Flow,
+    sample::{
+        cgroup::{Group, Version},
+        disk::{DiskWatch, home, own_program},
+        file::{Lasting, Page, read_bytes},
+        files::FilesRound,
+        job,
+        kernels::Identity,
+        limit::Limit,
+        machine::MachineGauge,
+        pressure::{PressureGauge, Under},
+        tree::Tree,
+        vitals::{AgentCost, Vitals},
+    },
+};
+
+/// What is followed from tick to tick.
+#[derive(Debug)]
+pub(super) struct Checkup {
+    proc_root: PathBuf,
+    root_pid: u32,
+    /// Whether this `/proc` is the kernel's, so that descriptors may stay open and what it says of
+    /// this process is true.
+    kernels: bool,
+    page: Page,
+    pressure: PressureGauge,
+    machine: MachineGauge,
+    files: FilesRound,
+    disk: DiskWatch,
+    own_statm: Lasting,
+    /// What the root's environment says, and the program it belongs to.
+    told: Option<(Arc<Identity>, Told)>,
+}
+
+/// What a program's environment says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
+    home: Option<PathBuf>,
+    job_ends_ms: Option<u64>,
+}
+
+/// What the tick found out already.
+pub(super) struct Round<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) own: Option<&'a Group>,
+    pub(super) limit: Option<&'a Limit>,
+    pub(super) shm_bytes: Option<u64>,
+    pub(super) flow: Option<Flow>,
+    pub(super) mono_ms: u64,
+}
+
+// === impl Checkup ===
+
+impl Checkup {
+    /// Reads nothing yet. `kernels` says whether this `/proc` is the kernel's.
+    pub(super) fn new(proc_root: &Path, root_pid: u32, kernels: bool) -> Self {
+        let program = own_program().filter(|_| kernels);
+        Self {
+            proc_root: proc_root.to_owned(),
+            root_pid,
+            kernels,
+            page: Page::default(),
+            pressure: PressureGauge::default(),
+            machine: MachineGauge::new(proc_root, kernels),
+            files: FilesRound::default(),
+            disk: DiskWatch::new(proc_root, root_pid, program),
+            own_statm: Lasting::new(proc_root.join("self/statm"), kernels),
+            told: None,
+        }
+    }
+
+    /// One tick's signs of life.
+    pub(super) fn take(&mut self, round: &Round<'_>) -> Vitals {
+        let now_ms = round.mono_ms;
+        self.hear_environment(round.tree);
+        let told = self.told.as_ref().map(|(_, told)| told);
+        let under = match (round.own, round.limit) {
+            (Some(group), _) if group.version() == Version::V2 => Under::Own(group),
+            (_, Some(limit)) if limit.source == "machine" => Under::Machine,
+            _ => Under::Nobody,
+        };
+        Vitals {
+            shm_bytes: round.shm_bytes,
+            memory_pressure: self.pressure.read(
+                under,
+                &self.proc_root,
+                self.kernels,
+                &mut self.page,
+            ),
+            read_bytes: round.flow.map(|flow| flow.read_bytes),
+            written_bytes: round.flow.map(|flow| flow.written_bytes),
+            open_files: self.files.look(round.tree, &self.proc_root, now_ms),
+            disk: self
+                .disk
+                .look(told.and_then(|told| told.home.as_deref()), now_ms),
+            machine: self
+                .machine
+                .read(round.tree.load_hundredths(), now_ms, &mut self.page),
+            job_ends_ms: told.and_then(|told| told.job_ends_ms),
+            agent: self.own_cost(),
+        }
+    }
+
+    /// CPU time of this process' own children so far: none of the server's.
+    pub(super) fn children_ns(&self) -> u64 {
+        self.disk.children_ns()
+    }
+
+    /// Read again when the root became another program: before that it has its parent's.
+    fn hear_environment(&mut self, tree: &Tree) {
+        let Some(root) = tree.root() else { return };
+        if matches!(&self.told, Some((before, _)) if Arc::ptr_eq(before, &root.identity)) {
+            return;
+        }
+        let process = self.proc_root.join(self.root_pid.to_string());
+        let environ = read_bytes(&process.join("environ")).unwrap_or_default();
+        let uid = std::fs::metadata(&process)
+            .map(|process| process.uid())
+            .ok();
+        let passwd =
+            || read_bytes(&self.proc_root.join("self/root/etc/passwd")).unwrap_or_default();
+        let told = Told {
+            home: home::find(&environ, uid, passwd),
+            job_ends_ms: job::ends_ms(&environ),
+        };
+        let home_before = self.told.as_ref().and_then(|(_, told)| told.home.as_ref());
+        if home_before != told.home.as_ref() {
+            self.disk.forget();
+        }
+        self.told = Some((root.identity.clone(), told));
+    }
+
+    /// What this process costs; of a copied `/proc` it is none of its figures. Ticks are counted
+    /// by who waits for them.
+    fn own_cost(&mut self) -> AgentCost {
+        if !self.kernels {
+            return AgentCost::default();
+        }
+        let spent = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok();
+        let cpu_ns = spent.and_then(|spent| {
+            let seconds = u64::try_from(spent.tv_sec()).ok()?;
+            Some(seconds * 1_000_000_000 + u64::try_from(spent.tv_nsec()).ok()?)
+        });
+        let resident = |text: &str| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
+        let pages = self.own_statm.text(&mut self.page).and_then(resident);
+        AgentCost {
+            cpu_millis: cpu_ns.map(|ns| ns.saturating_add(self.disk.children_ns()) / 1_000_000),
+            rss_bytes: pages.map(|pages| pages.saturating_mul(procfs::page_size())),
+            ticks_skipped: 0,
+        }
+    }
+}
