@@ -120,7 +120,7 @@ impl Report {
             memory_limit_source: sample.memory_limit_source.clone(),
             memory_limit_enforced: sample.memory_limit_enforced,
             memory_limit_shared: sample.memory_limit_shared,
-            memory_limit_used_bytes: seen.shared_use_bytes,
+            memory_limit_used_bytes: sample.memory_limit_used_bytes,
             cpu_why: match &seen.cpu_group {
                 Some(group) => format!("the tree's, and what {group} counted beyond it"),
                 None => "the tree's, with the children its processes waited for".to_owned(),

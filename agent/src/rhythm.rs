@@ -113,7 +113,7 @@ impl Rhythm {
         }
         self.last = Some(Seen {
             mono_ms: now_ms,
-            used_bytes: sample.memory_used_bytes,
+            used_bytes: sample.limited_bytes(),
         });
     }
 
@@ -142,8 +142,8 @@ impl Rhythm {
         };
         let limit = limit as f64;
         let seconds = sample.mono_ms.saturating_sub(last.mono_ms) as f64 / 1000.0;
-        let change = sample.memory_used_bytes.abs_diff(last.used_bytes) as f64;
-        sample.memory_used_bytes as f64 >= NEAR_LIMIT * limit
+        let change = sample.limited_bytes().abs_diff(last.used_bytes) as f64;
+        sample.limited_bytes() as f64 >= NEAR_LIMIT * limit
             && seconds > 0.0
             && change >= MOVING_PER_SECOND * limit * seconds
     }
