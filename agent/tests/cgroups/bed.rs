@@ -145,7 +145,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         // Busy for a moment after the last process went.
         for _ in 0..100 {
-            if !self.0.exists() || fs::remove_dir(&self.0).is_ok() {
+            if fs::remove_dir(&self.0).is_ok() || !self.0.is_dir() {
                 return;
             }
             thread::sleep(Duration::from_millis(20));

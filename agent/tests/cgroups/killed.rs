@@ -108,7 +108,10 @@ fn v2_a_whole_cgroup_killed_with_its_agent_leaves_a_series_that_ends_shortly_bef
     let series = series.join().unwrap();
     assert!(group.field("memory.events", "oom_kill") >= 2);
     assert_eq!(group.field("memory.events", "oom_group_kill"), 1);
-    assert_eq!(group.pids(), Vec::<u32>::new());
+    // The last of them may still be giving back what it held.
+    while !group.pids().is_empty() {
+        thread::sleep(Duration::from_millis(5));
+    }
     series.assert_ends_in_time(series.ended_ms);
 }
 
