@@ -6,10 +6,14 @@
     unreachable_pub
 )]
 
+#[path = "built_machine/faults.rs"]
+mod faults;
 #[path = "built_machine/machine.rs"]
 mod machine;
 #[path = "built_machine/memory.rs"]
 mod memory;
+#[path = "built_machine/trees.rs"]
+mod trees;
 
 use hubmeter_agent::{
     sample::{EndCause, WorkloadKind, WorkloadState},
