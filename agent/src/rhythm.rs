@@ -170,6 +170,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_limit_is_near_when_all_together_are() {
+        let mut rhythm = Rhythm::new(FIVE, 0);
+        for (at_ms, all) in [(0, 500_000_000), (5_000, 600_000_000)] {
+            let mut sample = sample(at_ms, 10_000_000);
+            sample.memory_limit_shared = true;
+            sample.memory_limit_used_bytes = Some(all);
+            rhythm.place(&mut sample);
+        }
+        assert_eq!(
+            rhythm.due_ms(),
+            6_000,
+            "the neighbours' climb is everybody's"
+        );
+    }
+
+    #[test]
     fn calm_memory_is_sampled_at_the_interval_and_only_then() {
         let mut rhythm = Rhythm::new(FIVE, 100);
         let mut taken = Vec::new();

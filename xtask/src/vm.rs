@@ -45,6 +45,9 @@ const MEMORY: &str = "1024M";
 /// A disk of nothing but zeros, larger than any limit: it floods the page cache.
 const DISK_BYTES: u64 = 400 << 20;
 
+/// What the emulator says when hardware's help fails in the middle; the machine stands still then.
+const KVM_BROKE: &str = "KVM internal error";
+
 /// What the machine says as soon as its first program runs.
 const STARTED: &str = "hubmeter-vm: started";
 
@@ -80,8 +83,8 @@ struct Boot {
 enum Ended {
     /// By itself.
     ByItself,
-    /// Not a word came from its first program.
-    NeverStarted,
+    /// Not a word came from its first program, or hardware's help broke.
+    KvmFailed,
 }
 
 /// What the machine said about the tests.
@@ -175,8 +178,8 @@ fn run_machine(
         false => Accel::best(),
     });
     let ended = boot.run(space, accel)?;
-    if ended == Ended::NeverStarted && accel == Accel::Kvm {
-        say("     /dev/kvm is there but starts no machine: going on without it");
+    if ended == Ended::KvmFailed && accel == Accel::Kvm {
+        say("     /dev/kvm is there but does not run this machine: going on without it");
         fs::write(&no_kvm, "")?;
         boot.run(space, Accel::Tcg)?;
     }
@@ -262,9 +265,10 @@ impl Boot {
             let said = fs::read(machine.log())?;
             let said = String::from_utf8_lossy(&said);
             let over = Told::read(&said).code.is_some() || machine.check().is_err();
+            let silent = !said.contains(STARTED);
             let never = accel == Accel::Kvm
-                && !said.contains(STARTED)
-                && (over || begun.elapsed() > KVM_START_PATIENCE);
+                && (said.contains(KVM_BROKE)
+                    || silent && (over || begun.elapsed() > KVM_START_PATIENCE));
             if never || over || begun.elapsed() > PATIENCE {
                 machine.stop(Duration::from_secs(2));
                 if over && !never {
@@ -273,7 +277,7 @@ impl Boot {
                     step.failed();
                 }
                 return Ok(if never {
-                    Ended::NeverStarted
+                    Ended::KvmFailed
                 } else {
                     Ended::ByItself
                 });

@@ -1,7 +1,9 @@
 //! "Is this cgroup mine alone?" on the file trees of every kind of machine a server runs on, and
 //! what doctor says about each.
 //!
-//! `fixtures/cgroups/*.tree` hold a tree and, behind `doctor`, the words. Lines of a tree:
+//! `fixtures/cgroups/*.tree` hold a tree and, behind `doctor`, the words. Most are built after the
+//! layouts that are documented and say after which; `recorded_*` are what `record.sh` wrote on a
+//! real kernel. Lines of a tree:
 //!
 //! ```text
 //! # where it is from
@@ -207,4 +209,26 @@ fn in_a_login_session_with_other_programs_the_limit_of_the_user_is_shared() {
 #[test]
 fn in_a_system_container_a_unit_is_the_servers_and_the_containers_limit_is_shared() {
     holds("lxc_v2", MemorySource::Cgroup2, "cgroup2:/", true);
+}
+
+#[test]
+fn recorded_in_a_container_with_its_own_namespaces_the_cgroup_is_the_servers() {
+    holds(
+        "recorded_container_v2",
+        MemorySource::Cgroup2,
+        "cgroup2:/",
+        false,
+    );
+}
+
+#[test]
+fn recorded_in_nested_groups_the_limit_of_the_job_is_shared_with_the_other_step() {
+    let limit = "cgroup2:/s/job_1";
+    holds("recorded_nested_v2", MemorySource::Cgroup2, limit, true);
+}
+
+#[test]
+fn recorded_on_a_hybrid_machine_the_group_of_version_1_is_the_servers() {
+    let limit = "cgroup1:/hub/ada";
+    holds("recorded_hybrid", MemorySource::Cgroup1, limit, false);
 }

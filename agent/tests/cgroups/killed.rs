@@ -8,13 +8,17 @@ use std::{
     time::Duration,
 };
 
-use hubmeter_agent::clock::{Clock, SystemClock};
+use hubmeter_agent::{
+    clock::{Clock, SystemClock},
+    rhythm::BURST_INTERVAL_MS,
+};
 use nix::sys::signal::{Signal, kill};
 
 use super::bed::{AGENT, Group, MIB, Server};
 
-/// How long before the kill the last sample may be: the promise.
-const END_MAX_MS: u64 = 2_000;
+/// How long before the kill the last sample may be: the promise, two beats of a burst. Both times
+/// are of the same clock, the sample's own and the kill's; a slow machine slows neither.
+const END_MAX_MS: u64 = 2 * BURST_INTERVAL_MS;
 
 /// What a program outside of the cgroup got of the series, and when it ended.
 struct Series {
