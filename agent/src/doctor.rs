@@ -19,7 +19,7 @@ use crate::{
     local::place,
     sample::{MemorySource, Sample, WorkloadKind, own::Checked},
     sampler::{PssMode, SampleError, Sampler, Seen, Target},
-    settings::{self, ProcessEnvironment, Settings},
+    settings::{self, Environment, Mistake, ProcessEnvironment, Settings},
     show::{default_pid, human},
 };
 
@@ -90,6 +90,23 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What doctor says about the server of `target`, with no settings and no socket: for machines
+/// built of files.
+///
+/// # Errors
+/// When no sample can be taken.
+pub fn words_on(target: Target) -> Result<String, SampleError> {
+    struct Nothing;
+    impl Environment for Nothing {
+        fn get(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+    let (settings, mistakes) = Settings::gather(&RunArgs::default(), &Nothing, Path::new(""));
+    let socket = (None, "not looked for".to_owned());
+    Ok(Report::on(target, &settings, &mistakes, socket)?.words())
+}
+
 // === impl Report ===
 
 impl Report {
@@ -101,10 +118,20 @@ impl Report {
             names: settings.names,
             ..Target::this_machine(pid)
         };
+        let socket = socket(&settings, pid);
+        Self::on(target, &settings, &mistakes, socket)
+    }
+
+    fn on(
+        target: Target,
+        settings: &Settings,
+        mistakes: &[Mistake],
+        (socket, socket_state): (Option<String>, String),
+    ) -> Result<Self, SampleError> {
+        let pid = target.root_pid;
         let mut sampler = Sampler::new(target, PssMode::Budget)?;
         let sample = sampler.tick(&SystemClock)?;
         let seen = sampler.seen();
-        let (socket, socket_state) = socket(&settings, pid);
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
             pid,
@@ -120,7 +147,7 @@ impl Report {
             memory_limit_source: sample.memory_limit_source.clone(),
             memory_limit_enforced: sample.memory_limit_enforced,
             memory_limit_shared: sample.memory_limit_shared,
-            memory_limit_used_bytes: seen.shared_use_bytes,
+            memory_limit_used_bytes: sample.memory_limit_used_bytes,
             cpu_why: match &seen.cpu_group {
                 Some(group) => format!("the tree's, and what {group} counted beyond it"),
                 None => "the tree's, with the children its processes waited for".to_owned(),

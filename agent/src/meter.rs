@@ -4,7 +4,7 @@
 use hubmeter_kinetics::{
     forecast::{Forecast, forecast},
     momentum::momentum_bytes,
-    trend::{Point, Tracker},
+    trend::{Point, Tracker, Trend},
 };
 
 use crate::sample::Sample;
@@ -13,6 +13,8 @@ use crate::sample::Sample;
 #[derive(Debug, Default)]
 pub struct Meter {
     tracker: Tracker,
+    /// Of everybody's use of the limit, while others share it.
+    shared: Option<Box<Tracker>>,
     last_base_rss_bytes: Option<u64>,
 }
 
@@ -45,10 +47,25 @@ impl Meter {
         Figures {
             momentum_bytes,
             trend_bytes_per_second: trend.map(|trend| trend.bytes_per_second),
-            forecast: trend
-                .zip(sample.memory_limit_bytes)
-                .and_then(|(trend, limit)| forecast(sample.memory_used_bytes, limit, &trend)),
+            forecast: self.forecast(sample, trend),
         }
+    }
+
+    /// When the limit is reached: by the server, or by all together who share it.
+    fn forecast(&mut self, sample: &Sample, own: Option<Trend>) -> Option<Forecast> {
+        let used = sample.limited_bytes();
+        let trend = if sample.memory_limit_shared {
+            let shared = self.shared.get_or_insert_default();
+            shared.push(Point {
+                mono_ms: sample.mono_ms,
+                bytes: used,
+            });
+            shared.trend()
+        } else {
+            self.shared = None;
+            own
+        };
+        forecast(used, sample.memory_limit_bytes?, &trend?)
     }
 }
 
@@ -81,5 +98,25 @@ mod tests {
         assert_eq!(figures.trend_bytes_per_second, Some(1_000_000.0));
         let left = figures.forecast.unwrap().seconds_to_limit;
         assert!((left - 455.0).abs() < 1.0, "{left}");
+    }
+
+    #[test]
+    fn a_limit_that_others_share_is_reached_by_all_of_them_together() {
+        let mut meter = Meter::default();
+        let mut figures = Figures::default();
+        for step in 0..10u64 {
+            // The server stands still while its neighbours climb.
+            let mut sample = sample(step * 5_000, 100_000_000);
+            sample.memory_limit_shared = true;
+            sample.memory_limit_used_bytes = Some(500_000_000 + step * 5_000_000);
+            figures = meter.figures(&sample);
+        }
+        assert_eq!(figures.trend_bytes_per_second, Some(0.0));
+        let left = figures.forecast.unwrap().seconds_to_limit;
+        assert!((left - 455.0).abs() < 1.0, "{left}");
+
+        // They are gone: what they used is no growth and no release of the server's.
+        let alone = meter.figures(&sample(50_000, 100_000_000));
+        assert_eq!(alone.forecast, None);
     }
 }

@@ -113,7 +113,7 @@ impl Rhythm {
         }
         self.last = Some(Seen {
             mono_ms: now_ms,
-            used_bytes: sample.memory_used_bytes,
+            used_bytes: sample.limited_bytes(),
         });
     }
 
@@ -142,8 +142,8 @@ impl Rhythm {
         };
         let limit = limit as f64;
         let seconds = sample.mono_ms.saturating_sub(last.mono_ms) as f64 / 1000.0;
-        let change = sample.memory_used_bytes.abs_diff(last.used_bytes) as f64;
-        sample.memory_used_bytes as f64 >= NEAR_LIMIT * limit
+        let change = sample.limited_bytes().abs_diff(last.used_bytes) as f64;
+        sample.limited_bytes() as f64 >= NEAR_LIMIT * limit
             && seconds > 0.0
             && change >= MOVING_PER_SECOND * limit * seconds
     }
@@ -167,6 +167,22 @@ mod tests {
         let mut sample = sample(at_ms, used);
         rhythm.place(&mut sample);
         sample
+    }
+
+    #[test]
+    fn a_shared_limit_is_near_when_all_together_are() {
+        let mut rhythm = Rhythm::new(FIVE, 0);
+        for (at_ms, all) in [(0, 500_000_000), (5_000, 600_000_000)] {
+            let mut sample = sample(at_ms, 10_000_000);
+            sample.memory_limit_shared = true;
+            sample.memory_limit_used_bytes = Some(all);
+            rhythm.place(&mut sample);
+        }
+        assert_eq!(
+            rhythm.due_ms(),
+            6_000,
+            "the neighbours' climb is everybody's"
+        );
     }
 
     #[test]

@@ -234,6 +234,18 @@ pub struct Sample {
     pub ended: Vec<Ended>,
 }
 
+// === impl Sample ===
+
+impl Sample {
+    /// What counts against the limit: the server's own use, or everybody's who shares it.
+    #[must_use]
+    pub fn limited_bytes(&self) -> u64 {
+        self.memory_limit_used_bytes
+            .filter(|_| self.memory_limit_shared)
+            .unwrap_or(self.memory_used_bytes)
+    }
+}
+
 // === impl Workload ===
 
 impl Workload {

@@ -94,8 +94,6 @@ pub(crate) struct Seen {
     pub(crate) cpu_group: Option<String>,
     /// Whether the tree holds a Jupyter server.
     pub(crate) jupyter: bool,
-    /// What all together use of a limit that others share.
-    pub(crate) shared_use_bytes: Option<u64>,
 }
 
 /// The memory of the whole server.
@@ -216,6 +214,7 @@ impl Sampler {
         let sample = Sample {
             vitals,
             oom_kills,
+            memory_limit_used_bytes: self.standing.shared_use(),
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,
             cpu_guarantee_millicores: env.cpu_guarantee_millicores,
@@ -248,7 +247,6 @@ impl Sampler {
             scans_proc: !self.tree.has_children_files(),
             cpu_group: self.standing.own_cpu().map(Group::source),
             jupyter: self.tree.readings().any(|r| r.identity.jupyter),
-            shared_use_bytes: self.standing.shared_use(),
         }
     }
 

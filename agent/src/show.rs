@@ -292,7 +292,7 @@ fn limit(sample: &Sample) -> String {
         false => "",
     };
     let percent = sample
-        .memory_used_bytes
+        .limited_bytes()
         .saturating_mul(100)
         .checked_div(bytes)
         .unwrap_or(0);

@@ -10,6 +10,8 @@
 mod ends;
 #[path = "built_machine/histories.rs"]
 mod histories;
+#[path = "built_machine/faults.rs"]
+mod faults;
 #[path = "built_machine/machine.rs"]
 mod machine;
 #[path = "built_machine/memory.rs"]
@@ -18,6 +20,8 @@ mod memory;
 mod workloads;
 #[path = "built_machine/vitals.rs"]
 mod vitals;
+#[path = "built_machine/trees.rs"]
+mod trees;
 
 use hubmeter_agent::{
     sample::{EndCause, WorkloadKind, WorkloadState},

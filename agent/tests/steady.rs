@@ -222,3 +222,31 @@ fn an_own_cgroup_costs_no_open_either_and_a_server_that_is_moved_is_followed_at_
     assert_eq!(source, format!("cgroup1:/{name}-next"));
     drop(idle);
 }
+
+#[test]
+fn a_limit_that_others_share_costs_no_open_either() {
+    let name = format!("hubmeter-shared-{}", std::process::id());
+    let Some(all) = Group::create(&name) else {
+        return;
+    };
+    fs::write(all.0.join("memory.limit_in_bytes"), "1073741824").unwrap();
+    let below = |name: &str| {
+        let group = Group(all.0.join(name));
+        fs::create_dir(&group.0).unwrap();
+        group
+    };
+    let (own, other) = (below("own"), below("other"));
+    let start = |group: &Group| {
+        let procs = group.0.join("cgroup.procs");
+        Idle::start(2, &format!("echo $$ > {}", procs.display()))
+    };
+    let (idle, neighbour) = (start(&own), start(&other));
+    let mut sampler = idle.sampler();
+    assert_eq!(steady_ticks(&mut sampler), vec![0; STEADY_MIN]);
+    let sample = sampler.tick(&Still).unwrap();
+    assert_eq!(sample.memory_source, MemorySource::Cgroup1);
+    assert!(sample.memory_limit_shared);
+    assert!(sample.memory_limit_used_bytes.unwrap() > sample.memory_used_bytes);
+    drop((idle, neighbour));
+    drop((own, other));
+}

@@ -237,17 +237,18 @@ impl Evidence {
         let Some(limit_bytes) = sample.memory_limit_bytes else {
             return Vec::new();
         };
-        vec![
+        let shared = sample.memory_limit_shared;
+        let all = sample.memory_limit_used_bytes.filter(|_| shared);
+        let mut evidence = vec![
             ("memory_limit_bytes", Self::count(limit_bytes)),
             (
                 "memory_limit_enforced",
                 Self::Flag(sample.memory_limit_enforced),
             ),
-            (
-                "memory_limit_shared",
-                Self::Flag(sample.memory_limit_shared),
-            ),
-        ]
+            ("memory_limit_shared", Self::Flag(shared)),
+        ];
+        evidence.extend(all.map(|bytes| ("memory_limit_used_bytes", Self::count(bytes))));
+        evidence
     }
 }
 

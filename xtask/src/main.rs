@@ -20,6 +20,7 @@ mod test;
 mod tools;
 mod up;
 mod venv;
+mod vm;
 mod workspace;
 
 #[derive(Parser)]
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Measure what meters do to a server's requests and activity
     Activity(activity::Activity),
+    /// Run the tests of real cgroups of version 2 in a small virtual machine
+    Vm(vm::Vm),
     /// Run the tidy test alone
     Tidy,
     /// Check licences, sources and duplicates of dependencies
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(args),
         Task::E2e { args } => e2e::run(args),
         Task::Activity(args) => activity::run(args),
+        Task::Vm(args) => vm::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),
     });

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{
     checks, e2e,
     progress::{now, say, seconds},
-    stop,
+    stop, vm,
 };
 
 /// Slowest checks named at the end.
@@ -24,11 +24,12 @@ struct Outcome {
 type Check = fn() -> Result<()>;
 
 /// In the order of how soon they tell something.
-const CHECKS: [(&str, Check); 8] = [
+const CHECKS: [(&str, Check); 9] = [
     ("format", checks::format),
     ("units", checks::units),
     ("clippy", checks::clippy),
     ("rust", checks::rust_tests),
+    ("vm", vm_at_best),
     ("deny", checks::deny),
     ("python", checks::python),
     ("typescript", checks::typescript),
@@ -38,7 +39,7 @@ const CHECKS: [(&str, Check); 8] = [
 /// Settings of `cargo xtask test`.
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// Only these: format, units, clippy, rust, deny, python, typescript, e2e
+    /// Only these: format, units, clippy, rust, vm, deny, python, typescript, e2e
     #[arg(value_parser = CHECKS.map(|(name, _)| name))]
     only: Vec<String>,
 }
@@ -65,6 +66,10 @@ pub(crate) fn run(args: &Test) -> Result<()> {
     }
     stop::check()?;
     summarise(&outcomes)
+}
+
+fn vm_at_best() -> Result<()> {
+    vm::run(&vm::Vm::default())
 }
 
 fn e2e_alone() -> Result<()> {

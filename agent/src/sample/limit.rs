@@ -140,7 +140,8 @@ impl Machine {
 // === impl Limit ===
 
 impl Limit {
-    /// The smallest; of equals the one that is enforced and nearest to the server.
+    /// The smallest; of equals one that is enforced, and of those the one that others share, else
+    /// the nearest to the server.
     pub(crate) fn find(
         group: Option<&Group>,
         own: Option<&Group>,
@@ -169,21 +170,28 @@ impl Limit {
     }
 
     fn of_groups(group: &Group, own: Option<&Group>, tree: &Tree) -> Option<Self> {
-        let mut smallest: Option<(u64, Group)> = None;
+        let mut smallest: Option<(u64, Vec<Group>)> = None;
         for up in group.up() {
-            if let Some(bytes) = up.memory_limit()
-                && smallest.as_ref().is_none_or(|(least, _)| bytes < *least)
-            {
-                smallest = Some((bytes, up.clone()));
+            if let Some(bytes) = up.memory_limit() {
+                match &mut smallest {
+                    Some((least, equals)) if bytes == *least => equals.push(up.clone()),
+                    Some((least, _)) if bytes > *least => {}
+                    _ => smallest = Some((bytes, vec![up.clone()])),
+                }
             }
             if !up.inherits_limits() {
                 break;
             }
         }
-        let (bytes, limiting) = smallest?;
-        // Below or at the server's own cgroup nobody else can be.
-        let in_own = own.is_some_and(|own| limiting.is_at_or_below(own));
-        let shared = !in_own && has_others(&limiting, tree);
+        let (bytes, equals) = smallest?;
+        // Below or at the server's own cgroup nobody else can be. Of equals (Slurm sets the job's
+        // on its steps, too) the one above is reached first if others are in it.
+        let others = |group: &&Group| {
+            !own.is_some_and(|own| group.is_at_or_below(own)) && has_others(group, tree)
+        };
+        let above = equals.iter().rev().find(others).cloned();
+        let shared = above.is_some();
+        let limiting = above.or_else(|| equals.into_iter().next())?;
         Some(Self {
             bytes,
             source: limiting.source(),

@@ -2,19 +2,24 @@
 //!
 //! A cgroup's figure is the server's only if the cgroup holds nothing but the server's tree, its
 //! orphans and its agent, and holds all of the tree. Anything else in it, and the figure is
-//! somebody else's too.
+//! somebody else's too; but the shell that started the server (a batch script, `tini`, `sudo`) is
+//! nobody else, as long as it is small enough not to be seen in the figure.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{cgroup::Group, tree::Tree};
+use super::{cgroup::Group, file::read_text, tree::Tree};
 
 /// Strangers named to a person, and looked for: a shared cgroup may hold thousands.
 const STRANGERS_NAMED_MAX: usize = 5;
 
 /// Orphans come to it; in a container it is there for the server alone.
 const INIT_PID: u32 = 1;
+
+/// What a wrapper may hold: a shell has 4 MiB, `slurmstepd` and `sudo` under 10; a hub that starts
+/// servers as its children has a hundred, and is no wrapper.
+const WRAPPER_BYTES_MAX: u64 = 16 << 20;
 
 /// A process in a cgroup that is none of the server's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,7 +82,8 @@ impl Ownership {
 }
 
 /// Whether somebody in `group` or below is none of the server's. What can't be listed counts as
-/// somebody.
+/// somebody, and so does what looks like an orphan: those of the own cgroup are in the tree by now,
+/// and in another one it is a daemon of the same user's.
 pub(crate) fn has_others(group: &Group, tree: &Tree) -> bool {
     let family = Family::of(tree);
     let Some(pids) = group.pids() else {
@@ -85,7 +91,8 @@ pub(crate) fn has_others(group: &Group, tree: &Tree) -> bool {
     };
     let container = family.is_container(&pids);
     pids.iter()
-        .any(|&pid| matches!(family.relation(pid, container), Relation::Stranger))
+        .map(|&pid| family.relation(pid, container))
+        .any(|relation| matches!(relation, Relation::Stranger | Relation::Orphan))
 }
 
 /// Who belongs to the server, and who may be beside it.
@@ -137,9 +144,11 @@ impl<'a> Family<'a> {
         let container = self.is_container(&pids);
         let mut orphans = Vec::new();
         let mut strangers = Vec::new();
+        let mut wrappers = 0_usize;
         for &pid in &pids {
             match self.relation(pid, container) {
                 Relation::Member | Relation::Gone => {}
+                Relation::Wrapper => wrappers += 1,
                 Relation::Orphan => orphans.push(pid),
                 Relation::Stranger => strangers.push(pid),
             }
@@ -177,7 +186,15 @@ impl<'a> Family<'a> {
             because("accounts nothing");
             return (checked, Verdict::TooSmall);
         }
-        because("holds all of the server and nobody else");
+        because(&match wrappers {
+            0 => "holds all of the server and nobody else".to_owned(),
+            1 => {
+                "holds all of the server, the process it was started by, and nobody else".to_owned()
+            }
+            n => format!(
+                "holds all of the server, the {n} processes it was started by, and nobody else"
+            ),
+        });
         checked.own = true;
         (checked, Verdict::Own(orphans))
     }
@@ -204,8 +221,8 @@ impl<'a> Family<'a> {
         if self.tree.contains(pid) || self.tree.is_agent(pid) {
             return Relation::Member;
         }
-        if container && self.ancestors.contains(&pid) {
-            return Relation::Member;
+        if self.ancestors.contains(&pid) && (container || self.is_small(pid)) {
+            return Relation::Wrapper;
         }
         if pid == 0 {
             return Relation::Stranger;
@@ -231,6 +248,16 @@ impl<'a> Family<'a> {
         Relation::Stranger
     }
 
+    /// Whether `pid` holds no more than a wrapper does.
+    fn is_small(&self, pid: u32) -> bool {
+        let path = self.tree.proc_root.join(format!("{pid}/statm"));
+        let text = read_text(&path).unwrap_or_default();
+        let pages = text.split_ascii_whitespace().nth(1);
+        pages
+            .and_then(|pages| pages.parse::<u64>().ok())
+            .is_some_and(|pages| pages.saturating_mul(procfs::page_size()) <= WRAPPER_BYTES_MAX)
+    }
+
     /// Under `run -- CMD` the agent is above the root, and everything is below it.
     fn is_agent_below_root(&self, pid: u32) -> bool {
         self.tree.is_agent(pid) && !self.ancestors.contains(&pid)
@@ -239,6 +266,8 @@ impl<'a> Family<'a> {
 
 enum Relation {
     Member,
+    /// Above the root, and there for it alone.
+    Wrapper,
     Orphan,
     Stranger,
     Gone,

@@ -32,6 +32,8 @@ pub(super) struct Standing {
     /// Of the own cgroup, else of the one whose kills are counted.
     memory: Option<Gauges>,
     cpu: Option<Gauges>,
+    /// Of the cgroup whose limit others use up, too.
+    shared: Option<Gauges>,
 }
 
 /// What of it has to be looked at again.
@@ -63,6 +65,7 @@ impl Standing {
             limits_for: None,
             memory: None,
             cpu: None,
+            shared: None,
         }
     }
 
@@ -161,16 +164,17 @@ impl Standing {
             let own = self.owned.own.as_ref();
             self.limit = Limit::find(self.groups.memory.as_ref(), own, env, machine, tree);
             self.cpu_limit_millicores = limit::cpu_limit_millicores(self.groups.cpu.as_ref(), env);
+            let shared = self.limit.as_ref().filter(|limit| limit.shared);
+            let group = shared.and_then(|limit| limit.group.as_ref());
+            self.shared = renewed(self.shared.take(), group, tree.keeps());
             self.limits_for = Some(*env);
         }
         (self.limit.clone(), self.cpu_limit_millicores)
     }
 
     /// What all together use of a limit that others share.
-    pub(super) fn shared_use(&self) -> Option<u64> {
-        let limit = self.limit.as_ref().filter(|limit| limit.shared)?;
-        let memory = Gauges::new(limit.group.clone()?, false).memory()?;
-        Some(memory.used_bytes)
+    pub(super) fn shared_use(&mut self) -> Option<u64> {
+        Some(self.shared.as_mut()?.memory()?.used_bytes)
     }
 
     /// What was decided about the cgroups.

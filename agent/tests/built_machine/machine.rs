@@ -31,6 +31,7 @@ impl Clock for At {
 pub struct Proc {
     pub pid: u32,
     pub ppid: u32,
+    pub name: String,
     pub start: u64,
     pub state: char,
     pub tty: u32,
@@ -51,6 +52,7 @@ impl Proc {
         Self {
             pid,
             ppid,
+            name: "thing".to_owned(),
             start: u64::from(pid) * 10,
             state: 'S',
             tty: 0,
@@ -218,8 +220,9 @@ impl Machine {
 
 fn stat(p: &Proc) -> String {
     format!(
-        "{} (thing) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{} 0 0 0 {}\n",
+        "{} ({}) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{} 0 0 0 {}\n",
         p.pid,
+        p.name,
         p.state,
         p.ppid,
         p.tty,

@@ -164,7 +164,10 @@ fn words_of(verdict: &Verdict, phase: Phase, reader: Reader) -> BTreeMap<&'stati
         _ => None,
     };
     let at = |name: &str| moment(name).map(|at| unit::time(at.as_millisecond()));
-    let (used, limit) = (number("memory_used_bytes"), number("memory_limit_bytes"));
+    // Of a shared limit all use is used up, whoever's it is.
+    let all = number("memory_limit_used_bytes").filter(|_| flag("memory_limit_shared"));
+    let used = all.or_else(|| number("memory_used_bytes"));
+    let limit = number("memory_limit_bytes");
     let share = used.zip(limit).map(|(used, limit)| used / limit);
     let trend = number("trend_bytes_per_second").filter(|trend| *trend > 0.0);
     let lasted = verdict

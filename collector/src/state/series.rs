@@ -31,6 +31,8 @@ pub(crate) struct CpuWindow(Series<CPU_POINTS>);
 pub(crate) struct Measured {
     memory: Tracker,
     memory_source: Option<MemorySource>,
+    /// Of everybody's use of the limit, while others share it.
+    shared: Option<Box<Tracker>>,
     cpu: CpuWindow,
     previous_base_rss: Option<u64>,
     previous_cpu: Option<Counter>,
@@ -116,9 +118,7 @@ impl Measured {
         let workload_went = self.take_workloads(sample);
 
         let trend = self.memory.trend();
-        let forecast = trend
-            .zip(sample.memory_limit_bytes)
-            .and_then(|(trend, limit)| forecast(sample.memory_used_bytes, limit, &trend));
+        let forecast = self.forecast(sample, trend);
         Derived {
             momentum_bytes: momentum,
             trend,
@@ -126,6 +126,23 @@ impl Measured {
             cpu_cores,
             workload_went,
         }
+    }
+
+    /// When the limit is reached: by the server, or by all together who share it.
+    fn forecast(&mut self, sample: &Sample, own: Option<Trend>) -> Option<Forecast> {
+        let used_bytes = sample.limited_bytes();
+        let trend = if sample.memory_limit_shared {
+            let shared = self.shared.get_or_insert_default();
+            shared.push(Point {
+                mono_ms: sample.mono_ms,
+                bytes: used_bytes,
+            });
+            shared.trend()
+        } else {
+            self.shared = None;
+            own
+        };
+        forecast(used_bytes, sample.memory_limit_bytes?, &trend?)
     }
 
     /// Takes the workloads in; whether one of those before is not among them.

@@ -160,7 +160,7 @@ impl Killed {
         interval_ms: u32,
     ) -> Option<Finding> {
         let limit_bytes = last.memory_limit_bytes.filter(|&limit| limit > 0)?;
-        let full = last.memory_used_bytes as f64 >= INFERRED_FROM_SHARE * limit_bytes as f64;
+        let full = last.limited_bytes() as f64 >= INFERRED_FROM_SHARE * limit_bytes as f64;
         let two_intervals_s = 2.0 * f64::from(interval_ms) / 1000.0;
         let about_to = seconds_to_limit.is_some_and(|seconds| seconds <= two_intervals_s);
         if !last.memory_limit_enforced || !(full || about_to) {

@@ -11,7 +11,7 @@ pub const CLEARS_BELOW: f64 = 0.85;
 pub(crate) fn judge(view: &View<'_>, open: bool) -> Option<Finding> {
     let sample = view.sample;
     let limit_bytes = sample.memory_limit_bytes.filter(|&limit| limit > 0)?;
-    let share = sample.memory_used_bytes as f64 / limit_bytes as f64;
+    let share = sample.limited_bytes() as f64 / limit_bytes as f64;
     if share < if open { CLEARS_BELOW } else { OPENS_AT } {
         return None;
     }

@@ -131,7 +131,7 @@ impl Runaway {
             return false;
         };
         let used_bytes = view.sample.memory_used_bytes;
-        let left_bytes = limit_bytes.saturating_sub(used_bytes) as f64;
+        let left_bytes = limit_bytes.saturating_sub(view.sample.limited_bytes()) as f64;
         let risen_bytes = used_bytes.saturating_sub(climb.from_bytes) as f64;
         let seen_before = self.released.is_some_and(|peak| used_bytes <= peak.bytes);
         is_growth(&trend)

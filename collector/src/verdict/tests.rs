@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod kills;
+mod shared;
 mod unattended;
 
 /// What was said, when (seconds), at how much memory.

@@ -73,6 +73,16 @@ fn a_limit_that_kills_nobody_is_what_was_given() {
         said.contains("is over the 1.9 GiB it was given; the cause"),
         "{said}"
     );
+    let mut shared = memory(300_000_000, true);
+    shared.pop();
+    shared.extend([
+        ("memory_limit_shared", Evidence::Flag(true)),
+        ("memory_limit_used_bytes", Evidence::Integer(1_900_000_000)),
+    ]);
+    assert_eq!(
+        for_admin(&verdict(Rule::NearLimit, shared)),
+        "alice's default server is beside others in 1.8 GiB of a shared 1.9 GiB limit (95 %)."
+    );
     let near = |used, enforced| for_admin(&verdict(Rule::NearLimit, memory(used, enforced)));
     assert_eq!(
         near(1_900_000_000, false),
