@@ -45,8 +45,8 @@ impl Reading {
     }
 }
 
-/// Instructions of `pid` in `seconds`, its own and the kernel's for it; `None` where perf is
-/// missing or refused.
+/// Instructions of `pid` in `seconds`, its own and the kernel's for it; `None` where there is no
+/// perf, or where it may not or cannot count (many virtual machines have no counters).
 pub(crate) fn instructions(pid: u32, seconds: u32) -> Option<(f64, f64)> {
     let out = Command::new("perf")
         .args(["stat", "-x", ",", "-e", "instructions:u,instructions:k"])

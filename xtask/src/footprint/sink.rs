@@ -41,7 +41,7 @@ pub(crate) struct Report {
 impl Sink {
     /// Starts it with the tests' certificate where the carrier needs one.
     pub(crate) fn start(space: &Workspace, carrier: Carrier) -> Result<Self> {
-        let program = space.target.join("debug/examples/link_sink");
+        let program = space.target.join("release/examples/link_sink");
         let mut command = Command::new(&program);
         if carrier != Carrier::Plain {
             let certificates = space.root.join("agent/tests/fixtures/tls");
