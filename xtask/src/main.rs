@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 mod activity;
 mod build;
 mod checks;
+mod dist;
 mod e2e;
+mod footprint;
 mod http;
 mod hub;
 mod node;
@@ -45,6 +47,10 @@ enum Task {
     Activity(activity::Activity),
     /// Run the tests of real cgroups of version 2 in a small virtual machine
     Vm(vm::Vm),
+    /// Build the agent as one static file, and say where it is
+    Dist,
+    /// Measure what an agent costs that does nothing special
+    Footprint(footprint::Footprint),
     /// Run the tidy test alone
     Tidy,
     /// Check licences, sources and duplicates of dependencies
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
         Task::E2e { args } => e2e::run(args),
         Task::Activity(args) => activity::run(args),
         Task::Vm(args) => vm::run(args),
+        Task::Dist => dist::run(),
+        Task::Footprint(args) => footprint::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),
     });

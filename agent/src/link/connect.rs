@@ -20,6 +20,7 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
+use super::roots::MachineRoots;
 use crate::settings::CollectorUrl;
 
 /// Time for name look-up, TCP and TLS.
@@ -94,9 +95,9 @@ pub(super) async fn channel(
     let connect = async {
         match url {
             CollectorUrl::Tls { authority } => {
-                let tls = tls(ca_file).await?;
+                let ca = ca_file.map(ca_certificates).transpose()?;
                 let endpoint = Endpoint::from_shared(format!("https://{authority}"))
-                    .and_then(|endpoint| endpoint.tls_config(tls))
+                    .and_then(|endpoint| trusting(endpoint, ca))
                     .map_err(failed)?;
                 tuned(endpoint).connect().await.map_err(failed)
             }
@@ -145,15 +146,26 @@ pub(super) async fn stream(
         .into_inner())
 }
 
-async fn tls(ca_file: Option<&PathBuf>) -> Result<ClientTlsConfig, ConnectError> {
-    let Some(path) = ca_file else {
-        return Ok(ClientTlsConfig::new().with_native_roots());
-    };
+fn ca_certificates(path: &PathBuf) -> Result<Certificate, ConnectError> {
     let pem = std::fs::read(path).map_err(|source| ConnectError::CaFile {
         path: path.clone(),
         source,
     })?;
-    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+    Ok(Certificate::from_pem(pem))
+}
+
+/// TLS by those certificates, else by the machine's.
+fn trusting(
+    endpoint: Endpoint,
+    ca: Option<Certificate>,
+) -> Result<Endpoint, tonic::transport::Error> {
+    match ca {
+        Some(ca) => endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca)),
+        None => {
+            let roots = Arc::new(MachineRoots::default());
+            endpoint.tls_config_with_verifier(ClientTlsConfig::new(), roots)
+        }
+    }
 }
 
 fn tuned(endpoint: Endpoint) -> Endpoint {
