@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hubmeter_agent::{
     board::{Board, LinkState, LinkStatus, Notice, Reading},
-    local::{Local, serve::STREAM_READERS_MAX},
+    local::{Local, place::Place, serve::STREAM_READERS_MAX},
     meter::Figures,
     sample::{MemorySource, Sample, Workload, WorkloadKind, WorkloadState},
     workload::told::Told,
@@ -34,7 +34,7 @@ impl Served {
             api_url: None,
         }));
         let (sender, told) = mpsc::channel(1);
-        let local = Local::bind(dir.path().join("a.sock")).unwrap();
+        let local = Local::bind(Place::at(dir.path().join("a.sock"))).unwrap();
         tokio::spawn(local.serve(Arc::clone(&board), sender));
         Self { board, told, dir }
     }
@@ -361,9 +361,9 @@ async fn what_is_not_there_or_not_allowed_is_said_as_a_problem() {
 async fn the_socket_goes_with_its_owner_and_a_second_owner_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sock");
-    let first = Local::bind(path.clone()).unwrap();
+    let first = Local::bind(Place::at(path.clone())).unwrap();
     assert!(
-        Local::bind(path.clone())
+        Local::bind(Place::at(path.clone()))
             .unwrap_err()
             .to_string()
             .contains("another agent")
