@@ -7,7 +7,10 @@
 use std::{
     ffi::OsString,
     io::{IsTerminal, Write},
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
     process::{Command, ExitCode},
 };
@@ -40,6 +43,9 @@ const LOG_DEFAULT: &str = "warn";
 /// Our priority: a tenth of the user's share when both want the processor, and still enough that
 /// nobody's zombies wait.
 const NICE: i32 = 10;
+
+/// Descriptors that watching a server takes before the server starts, and some for the beat.
+const DESCRIPTORS_NEEDED: usize = 16;
 
 // A panic in a task must not take the server's exit code with it.
 const _: () = assert!(
@@ -210,6 +216,12 @@ async fn ended(pidfd: Option<OwnedFd>) {
 }
 
 fn build_runtime() -> std::io::Result<Runtime> {
+    // Without them the runtime panics where it should refuse.
+    let stderr = std::io::stderr();
+    let spare: Result<Vec<OwnedFd>, _> = (0..DESCRIPTORS_NEEDED)
+        .map(|_| stderr.as_fd().try_clone_to_owned())
+        .collect();
+    drop(spare?);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Only name look-ups block.

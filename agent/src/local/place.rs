@@ -21,10 +21,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Mode, OFlags},
-    process::Pid,
+use nix::{
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    unistd::{Pid, getppid},
 };
+use rustix::fs::{Mode, OFlags};
 
 use crate::settings::Environment;
 
@@ -309,22 +310,21 @@ pub(super) fn clear_stale(path: &Path) -> Result<(), PlaceError> {
 /// Who listens at `path`, if anybody does; 0 in another pid namespace.
 fn listener(path: &Path) -> Option<i32> {
     let stream = Address::of(path).ok()?.connect().ok()?;
-    let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
-    Some(peer.map_or(0, |peer| peer.pid.as_raw_nonzero().get()))
+    Some(getsockopt(&stream, PeerCredentials).map_or(0, |peer| peer.pid()))
 }
 
 fn is_of_an_agent_around_us(path: &Path) -> bool {
     listener(path).is_some_and(|pid| {
-        std::iter::successors(rustix::process::getppid(), |pid| parent(*pid))
+        std::iter::successors(Some(getppid()), |pid| parent(*pid))
             .take(ANCESTORS_MAX)
-            .any(|ancestor| ancestor.as_raw_nonzero().get() == pid)
+            .any(|ancestor| ancestor == Pid::from_raw(pid) && pid != 0)
     })
 }
 
 fn parent(pid: Pid) -> Option<Pid> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let ppid = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    Pid::from_raw(ppid.trim().parse().ok()?)
+    Some(Pid::from_raw(ppid.trim().parse().ok()?))
 }
 
 fn check_path(path: &Path, home: Option<&Path>) -> Result<(), PlaceError> {

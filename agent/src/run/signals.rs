@@ -14,8 +14,11 @@ use nix::{
         signal::{SigSet, SigmaskHow, Signal as Named},
         signalfd::{SfdFlags, SignalFd, siginfo},
     },
+    // The leader of our session may be outside of our pid namespace: then it is 0, which these
+    // know and others do not.
+    unistd::{getpid, getsid},
 };
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use rustix_libc_wrappers::process::SignalExt;
 use tokio::{
     io::unix::AsyncFd,
@@ -182,11 +185,11 @@ impl Signals {
 
 impl Origin {
     fn of(info: &siginfo) -> Self {
-        let own = rustix::process::getpid();
+        let own = getpid();
         Self {
             by_kernel: info.ssi_code > 0,
-            by_us: info.ssi_pid == own.as_raw_nonzero().get().unsigned_abs(),
-            we_lead: rustix::process::getsid(None) == Ok::<Pid, _>(own),
+            by_us: info.ssi_pid == own.as_raw().unsigned_abs(),
+            we_lead: getsid(None) == Ok(own),
         }
     }
 }
