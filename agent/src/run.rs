@@ -15,7 +15,9 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use rustix::process::{Pid, PidfdFlags, getpriority_process, pidfd_open, setpriority_process};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, getpriority_process, getrlimit, pidfd_open, setpriority_process,
+};
 use tokio::{io::unix::AsyncFd, runtime::Runtime};
 use tracing::{debug, error, warn};
 use tracing_subscriber::EnvFilter;
@@ -43,6 +45,9 @@ const LOG_DEFAULT: &str = "warn";
 /// Our priority: a tenth of the user's share when both want the processor, and still enough that
 /// nobody's zombies wait.
 const NICE: i32 = 10;
+
+/// Address space that an agent may come to need beyond what its program takes.
+const ROOM_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Descriptors that watching a server takes before the server starts, and some for the beat.
 const DESCRIPTORS_NEEDED: usize = 16;
@@ -81,6 +86,10 @@ pub fn run(args: &RunArgs) -> ExitCode {
 
 /// Starts the server and stays until it ends.
 fn run_command(command: &[OsString], settings: Settings) -> ExitCode {
+    if !has_room() {
+        error!("too little memory is allowed here; starting the server without an agent");
+        return become_command(command);
+    }
     let held = match Held::hold() {
         Ok(held) => held,
         Err(error) => {
@@ -227,6 +236,19 @@ fn build_runtime() -> std::io::Result<Runtime> {
         // Only name look-ups block.
         .max_blocking_threads(1)
         .build()
+}
+
+/// Whether limits of this process leave room for an agent: allocating in vain would end us, and
+/// the server's exit code would be lost.
+fn has_room() -> bool {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse().ok());
+    let taken = pages.unwrap_or(0u64) * rustix::param::page_size() as u64;
+    [Resource::As, Resource::Data].into_iter().all(|resource| {
+        getrlimit(resource)
+            .current
+            .is_none_or(|limit| limit.saturating_sub(taken) >= ROOM_BYTES)
+    })
 }
 
 /// Behind the user's work, which must not wait for us. Never before the server is started: it

@@ -7,8 +7,14 @@ use crate::rig::{AGENT, Rig, may_unshare, stderr};
 /// The code of a server that ends with 5 after some beats, started by a shell after `before`.
 fn code_after(before: &str) -> (Option<i32>, String) {
     let rig = Rig::new();
-    let script = format!("{before} exec {AGENT} run --interval 1 -- sh -c 'sleep 0.2; exit 5'");
-    let output = rig.command("bash").args(["-c", &script]).output().unwrap();
+    let script = format!("{before} exec {AGENT} run --interval 1 -- sh -c 'sleep 0.1; exit 5'");
+    let output = rig
+        .command("bash")
+        .args(["-c", &script])
+        // By name, so that a thread looks it up.
+        .env("HUBMETER_COLLECTOR", "grpcs://localhost:1")
+        .output()
+        .unwrap();
     (output.status.code(), stderr(&output))
 }
 
@@ -19,6 +25,20 @@ fn with_few_descriptors_the_server_runs() {
         let (code, stderr) = code_after(&format!("ulimit -n {limit};"));
         assert_eq!(code, Some(5), "{limit} descriptors: {stderr}");
     }
+}
+
+#[test]
+fn with_little_memory_the_server_runs() {
+    let mut started = 0;
+    for kilobytes in (8_000..80_000).step_by(1_000) {
+        let (code, stderr) = code_after(&format!("ulimit -v {kilobytes};"));
+        // Below some bound no program starts; from there on ours makes no difference.
+        if started > 0 || code == Some(5) {
+            assert_eq!(code, Some(5), "{kilobytes} kB: {stderr}");
+            started += 1;
+        }
+    }
+    assert!(started > 30, "it started {started} times only");
 }
 
 #[test]
