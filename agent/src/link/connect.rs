@@ -20,6 +20,7 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
+use super::renewed;
 use crate::settings::CollectorUrl;
 
 /// Time for name look-up, TCP and TLS.
@@ -44,6 +45,9 @@ const CODEC_BUFFER_BYTES: usize = 1024;
 
 /// Encoded bytes that are handed to the connection at once.
 const CODEC_YIELD_BYTES: usize = 4 * 1024;
+
+/// Bytes of a certificate file; the machine's own bundle of all there are has 250 kB.
+const CA_BYTES_MAX: usize = 1024 * 1024;
 
 const STREAM_PATH: &str = "/hubmeter.v1.Link/Stream";
 
@@ -149,7 +153,8 @@ async fn tls(ca_file: Option<&PathBuf>) -> Result<ClientTlsConfig, ConnectError>
     let Some(path) = ca_file else {
         return Ok(ClientTlsConfig::new().with_native_roots());
     };
-    let pem = std::fs::read(path).map_err(|source| ConnectError::CaFile {
+    let read = renewed::read(path, CA_BYTES_MAX).await;
+    let pem = read.map_err(|source| ConnectError::CaFile {
         path: path.clone(),
         source,
     })?;

@@ -116,13 +116,15 @@ async fn an_agent_without_a_socket_takes_the_place_when_it_comes_free() {
     let (dir, runtime) = Runtime::new();
     let first = Local::bind(runtime.place(1)).unwrap();
     let served = Served::at(Local::start(runtime.place(1)), dir);
-    served.show(1_000);
-    // Until it has seen that.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
+    for mono_ms in [1_000, 2_000] {
+        served.show(mono_ms);
+        // Until it has seen that.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
     }
     drop(first);
-    served.show(61_000);
+    served.show(62_000);
     connected(&served.path).await;
     assert_eq!(served.get("/healthz").await.0, 200);
 }
