@@ -1,8 +1,14 @@
 //! Whatever is wrong with the machine or with us, the server runs and its code is ours.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
-use crate::rig::{AGENT, Rig, may_unshare, stderr};
+use crate::rig::{AGENT, Rig, Running, may_unshare, stderr};
 
 /// The code of a server that ends with 5 after some beats, started by a shell after `before`.
 fn code_after(before: &str) -> (Option<i32>, String) {
@@ -30,7 +36,7 @@ fn with_few_descriptors_the_server_runs() {
 #[test]
 fn with_little_memory_the_server_runs() {
     let mut started = 0;
-    for kilobytes in (8_000..80_000).step_by(1_000) {
+    for kilobytes in (8_000..80_000).step_by(2_000) {
         let (code, stderr) = code_after(&format!("ulimit -v {kilobytes};"));
         // Below some bound no program starts; from there on ours makes no difference.
         if started > 0 || code == Some(5) {
@@ -38,15 +44,39 @@ fn with_little_memory_the_server_runs() {
             started += 1;
         }
     }
-    assert!(started > 30, "it started {started} times only");
+    assert!(started > 15, "it started {started} times only");
 }
 
 #[test]
-fn with_no_process_to_spare_the_server_runs() {
-    // A limit on processes does not bind root, so this shows little there; no thread is a fault
-    // of its own in any case.
-    let (code, stderr) = code_after("ulimit -u 1000;");
-    assert_eq!(code, Some(5), "{stderr}");
+fn with_no_thread_to_spare_the_server_runs() {
+    // The limit binds no root, so as another user, who may not see the binary's folder.
+    let script = format!(
+        "exec 9<{AGENT}; exec setpriv --reuid=65533 --regid=65533 --clear-groups bash -c '\
+         ulimit -u 2; exec /proc/self/fd/9 run --interval 1 -- bash -c \"read -t 0.3; exit 5\"'"
+    );
+    let rig = Rig::new();
+    let mut command = rig.command("bash");
+    command
+        .args(["-c", &script])
+        .current_dir("/")
+        .stdin(Stdio::piped());
+    command.env_remove("XDG_RUNTIME_DIR");
+    command.env("HUBMETER_COLLECTOR", "grpcs://localhost:1");
+    let mut child = command.spawn().unwrap();
+    // Open until the end, so that the server's own waiting is what ends it.
+    let _held = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    if stderr(&output).contains("setpriv: ") {
+        println!(
+            "NOT RUN: with_no_thread_to_spare_the_server_runs: only root may become another user"
+        );
+        return;
+    }
+    assert!(
+        stderr(&output).contains("worker thread"),
+        "no fault: {output:?}"
+    );
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
 }
 
 #[test]
@@ -160,7 +190,62 @@ fn a_server_that_ends_while_its_agent_is_hung_is_not_held_back_for_long() {
             "-c",
             script,
         ]);
-        crate::rig::Running::start(command)
+        Running::start(command)
     };
     assert_eq!(running.code(), Some(5));
+}
+
+/// All samples that an agent keeps, oldest first.
+fn recent(socket: &Path) -> Vec<serde_json::Value> {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream
+        .write_all(b"GET /v1/recent HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    body["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn an_agent_that_was_stopped_for_a_while_goes_on_with_one_sample_and_true_rates() {
+    const STOPPED: Duration = Duration::from_millis(3_300);
+    let rig = Rig::new();
+    // One that works all the time, so that a rate over the wrong time would show.
+    let script = "echo ready; while :; do :; done";
+    let mut command = rig.agent(&["--interval", "1", "--", "bash", "-c", script]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::start(command);
+    let socket = rig.socket(running.agent.id());
+    running.wait_for(&socket);
+    let until = |count: usize| {
+        while recent(&socket).len() < count {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(2);
+    running.kill("STOP");
+    std::thread::sleep(STOPPED);
+    running.kill("CONT");
+    let before = recent(&socket).len();
+    until(before + 3);
+    let samples = recent(&socket);
+    running.kill("TERM");
+    let distances: Vec<_> = samples
+        .iter()
+        .filter_map(|sample| sample["interval_ms"].as_u64())
+        .collect();
+    assert!(distances.iter().any(|ms| *ms >= 2_000), "{distances:?}");
+    assert!(
+        distances.iter().all(|ms| *ms >= 500),
+        "made up for: {distances:?}"
+    );
+    for sample in &samples {
+        let cores = sample["cpu_cores"].as_f64().unwrap_or(0.0);
+        assert!(
+            (0.0..=1.1).contains(&cores),
+            "one loop took {cores} cores: {sample}"
+        );
+    }
 }
