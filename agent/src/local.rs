@@ -25,7 +25,11 @@ use self::{
     place::{Address, Place, PlaceError},
     serve::Service,
 };
-use crate::{board::Board, workload::told::Told};
+use crate::{
+    board::Board,
+    clock::{Clock, SystemClock},
+    workload::told::Told,
+};
 
 pub mod place;
 pub mod serve;
@@ -225,6 +229,7 @@ impl Bound {
 
     fn once(place: &Place) -> Result<Self, LocalError> {
         place.make_ready()?;
+        place.sweep(SystemClock.wall_ms());
         place::clear_stale(&place.path)?;
         let address = Address::of(&place.path)?;
         let listen = || {

@@ -36,6 +36,12 @@ pub const ADDRESS_BYTES_MAX: usize = 107;
 /// that share a `/tmp`.
 const NAMES_TRIED: u32 = 8;
 
+/// Entries looked at when sweeping; what is beyond goes with later agents.
+const SWEPT_MAX: usize = 256;
+
+/// From this age on a socket that nobody listens at will not be listened at.
+const SWEEP_AGE_MS: u64 = 60_000;
+
 /// Generations looked up for an agent around us; deeper trees are no servers.
 const ANCESTORS_MAX: usize = 64;
 
@@ -217,6 +223,27 @@ impl Place {
     #[must_use]
     pub fn is_lively(&self) -> bool {
         listener(&self.path).is_some()
+    }
+
+    /// Takes away what killed agents left in a directory of our making: sockets that nobody
+    /// listens at, and that are too old to belong to one who is about to.
+    pub(super) fn sweep(&self, now_ms: u64) {
+        let entries = self
+            .dir_is_ours
+            .then(|| std::fs::read_dir(self.dir()).ok())
+            .flatten();
+        for entry in entries.into_iter().flatten().flatten().take(SWEPT_MAX) {
+            let old = entry.metadata().is_ok_and(|file| {
+                let made_ms = u64::try_from(file.mtime())
+                    .unwrap_or(0)
+                    .saturating_mul(1_000);
+                file.file_type().is_socket() && now_ms.saturating_sub(made_ms) > SWEEP_AGE_MS
+            });
+            if old {
+                // One that is in use stays, which is as it should be.
+                let _ = clear_stale(&entry.path());
+            }
+        }
     }
 
     /// Takes the directory away if it is of our making and nobody's socket is left in it.

@@ -160,3 +160,32 @@ fn a_stale_socket_is_replaced_a_live_one_and_other_files_are_not() {
     }
     assert!(target.try_exists().unwrap());
 }
+
+#[test]
+fn what_killed_agents_left_is_swept_and_nothing_else() {
+    let runtime = tempfile::tempdir().unwrap();
+    let place = Place::beside(None, 1, &env(&[("XDG_RUNTIME_DIR", runtime.path())])).unwrap();
+    let dir = runtime.path().join("hubmeter");
+    drop(UnixListener::bind(dir.join("2.sock")).unwrap());
+    std::fs::write(dir.join("note"), "mine").unwrap();
+    let _alive = UnixListener::bind(dir.join("3.sock")).unwrap();
+    let made_ms = std::fs::metadata(dir.join("2.sock"))
+        .unwrap()
+        .mtime()
+        .unsigned_abs()
+        * 1_000;
+    let left = || {
+        let names = std::fs::read_dir(&dir).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    place.sweep(made_ms + SWEEP_AGE_MS);
+    assert_eq!(
+        left(),
+        ["2.sock", "3.sock", "note"],
+        "it may be about to be listened at"
+    );
+    place.sweep(made_ms + SWEEP_AGE_MS + 1);
+    assert_eq!(left(), ["3.sock", "note"]);
+}
