@@ -15,6 +15,15 @@ pub trait Clock: Send + Sync {
     fn wall_ms(&self) -> u64;
 }
 
+/// Processor time of this thread so far, in microseconds.
+#[must_use]
+pub fn own_cpu_us() -> u64 {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(0, |spent| {
+        let seconds = u64::try_from(spent.tv_sec()).unwrap_or(0);
+        seconds * 1_000_000 + u64::try_from(spent.tv_nsec()).unwrap_or(0) / 1_000
+    })
+}
+
 /// The machine's clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

@@ -20,9 +20,33 @@ pub const EVERY_MAX: Duration = Duration::from_secs(3600);
 /// Most rows of `sample`: a year at the shortest distance, so only a slip of the finger is above.
 pub const COUNT_MAX: u64 = 400_000_000;
 
+/// What `--help` ends with: what people come for.
+const EXAMPLES: &str = "\
+Examples:
+  hubmeter-agent sample                    what the server around this shell uses now
+  hubmeter-agent sample --every 5s         the same, every five seconds
+  hubmeter-agent doctor                    what is measured here, how, and what is not
+  hubmeter-agent run -- jupyterhub-singleuser --port 8888
+                                           start a server and watch it
+
+Settings go by flag, then environment (HUBMETER_...), then /etc/hubmeter/agent.toml.
+HUBMETER_LOG says what is logged: error, warn (the default), info, debug.";
+
+/// What `run --help` ends with.
+const RUN_EXAMPLES: &str = "\
+Examples:
+  hubmeter-agent run --collector grpcs://hub.example.org:9641 -- jupyterhub-singleuser
+  hubmeter-agent run --pid 4711            watch a server that is there already
+
+With CMD the agent is a parent that takes nothing away: signals go on to CMD, its exit code or
+signal is the agent's, and when something is wrong with the agent CMD runs all the same.
+CMD finds the local socket in HUBMETER_SOCKET.
+
+Each setting is also a key of /etc/hubmeter/agent.toml: the flag's name with _ for -.";
+
 /// hubmeter's agent: what one single-user server really uses.
 #[derive(Debug, Parser)]
-#[command(name = "hubmeter-agent", version, about, max_term_width = 100)]
+#[command(name = "hubmeter-agent", version, about, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -33,6 +57,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch a server and stream what it uses; with CMD, start that server and end with its code.
+    #[command(after_help = RUN_EXAMPLES, next_line_help = true)]
     Run(RunArgs),
     /// Print what a server and its workloads use now.
     Sample(SampleArgs),
@@ -47,20 +72,74 @@ pub enum Command {
 /// judge in [`crate::settings`].
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// Collector to stream to: grpcs://host:port, grpc://host:port (loopback) or unix:///path
-    /// [env: HUBMETER_COLLECTOR] [default: none, everything stays on this machine]
-    #[arg(long, value_name = "URL")]
-    pub collector: Option<String>,
+    /// The server's root process [default: the parent process]
+    #[arg(long, verbatim_doc_comment, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
+    pub pid: Option<u32>,
     /// Time between samples: `5s`, `1m`, bare seconds; 1s to 60s [env: HUBMETER_INTERVAL]
     /// [default: 5s]
-    #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "DUR",
+        allow_hyphen_values = true
+    )]
     pub interval: Option<String>,
-    /// The server's root process [default: the parent process]
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
-    pub pid: Option<u32>,
+    /// Where the meter's socket is, never under the home [env: HUBMETER_SOCKET]
+    /// [default: $XDG_RUNTIME_DIR/hubmeter/, else /tmp/hubmeter-<uid>/]
+    #[arg(long, verbatim_doc_comment, value_name = "PATH")]
+    pub socket: Option<String>,
+    /// How much of notebooks' names leaves this machine: base (file names), full (with folders),
+    /// none [env: HUBMETER_NAMES] [default: base]
+    #[arg(long, verbatim_doc_comment, value_name = "HOW")]
+    pub names: Option<String>,
+    /// Collector to stream to: grpcs://host:port, grpc://host:port (loopback) or unix:///path
+    /// [env: HUBMETER_COLLECTOR] [default: none, everything stays on this machine]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "URL",
+        help_heading = "Collector"
+    )]
+    pub collector: Option<String>,
+    /// File with the server's hub token, read anew at each connect [env: HUBMETER_TOKEN_FILE]
+    /// [default: the token in JUPYTERHUB_API_TOKEN]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "PATH",
+        help_heading = "Collector"
+    )]
+    pub token_file: Option<String>,
+    /// Certificates that vouch for the collector, read anew at each connect
+    /// [env: HUBMETER_CA_FILE] [default: the machine's]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "PATH",
+        help_heading = "Collector"
+    )]
+    pub ca_file: Option<String>,
+    /// Allow grpc:// beyond loopback, where the network itself is trusted
+    /// [env: HUBMETER_ALLOW_PLAINTEXT]
+    #[arg(long, verbatim_doc_comment, help_heading = "Collector")]
+    pub allow_plaintext: bool,
     /// Name of this server for a collector without a hub [env: HUBMETER_NAME]
-    #[arg(long, value_name = "NAME")]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "NAME",
+        help_heading = "Collector"
+    )]
     pub name: Option<String>,
+    /// The collector's HTTP API, for people and scripts [env: HUBMETER_API_URL]
+    /// [default: what the collector says]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "URL",
+        help_heading = "Collector"
+    )]
+    pub api_url: Option<String>,
     /// The server to start, with its arguments
     #[arg(
         value_name = "CMD",

@@ -6,7 +6,6 @@
 use std::{
     fmt::Write as _,
     io::{self, Write},
-    os::unix::net::UnixStream,
     path::Path,
     process::ExitCode,
 };
@@ -16,7 +15,7 @@ use serde::Serialize;
 use crate::{
     clock::SystemClock,
     config::{DoctorArgs, Format, RunArgs},
-    local::place,
+    local::place::Place,
     sample::{MemorySource, Sample, WorkloadKind, own::Checked},
     sampler::{PssMode, SampleError, Sampler, Seen, Target},
     settings::{self, Environment, Mistake, ProcessEnvironment, Settings},
@@ -305,13 +304,15 @@ fn memory_why(sample: &Sample, seen: &Seen) -> String {
 }
 
 fn socket(settings: &Settings, pid: u32) -> (Option<String>, String) {
-    match place::prepare(settings.socket.as_deref(), pid, &ProcessEnvironment) {
-        Ok(path) => {
-            let state = match UnixStream::connect(&path) {
-                Ok(_) => "an agent listens",
-                Err(_) => "no agent listens now",
+    match Place::beside(settings.socket.as_deref(), pid, &ProcessEnvironment) {
+        Ok(place) => {
+            let state = if place.is_lively() {
+                "an agent listens"
+            } else {
+                "no agent listens now"
             };
-            (Some(path.display().to_string()), state.to_owned())
+            place.leave();
+            (Some(place.path.display().to_string()), state.to_owned())
         }
         Err(error) => (None, error.to_string()),
     }

@@ -3,7 +3,13 @@
 //! It never holds back sampling: samples go into the [`Outbox`], and whatever happens here
 //! happens between ticks. It says what is wrong once per trouble, not once per attempt.
 
-use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use hubmeter_proto::limits::INSTANCE_ID_BYTES;
 use parking_lot::Mutex;
@@ -31,6 +37,7 @@ pub mod backoff;
 pub mod connect;
 pub mod credential;
 pub mod encode;
+mod renewed;
 mod roots;
 pub mod session;
 
@@ -113,7 +120,14 @@ impl Link {
         loop {
             self.board.set_link_state(LinkState::Connecting);
             let session = Session::new(&self);
-            let ended = session.run(&mut stop).await;
+            let Some(ended) = unless_it_panics(session.run(&mut stop)).await else {
+                // The panic itself is in the log.
+                let wait = backoff.wait_after(Duration::ZERO, Duration::ZERO);
+                if !wait_unless_stopped(Instant::now() + wait, &mut stop).await {
+                    break;
+                }
+                continue;
+            };
             let retry_after = match ended.outcome {
                 Ok(End::Stopped) => break,
                 Ok(End::Superseded) => {
@@ -156,6 +170,19 @@ impl Link {
     }
 }
 
+/// What `future` comes to; `None` when it panics, as libraries do where no thread is to be had: a
+/// user at the limit of processes shall be seen again when there are fewer.
+async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => std::task::Poll::Ready(None),
+        },
+    )
+    .await
+}
+
 /// True when `until` came first.
 async fn wait_unless_stopped(until: Instant, stop: &mut Stop) -> bool {
     tokio::select! {
@@ -177,4 +204,19 @@ fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_on_the_way_is_no_end() {
+        let panics = async {
+            tokio::task::yield_now().await;
+            assert_eq!(1, 2, "for the test");
+        };
+        assert_eq!(unless_it_panics(panics).await, None);
+        assert_eq!(unless_it_panics(async { 3 }).await, Some(3));
+    }
 }

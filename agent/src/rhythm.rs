@@ -2,8 +2,9 @@
 //!
 //! Base samples keep their rhythm through a burst, so that momentum and speed mean the same
 //! whatever happens between them. A beat that comes too late is skipped and counted, never made
-//! up for: two samples in one instant tell nothing. Pure: times come in, decisions go out;
-//! [`timer`] waits for them.
+//! up for: two samples in one instant tell nothing. One that costs too much pushes the next away
+//! until the share fits again: the processor is the user's. Pure: times come in, decisions go
+//! out; [`timer`] waits for them.
 
 use std::time::Duration;
 
@@ -21,6 +22,13 @@ pub const BURST_HOLD_MS: u64 = 3_000;
 /// A burst's sample this near to the next base sample is left out.
 const BURST_CLEARANCE_MS: u64 = 500;
 
+/// A sample may cost one part in so many of the time until the next: 5 % of a core. It costs a
+/// thousandth of that unless thousands of processes are born at once.
+pub const COST_PARTS: u64 = 20;
+
+/// The longest push: one sample that was measured wrong must not blind us.
+pub const PUSH_MS_MAX: u64 = 300_000;
+
 /// Share of the limit from which movement matters.
 const NEAR_LIMIT: f64 = 0.5;
 
@@ -35,6 +43,8 @@ pub struct Rhythm {
     burst_until_ms: u64,
     last_base_ms: Option<u64>,
     last: Option<Seen>,
+    /// Nothing is due before, because of what the last sample cost.
+    rest_until_ms: u64,
     skipped: u64,
 }
 
@@ -57,6 +67,7 @@ impl Rhythm {
             burst_until_ms: 0,
             last_base_ms: None,
             last: None,
+            rest_until_ms: 0,
             skipped: 0,
         }
     }
@@ -67,10 +78,10 @@ impl Rhythm {
         let due = self
             .last_base_ms
             .map_or(now_ms, |last| last + self.interval_ms);
-        self.base_due_ms = due.max(now_ms);
+        self.base_due_ms = due.max(now_ms).max(self.rest_until_ms);
     }
 
-    /// Beats that came too late to be taken.
+    /// Beats that were not taken: we came too late for them, or they would have cost too much.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
@@ -81,7 +92,7 @@ impl Rhythm {
     pub fn due_ms(&self) -> u64 {
         match self.last {
             Some(last) if last.mono_ms < self.burst_until_ms => {
-                let burst_due_ms = last.mono_ms + BURST_INTERVAL_MS;
+                let burst_due_ms = (last.mono_ms + BURST_INTERVAL_MS).max(self.rest_until_ms);
                 if burst_due_ms + BURST_CLEARANCE_MS >= self.base_due_ms {
                     self.base_due_ms
                 } else {
@@ -98,7 +109,8 @@ impl Rhythm {
     /// sample of it, base ones included, so a burst sample's is to whatever came before.
     pub fn place(&mut self, sample: &mut Sample) {
         let now_ms = sample.mono_ms;
-        sample.burst = now_ms < self.base_due_ms;
+        // A burst's sample that comes late enough is the base sample, a little early.
+        sample.burst = now_ms + BURST_CLEARANCE_MS < self.base_due_ms;
         let previous_ms = if sample.burst {
             self.last.map(|last| last.mono_ms)
         } else {
@@ -125,13 +137,27 @@ impl Rhythm {
         }
     }
 
+    /// The sample begun at `begun_ms` cost so much of our processor time. True when that was more
+    /// than its share, and beats are left out for it.
+    pub fn spend(&mut self, begun_ms: u64, cost_us: u64) -> bool {
+        let push_ms = (cost_us.saturating_mul(COST_PARTS) / 1_000).min(PUSH_MS_MAX);
+        self.rest_until_ms = begun_ms.saturating_add(push_ms);
+        let short_ms = self.rest_until_ms.saturating_sub(self.base_due_ms);
+        let left_out = short_ms.div_ceil(self.interval_ms);
+        self.skipped += left_out;
+        self.base_due_ms += left_out * self.interval_ms;
+        left_out > 0
+    }
+
     fn pass_base(&mut self, now_ms: u64) {
         self.last_base_ms = Some(now_ms);
         self.skip_to_after(now_ms);
     }
 
     fn skip_to_after(&mut self, now_ms: u64) {
-        let late = now_ms.saturating_sub(self.base_due_ms) / self.interval_ms;
+        // A beat that comes nearer to the next than to its own takes the next one's place, too.
+        let late_ms = now_ms.saturating_sub(self.base_due_ms);
+        let late = (late_ms + self.interval_ms / 2) / self.interval_ms;
         self.skipped += late;
         self.base_due_ms += (late + 1) * self.interval_ms;
     }
@@ -156,118 +182,4 @@ fn millis(interval: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::link::encode::tests::sample;
-
-    const LIMIT: u64 = 1_000_000_000;
-    const FIVE: Duration = Duration::from_secs(5);
-
-    fn take(rhythm: &mut Rhythm, at_ms: u64, used: u64) -> Sample {
-        let mut sample = sample(at_ms, used);
-        rhythm.place(&mut sample);
-        sample
-    }
-
-    #[test]
-    fn a_shared_limit_is_near_when_all_together_are() {
-        let mut rhythm = Rhythm::new(FIVE, 0);
-        for (at_ms, all) in [(0, 500_000_000), (5_000, 600_000_000)] {
-            let mut sample = sample(at_ms, 10_000_000);
-            sample.memory_limit_shared = true;
-            sample.memory_limit_used_bytes = Some(all);
-            rhythm.place(&mut sample);
-        }
-        assert_eq!(
-            rhythm.due_ms(),
-            6_000,
-            "the neighbours' climb is everybody's"
-        );
-    }
-
-    #[test]
-    fn calm_memory_is_sampled_at_the_interval_and_only_then() {
-        let mut rhythm = Rhythm::new(FIVE, 100);
-        let mut taken = Vec::new();
-        for _ in 0..4 {
-            let due = rhythm.due_ms();
-            let sample = take(&mut rhythm, due + 3, LIMIT / 10);
-            taken.push((due, sample.burst, sample.interval_ms));
-        }
-        let expected = [
-            (100, false, None),
-            (5_100, false, Some(5_000)),
-            (10_100, false, Some(5_000)),
-            (15_100, false, Some(5_000)),
-        ];
-        assert_eq!(taken, expected);
-    }
-
-    #[test]
-    fn memory_that_moves_near_the_limit_is_sampled_every_second_and_the_base_rhythm_stays() {
-        let mut rhythm = Rhythm::new(FIVE, 0);
-        take(&mut rhythm, 0, LIMIT * 5 / 10);
-        take(&mut rhythm, 5_000, LIMIT * 6 / 10);
-        let mut rows = Vec::new();
-        for step in 0..7u64 {
-            let due = rhythm.due_ms();
-            let sample = take(&mut rhythm, due, LIMIT * 6 / 10 + step * LIMIT / 50);
-            rows.push((due, sample.burst, sample.interval_ms));
-        }
-        let expected = [
-            (6_000, true, Some(1_000)),
-            (7_000, true, Some(1_000)),
-            (8_000, true, Some(1_000)),
-            (9_000, true, Some(1_000)),
-            (10_000, false, Some(5_000)),
-            (11_000, true, Some(1_000)),
-            (12_000, true, Some(1_000)),
-        ];
-        assert_eq!(rows, expected);
-    }
-
-    #[test]
-    fn a_burst_ends_when_memory_stands_still_and_does_not_start_far_from_the_limit() {
-        let mut rhythm = Rhythm::new(FIVE, 0);
-        take(&mut rhythm, 0, LIMIT / 10);
-        take(&mut rhythm, 5_000, LIMIT * 4 / 10);
-        assert_eq!(rhythm.due_ms(), 10_000, "far from the limit");
-        take(&mut rhythm, 10_000, LIMIT * 6 / 10);
-        assert_eq!(rhythm.due_ms(), 11_000);
-        for at in [11_000, 12_000, 13_000] {
-            take(&mut rhythm, at, LIMIT * 6 / 10);
-        }
-        assert_eq!(rhythm.due_ms(), 15_000, "standing still");
-    }
-
-    #[test]
-    fn late_beats_are_skipped_and_counted_never_made_up_for() {
-        let mut rhythm = Rhythm::new(FIVE, 0);
-        take(&mut rhythm, 0, 1);
-        let sample = take(&mut rhythm, 16_000, 1);
-        assert_eq!(sample.interval_ms, Some(16_000));
-        assert_eq!(rhythm.skipped(), 2);
-        assert_eq!(rhythm.due_ms(), 20_000);
-    }
-
-    #[test]
-    fn without_a_limit_there_is_no_burst() {
-        let mut rhythm = Rhythm::new(FIVE, 0);
-        for (at, used) in [(0, 1), (5_000, u64::MAX)] {
-            let mut sample = sample(at, used);
-            sample.memory_limit_bytes = None;
-            rhythm.place(&mut sample);
-        }
-        assert_eq!(rhythm.due_ms(), 10_000);
-    }
-
-    #[test]
-    fn a_new_pace_counts_from_the_last_base_sample() {
-        let mut rhythm = Rhythm::new(FIVE, 0);
-        take(&mut rhythm, 0, 1);
-        rhythm.set_interval(Duration::from_secs(20), 1_000);
-        assert_eq!(rhythm.due_ms(), 20_000);
-        rhythm.set_interval(Duration::from_secs(1), 6_000);
-        assert_eq!(rhythm.due_ms(), 6_000);
-    }
-}
+mod tests;

@@ -7,23 +7,29 @@
 use std::{
     ffi::OsString,
     io::Write,
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
     process::{Command, ExitCode},
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, getpriority_process, getrlimit, pidfd_open, setpriority_process,
+};
 use tokio::{io::unix::AsyncFd, runtime::Runtime};
 use tracing::{debug, error, warn};
 
 use self::{
     agent::Agent,
-    child::{Child, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND},
-    signals::Signals,
+    child::{Child, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, End},
+    signals::{Held, Signals},
 };
 use crate::{
     config::{EXIT_USAGE, RunArgs},
+    local::place::Place,
     log,
     sampler::Target,
     settings::{self, Mistake, ProcessEnvironment, Settings},
@@ -37,6 +43,22 @@ pub mod signals;
 /// How long a thread that looked a name up waits for another: long enough for all addresses of
 /// one attempt.
 const LOOK_UP_THREAD_KEPT: Duration = Duration::from_secs(1);
+
+/// Our priority: a tenth of the user's share when both want the processor, and still enough that
+/// nobody's zombies wait.
+const NICE: i32 = 10;
+
+/// Address space that an agent may come to need beyond what its program takes.
+const ROOM_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Descriptors that watching a server takes before the server starts, and some for the beat.
+const DESCRIPTORS_NEEDED: usize = 16;
+
+// A panic in a task must not take the server's exit code with it.
+const _: () = assert!(
+    cfg!(panic = "unwind"),
+    "the agent's tasks must be able to fail alone"
+);
 
 /// Runs until the server ends or we are told to; the code to end with.
 #[must_use]
@@ -58,47 +80,84 @@ pub fn run(args: &RunArgs) -> ExitCode {
         error!("{mistake}; going on without it");
     }
     if starts_a_server {
-        run_command(&args.command, &settings)
+        run_command(&args.command, settings)
     } else {
         run_beside(args.pid, &settings)
     }
 }
 
 /// Starts the server and stays until it ends.
-fn run_command(command: &[OsString], settings: &Settings) -> ExitCode {
+fn run_command(command: &[OsString], settings: Settings) -> ExitCode {
+    if !has_room() {
+        error!("too little memory is allowed here; starting the server without an agent");
+        return become_command(command);
+    }
+    let held = match Held::hold() {
+        Ok(held) => held,
+        Err(error) => {
+            error!(%error, "cannot hear signals; starting the server without an agent");
+            return become_command(command);
+        }
+    };
     let started = build_runtime().and_then(|runtime| {
-        let signals = runtime.block_on(async { Signals::listen() })?;
+        let signals = runtime.block_on(async { Signals::listen(&held) })?;
         Ok((runtime, signals))
     });
-    let (runtime, signals) = match started {
+    let (runtime, mut signals) = match started {
         Ok(started) => started,
         Err(error) => {
             error!(%error, "cannot watch the server; starting it without an agent");
+            held.release();
             return become_command(command);
         }
     };
     if let Err(error) = child::become_subreaper() {
         warn!(%error, "cannot become subreaper; orphans of the server will not be seen");
     }
-    let child = match Child::start(command) {
+    // The server is told where the socket will be; making it can wait.
+    let place = Place::before(settings.socket.as_deref(), &ProcessEnvironment);
+    let socket = place.as_ref().ok().map(|place| place.path.as_path());
+    let child = match Child::start(command, held.before(), socket) {
         Ok(child) => child,
         Err(refused) => {
             say(&refused.to_string());
             return ExitCode::from(refused.exit_code());
         }
     };
-    let code = runtime.block_on(async {
+    be_nice();
+    let place = place.map(|place| place.known_by(child.pid()));
+    let end = runtime.block_on(async {
         let mut target = Target::this_machine(child.pid());
         target.subreaper = true;
         target.names = settings.names;
-        let agent = Agent::start(settings, target);
-        let code = child.wait(signals).await;
-        agent.stop().await;
-        code
+        let agent = async move { Agent::start(&settings, target, place) };
+        supervise(&child, &mut signals, agent).await
     });
     // A name look-up that hangs must not hold back the end.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    ExitCode::from(end.follow())
+}
+
+/// Stays with the server until it ends, whatever becomes of the agent, which runs as a task: a
+/// panic there ends the task and is in the log.
+async fn supervise(
+    child: &Child,
+    signals: &mut Signals,
+    agent: impl Future<Output = Agent> + Send + 'static,
+) -> End {
+    let agent = tokio::spawn(agent);
+    let end = child.wait(signals).await;
+    let stop = tokio::spawn(async move {
+        if let Ok(agent) = agent.await {
+            agent.stop().await;
+        }
+    });
+    tokio::select! {
+        // It has its own bounds; who is in a hurry says so.
+        _ = stop => {}
+        () = signals.told_to_end() => debug!("told to end before all was sent"),
+    }
+    end
 }
 
 /// Watches a server that somebody else started.
@@ -127,8 +186,9 @@ fn run_beside(pid: Option<u32>, settings: &Settings) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    be_nice();
     runtime.block_on(async {
-        let mut signals = match Signals::listen() {
+        let mut signals = match Signals::listen_for_end() {
             Ok(signals) => signals,
             Err(error) => {
                 warn!(%error, "cannot hear signals");
@@ -137,7 +197,8 @@ fn run_beside(pid: Option<u32>, settings: &Settings) -> ExitCode {
         };
         let mut target = Target::this_machine(root_pid);
         target.names = settings.names;
-        let mut agent = Agent::start(settings, target);
+        let place = Place::beside(settings.socket.as_deref(), root_pid, &ProcessEnvironment);
+        let mut agent = Agent::start(settings, target, place);
         tokio::select! {
             () = signals.told_to_end() => debug!("told to end"),
             () = ended(root_end) => debug!(pid = root_pid, "the server has ended"),
@@ -166,12 +227,40 @@ async fn ended(pidfd: Option<OwnedFd>) {
 }
 
 fn build_runtime() -> std::io::Result<Runtime> {
+    // Without them the runtime panics where it should refuse.
+    let stderr = std::io::stderr();
+    let spare: Result<Vec<OwnedFd>, _> = (0..DESCRIPTORS_NEEDED)
+        .map(|_| stderr.as_fd().try_clone_to_owned())
+        .collect();
+    drop(spare?);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Only name look-ups block, once per connection: their thread need not wait for more.
         .max_blocking_threads(1)
         .thread_keep_alive(LOOK_UP_THREAD_KEPT)
         .build()
+}
+
+/// Whether limits of this process leave room for an agent: allocating in vain would end us, and
+/// the server's exit code would be lost.
+fn has_room() -> bool {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse().ok());
+    let taken = pages.unwrap_or(0u64) * rustix::param::page_size() as u64;
+    [Resource::As, Resource::Data].into_iter().all(|resource| {
+        getrlimit(resource)
+            .current
+            .is_none_or(|limit| limit.saturating_sub(taken) >= ROOM_BYTES)
+    })
+}
+
+/// Behind the user's work, which must not wait for us. Never before the server is started: it
+/// would inherit that.
+fn be_nice() {
+    let nice = getpriority_process(None).unwrap_or(0).max(NICE);
+    if let Err(error) = setpriority_process(None, nice) {
+        debug!(%error, "cannot be nice");
+    }
 }
 
 /// The last resort: the server takes our place.

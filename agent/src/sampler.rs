@@ -79,6 +79,7 @@ pub struct Sampler {
     eyes: ProcEyes,
     nearness: Nearness,
     machine_kills: MachineKills,
+    checkup: Checkup,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -138,7 +139,6 @@ impl Sampler {
             target.subreaper,
         )?;
         let keeps = tree.keeps();
-        let tree_keeps = tree.keeps();
         Ok(Self {
             pss_mode,
             machine: Machine::read(&target.proc_root),

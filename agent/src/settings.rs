@@ -4,7 +4,6 @@
 //! caller's choice: an agent that starts somebody's server goes on with what is right.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +17,7 @@ use crate::{
 };
 
 pub mod collector_url;
+mod file;
 
 pub use self::collector_url::CollectorUrl;
 
@@ -68,8 +68,8 @@ pub struct Mistake {
     pub by_flag: bool,
 }
 
-/// Keys of the file; each is also `HUBMETER_` and itself in capitals.
-const KEYS: [&str; 8] = [
+/// Keys of the file; each is also `HUBMETER_` and itself in capitals, and a flag with dashes.
+const KEYS: [&str; 9] = [
     "collector",
     "interval",
     "ca_file",
@@ -78,13 +78,14 @@ const KEYS: [&str; 8] = [
     "name",
     "names",
     "api_url",
+    "allow_plaintext",
 ];
 
 /// Environment and file, asked by key.
 struct Sources<'a, E> {
     env: &'a E,
     file: &'a Path,
-    table: toml::Table,
+    entries: Vec<file::Entry>,
 }
 
 /// A text setting with the name people know its source by.
@@ -108,23 +109,30 @@ impl Settings {
     /// Gathers every source; what is wrong keeps its default and is listed.
     #[must_use]
     pub fn gather(flags: &RunArgs, env: &impl Environment, file: &Path) -> (Self, Vec<Mistake>) {
-        let (sources, mut mistakes) = Sources::read(env, file);
-        let allow_plaintext = env.get("HUBMETER_ALLOW_PLAINTEXT").as_deref() == Some("1");
+        let (entries, mut mistakes) = file::read(file);
+        let sources = Sources { env, file, entries };
+        let plaintext_flag = flags.allow_plaintext.then(|| "true".to_owned());
+        let allow_plaintext = sources.pick("allow_plaintext", plaintext_flag.as_ref());
+        let allow_plaintext = judge(allow_plaintext, &mut mistakes, parse_bool).unwrap_or(false);
         let collector = sources.pick("collector", flags.collector.as_ref());
         let interval = sources.pick("interval", flags.interval.as_ref());
         let name = sources.pick("name", flags.name.as_ref());
-        let [names, ca_file, socket, token_file, api_url] =
-            ["names", "ca_file", "socket", "token_file", "api_url"]
-                .map(|key| sources.pick(key, None));
-        let token_file = token_file.map(|given| given.text.into());
+        let names = sources.pick("names", flags.names.as_ref());
+        let ca_file = sources.pick("ca_file", flags.ca_file.as_ref());
+        let socket = sources.pick("socket", flags.socket.as_ref());
+        let token_file = sources.pick("token_file", flags.token_file.as_ref());
+        let api_url = sources.pick("api_url", flags.api_url.as_ref());
         let settings = Self {
             collector: judge(collector, &mut mistakes, |text| {
                 CollectorUrl::parse(text, allow_plaintext).map_err(|error| error.to_string())
             }),
             interval: judge(interval, &mut mistakes, parse_interval).unwrap_or(INTERVAL_DEFAULT),
-            ca_file: ca_file.map(|given| given.text.into()),
+            ca_file: judge(ca_file, &mut mistakes, from_here),
             socket: judge(socket, &mut mistakes, absolute),
-            credential: Credential::new(token_file, env.get("JUPYTERHUB_API_TOKEN")),
+            credential: Credential::new(
+                judge(token_file, &mut mistakes, from_here),
+                env.get("JUPYTERHUB_API_TOKEN"),
+            ),
             name: name.map(|given| given.text).unwrap_or_default(),
             names: judge(names, &mut mistakes, parse_names).unwrap_or_default(),
             api_url: api_url.map(|given| given.text),
@@ -169,6 +177,19 @@ fn parse_names(text: &str) -> Result<Names, String> {
         .map_err(|_| format!("`{text}` is not one of base, full, none"))
 }
 
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(format!("`{text}` is not one of 1, true, 0, false")),
+    }
+}
+
+/// A file by the name that whoever started us uses.
+fn from_here(text: &str) -> Result<PathBuf, String> {
+    std::path::absolute(text).map_err(|error| format!("`{text}`: {error}"))
+}
+
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() {
@@ -179,40 +200,7 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 
 // === impl Sources ===
 
-impl<'a, E: Environment> Sources<'a, E> {
-    /// Reads the file; a missing one says nothing.
-    fn read(env: &'a E, file: &'a Path) -> (Self, Vec<Mistake>) {
-        let mistake = |reason: String| Mistake {
-            source_name: file.display().to_string(),
-            reason,
-            by_flag: false,
-        };
-        let read = match std::fs::read_to_string(file) {
-            Ok(text) => text
-                .parse()
-                .map_err(|error: toml::de::Error| mistake(error.to_string())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(toml::Table::new()),
-            Err(error) => Err(mistake(error.to_string())),
-        };
-        let (table, mut mistakes) = match read {
-            Ok(table) => (table, Vec::new()),
-            Err(mistake) => (toml::Table::new(), vec![mistake]),
-        };
-        for (key, value) in &table {
-            if !KEYS.contains(&key.as_str()) {
-                mistakes.push(mistake(format!(
-                    "`{key}` is not one of {}",
-                    KEYS.join(", ")
-                )));
-            } else if !value.is_str() && !value.is_integer() {
-                mistakes.push(mistake(format!(
-                    "`{key}` is neither text nor a whole number"
-                )));
-            }
-        }
-        (Self { env, file, table }, mistakes)
-    }
-
+impl<E: Environment> Sources<'_, E> {
     /// The first source that has `key`.
     fn pick(&self, key: &str, flag: Option<&String>) -> Option<Given> {
         let given = |text: String, source_name: String, by_flag: bool| Given {
@@ -221,22 +209,19 @@ impl<'a, E: Environment> Sources<'a, E> {
             by_flag,
         };
         if let Some(text) = flag {
-            return Some(given(text.clone(), format!("--{key}"), true));
+            return Some(given(
+                text.clone(),
+                format!("--{}", key.replace('_', "-")),
+                true,
+            ));
         }
         let variable = format!("HUBMETER_{}", key.to_uppercase());
         if let Some(text) = self.env.get(&variable) {
             return Some(given(text, variable, false));
         }
-        let text = match self.table.get(key)? {
-            toml::Value::String(text) => text.clone(),
-            toml::Value::Integer(number) => number.to_string(),
-            _ => return None,
-        };
-        Some(given(
-            text,
-            format!("{}: {key}", self.file.display()),
-            false,
-        ))
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        let place = format!("{}:{}: {key}", self.file.display(), entry.line);
+        Some(given(entry.text.clone(), place, false))
     }
 }
 

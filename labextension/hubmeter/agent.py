@@ -32,7 +32,6 @@ STOP_S_MAX = 2.0  # the agent drains for at most this long after SIGTERM
 FIND_S_MAX = 10.0  # a dead network file system must not hang us
 LOG_LINES_PER_MINUTE_MAX = 20  # the server's log belongs to the server
 LOG_CHARS_MAX = 500
-UNIX_PATH_BYTES_MAX = 107  # sun_path less its final zero
 ATTACH_TRIES = 3  # an agent that started us may still be binding its socket
 HUNG_S_MIN = 30.0  # an agent whose socket was silent for this long is started anew
 CHECK_S = 10.0
@@ -242,8 +241,7 @@ def _places(environ: Mapping[str, str]) -> list[Path]:
     runtime = environ.get("XDG_RUNTIME_DIR")
     folders = [Path(runtime) / "hubmeter"] if runtime and _usable(Path(runtime), environ) else []
     folders.append(Path("/tmp") / f"hubmeter-{os.getuid()}")  # noqa: S108 - made 0700, owner checked
-    paths = [folder / f"{os.getpid()}.sock" for folder in folders]
-    return [path for path in paths if len(os.fsencode(path)) <= UNIX_PATH_BYTES_MAX]
+    return [folder / f"{os.getpid()}.sock" for folder in folders]
 
 
 def _ours(folder: Path) -> bool:

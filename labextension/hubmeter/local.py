@@ -6,8 +6,10 @@ Everything read is bounded: the other end is our own agent, but a socket can be 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,6 +17,7 @@ T = TypeVar("T")
 HEAD_BYTES_MAX = 16 * 1024  # status line and headers; the agent sends some 200 bytes
 LINE_BYTES_MAX = 1024 * 1024  # one sample line: some 400 bytes a workload, thousands of workloads
 CANCEL_S = 1.0  # what is cancelled ends at once; if not we go on without it
+ADDRESS_BYTES_MAX = 107  # sun_path less its final zero
 ANSWER_S_MAX = 5.0  # the agent answers from memory; longer means that it hangs
 
 
@@ -88,7 +91,8 @@ class Connection:
         self._close()
 
     async def _ask(self) -> Answer:
-        reader, self._writer = await asyncio.open_unix_connection(self._path, limit=HEAD_BYTES_MAX)
+        with address(self._path) as way:
+            reader, self._writer = await asyncio.open_unix_connection(way, limit=HEAD_BYTES_MAX)
         self._writer.write(self._request)
         await self._writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -124,6 +128,20 @@ async def within(work: Awaitable[T], seconds: float) -> T:
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=CANCEL_S)
+
+
+@contextlib.contextmanager
+def address(path: str) -> Iterator[str]:
+    """What to connect to: the path, or a short way there where it is longer than the kernel takes."""
+    if len(os.fsencode(path)) <= ADDRESS_BYTES_MAX:
+        yield path
+        return
+    folder, name = os.path.split(path)
+    fd = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{name}"
+    finally:
+        os.close(fd)
 
 
 async def answers(path: str) -> bool:

@@ -26,6 +26,22 @@ async def test_lines_are_found_whatever_the_chunks(socket_of):
     assert await take(path) == [b'{"a":1}', b"{}", b"{}"]
 
 
+async def test_a_path_longer_than_the_kernel_takes_is_reached_through_its_folder(tmp_path):
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    folder = tmp_path / ("d" * 120)
+    folder.mkdir()
+    path = str(folder / "a.sock")
+    with local.address(path) as way:
+        assert len(way) <= local.ADDRESS_BYTES_MAX
+        server = await asyncio.start_unix_server(serve, way)
+    assert await local.answers(path)
+    server.close()
+
+
 async def test_silence_ends_a_stream(socket_of):
     async def serve(reader, writer):
         writer.write(chunked(b"{}\n"))

@@ -20,7 +20,7 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-use super::roots::MachineRoots;
+use super::{renewed, roots::MachineRoots};
 use crate::settings::CollectorUrl;
 
 /// Time for name look-up, TCP and TLS.
@@ -45,6 +45,9 @@ const CODEC_BUFFER_BYTES: usize = 1024;
 
 /// Encoded bytes that are handed to the connection at once.
 const CODEC_YIELD_BYTES: usize = 4 * 1024;
+
+/// Bytes of a certificate file; the machine's own bundle of all there are has 250 kB.
+const CA_BYTES_MAX: usize = 1024 * 1024;
 
 const STREAM_PATH: &str = "/hubmeter.v1.Link/Stream";
 
@@ -95,7 +98,10 @@ pub(super) async fn channel(
     let connect = async {
         match url {
             CollectorUrl::Tls { authority } => {
-                let ca = ca_file.map(ca_certificates).transpose()?;
+                let ca = match ca_file {
+                    Some(path) => Some(ca_certificates(path).await?),
+                    None => None,
+                };
                 let endpoint = Endpoint::from_shared(format!("https://{authority}"))
                     .and_then(|endpoint| trusting(endpoint, ca))
                     .map_err(failed)?;
@@ -146,8 +152,9 @@ pub(super) async fn stream(
         .into_inner())
 }
 
-fn ca_certificates(path: &PathBuf) -> Result<Certificate, ConnectError> {
-    let pem = std::fs::read(path).map_err(|source| ConnectError::CaFile {
+async fn ca_certificates(path: &PathBuf) -> Result<Certificate, ConnectError> {
+    let read = renewed::read(path, CA_BYTES_MAX).await;
+    let pem = read.map_err(|source| ConnectError::CaFile {
         path: path.clone(),
         source,
     })?;

@@ -7,6 +7,8 @@ use std::{fmt, path::PathBuf};
 
 use tonic::metadata::{Ascii, MetadataValue};
 
+use super::renewed;
+
 /// Bytes of a token; a hub's are 32 characters, JSON web tokens a few kilobytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
@@ -49,16 +51,21 @@ impl Credential {
     ///
     /// # Errors
     /// A token that was promised but cannot be read or sent.
-    pub(crate) fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, CredentialError> {
+    pub(super) async fn authorization(
+        &self,
+    ) -> Result<Option<MetadataValue<Ascii>>, CredentialError> {
         let from_file;
         let token = match (&self.file, &self.token) {
             (Some(path), _) => {
-                from_file =
-                    std::fs::read_to_string(path).map_err(|source| CredentialError::Read {
-                        path: path.clone(),
-                        source,
-                    })?;
-                from_file.trim()
+                // With the end of its line.
+                let read = renewed::read(path, TOKEN_BYTES_MAX + 2).await;
+                from_file = read.map_err(|source| CredentialError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+                str::from_utf8(&from_file)
+                    .map_err(|_| CredentialError::Malformed)?
+                    .trim()
             }
             (None, Some(token)) => token.trim(),
             (None, None) => return Ok(None),
@@ -87,47 +94,50 @@ impl fmt::Debug for Credential {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_token_is_never_shown() {
+    #[tokio::test]
+    async fn a_token_is_never_shown() {
         let credential = Credential::new(None, Some("s3cret".to_owned()));
-        let metadata = credential.authorization().unwrap();
+        let metadata = credential.authorization().await.unwrap();
         for shown in [format!("{credential:?}"), format!("{metadata:?}")] {
             assert!(!shown.contains("s3cret"), "{shown}");
         }
     }
 
-    #[test]
-    fn the_file_is_read_anew_each_time_and_wins_over_the_environment() {
+    #[tokio::test]
+    async fn the_file_is_read_anew_each_time_and_wins_over_the_environment() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let credential = Credential::new(Some(file.clone()), Some("old".to_owned()));
         assert!(matches!(
-            credential.authorization(),
+            credential.authorization().await,
             Err(CredentialError::Read { .. })
         ));
         for token in ["one", "two"] {
             std::fs::write(&file, format!("{token}\n")).unwrap();
-            let value = credential.authorization().unwrap().unwrap();
+            let value = credential.authorization().await.unwrap().unwrap();
             assert_eq!(value.to_str().unwrap(), format!("Bearer {token}"));
         }
     }
 
-    #[test]
-    fn without_a_token_nothing_is_sent() {
+    #[tokio::test]
+    async fn without_a_token_nothing_is_sent() {
         assert!(
             Credential::new(None, None)
                 .authorization()
+                .await
                 .unwrap()
                 .is_none()
         );
         assert!(
             Credential::new(None, Some("a\nb".to_owned()))
                 .authorization()
+                .await
                 .is_err()
         );
         assert!(
             Credential::new(None, Some("  ".to_owned()))
                 .authorization()
+                .await
                 .is_err()
         );
     }

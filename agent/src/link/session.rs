@@ -172,7 +172,7 @@ impl<'a> Session<'a> {
     /// Connects and greets. The inner error is an end that the collector chose.
     async fn open(&mut self) -> Result<Result<Open, End>, SessionError> {
         let link = self.link;
-        let authorization = link.credential.authorization()?;
+        let authorization = link.credential.authorization().await?;
         let channel = connect::channel(&link.url, link.ca_file.as_ref()).await?;
         let (up, messages) = mpsc::channel(SENDS_IN_FLIGHT);
         let greet = async {

@@ -15,9 +15,12 @@ use crate::{
     board::{Board, LinkState, LinkStatus},
     clock::{Clock, SystemClock},
     link::{Identity, Link, Outbox},
-    local::{Local, LocalError, TOLD_WAITING_MAX, place},
+    local::{
+        Local, TOLD_WAITING_MAX,
+        place::{Place, PlaceError},
+    },
     sampler::Target,
-    settings::{CollectorUrl, ProcessEnvironment, Settings},
+    settings::{CollectorUrl, Settings},
     stop::Stopper,
 };
 
@@ -39,7 +42,7 @@ impl Agent {
     /// Starts all parts inside the runtime. A part that cannot work says so in the log; the
     /// others go on.
     #[must_use]
-    pub fn start(settings: &Settings, target: Target) -> Self {
+    pub fn start(settings: &Settings, target: Target, place: Result<Place, PlaceError>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stopper = Stopper::default();
         let pace = watch::Sender::new(None);
@@ -51,8 +54,11 @@ impl Agent {
         }));
         let outbox = settings.collector.is_some().then(Arc::<Outbox>::default);
 
-        let local = match bind(settings, target.root_pid) {
-            Ok(local) => Some(tokio::spawn(local.serve(Arc::clone(&board), told))),
+        let local = match place {
+            Ok(place) => {
+                let local = Local::start(place);
+                Some(tokio::spawn(local.serve(Arc::clone(&board), told)))
+            }
             Err(error) => {
                 error!("no local socket, so no meter: {error}");
                 None
@@ -116,11 +122,6 @@ impl Agent {
         }
         self.observer.abort();
     }
-}
-
-fn bind(settings: &Settings, root_pid: u32) -> Result<Local, LocalError> {
-    let path = place::prepare(settings.socket.as_deref(), root_pid, &ProcessEnvironment)?;
-    Local::bind(path)
 }
 
 fn identity(settings: &Settings) -> Option<Identity> {

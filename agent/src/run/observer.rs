@@ -7,10 +7,10 @@ use tracing::{debug, warn};
 
 use crate::{
     board::{Board, Reading},
-    clock::Clock,
+    clock::{Clock, own_cpu_us},
     link::{Outbox, encode},
     meter::Meter,
-    rhythm::{Rhythm, timer::Timer},
+    rhythm::{COST_PARTS, Rhythm, timer::Timer},
     sampler::{PssMode, SampleError, Sampler, Target},
     stop::Stop,
     workload::told::Told,
@@ -43,6 +43,8 @@ struct Beat {
     told: Option<Told>,
     meter: Meter,
     trouble: String,
+    /// The log knows that samples cost too much here.
+    told_cost: bool,
 }
 
 /// The server's root process is gone.
@@ -68,6 +70,7 @@ impl Observer {
             told: None,
             meter: Meter::default(),
             trouble: String::new(),
+            told_cost: false,
         };
         loop {
             if let Err(error) = timer.set(rhythm.due_ms()) {
@@ -95,6 +98,16 @@ impl Observer {
     }
 
     fn beat(&self, beat: &mut Beat, rhythm: &mut Rhythm) -> Result<(), Gone> {
+        let (begun_ms, begun_cpu_us) = (self.clock.mono_ms(), own_cpu_us());
+        let done = self.take(beat, rhythm);
+        let cost_us = own_cpu_us().saturating_sub(begun_cpu_us);
+        if rhythm.spend(begun_ms, cost_us) {
+            beat.tell_cost_once(cost_us);
+        }
+        done
+    }
+
+    fn take(&self, beat: &mut Beat, rhythm: &mut Rhythm) -> Result<(), Gone> {
         let mut sample = match beat.sample(&self.target, &*self.clock) {
             Ok(sample) => sample,
             Err(error) => {
@@ -142,6 +155,17 @@ impl Beat {
         match &mut self.sampler {
             Some(sampler) => sampler.told(told),
             None => self.told = Some(told),
+        }
+    }
+
+    /// One line in our life: how often it happens is in every sample.
+    fn tell_cost_once(&mut self, cost_us: u64) {
+        if !std::mem::replace(&mut self.told_cost, true) {
+            warn!(
+                cost_ms = cost_us / 1_000,
+                "a sample cost more than one part in {COST_PARTS} of the time between two; \
+                 sampling less often until it fits"
+            );
         }
     }
 

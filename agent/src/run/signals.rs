@@ -1,37 +1,46 @@
 //! Signals: what the server would have got, had it been started without us.
 //!
-//! A signal that was ignored when we were started stays ignored, for the server too (`nohup`).
-//! One that the terminal sends goes to the whole foreground group, so the server has it already
-//! and must not get it twice: Jupyter asks at the first Ctrl-C and stops at the second.
+//! All are held back from before the server starts and read from a descriptor, so that none is
+//! lost and none ends us. Who sent a signal tells whose it is: a person's or a supervisor's is
+//! the server's and goes on to it; what the terminal sends goes to the whole group, so the server
+//! has it already and must not get it twice (Jupyter asks at the first Ctrl-C and stops at the
+//! second); and what we bring upon ourselves, a broken log for one, is nobody else's.
 
 use std::io;
 
-use rustix::process::{Signal, getpgrp};
-use tokio::signal::unix::{self, SignalKind};
-
-/// What is passed on. The rest either cannot be caught or is about ourselves.
-const PASSED_ON: [Signal; 8] = [
-    Signal::TERM,
-    Signal::INT,
-    Signal::QUIT,
-    Signal::HUP,
-    Signal::USR1,
-    Signal::USR2,
-    Signal::WINCH,
-    Signal::CONT,
-];
-
-/// Those that the terminal sends by itself.
-const FROM_TERMINAL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::WINCH];
+use nix::{
+    libc,
+    sys::{
+        signal::{SigSet, SigmaskHow, Signal as Named},
+        signalfd::{SfdFlags, SignalFd, siginfo},
+    },
+    // The leader of our session may be outside of our pid namespace: then it is 0, which these
+    // know and others do not.
+    unistd::{getpid, getsid},
+};
+use rustix::process::Signal;
+use rustix_libc_wrappers::process::SignalExt;
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{self, SignalKind},
+};
 
 /// Those that ask us to end when no server of ours does.
-const END: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+const END: [Named; 4] = [Named::SIGTERM, Named::SIGINT, Named::SIGHUP, Named::SIGQUIT];
+
+/// All signals held back, and what was held back before.
+#[derive(Debug)]
+pub struct Held {
+    before: SigSet,
+}
 
 /// What we listen to.
 #[derive(Debug)]
 pub struct Signals {
-    child: Option<unix::Signal>,
-    passed_on: Vec<(Signal, unix::Signal)>,
+    /// `None` hears nothing.
+    fd: Option<AsyncFd<SignalFd>>,
+    /// Children would be reaped by the kernel, exit codes and all, without a handler.
+    _child: Option<unix::Signal>,
 }
 
 /// What came.
@@ -43,25 +52,77 @@ pub enum Heard {
     PassOn(Signal),
 }
 
-// === impl Signals ===
+/// Where a signal comes from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// By the kernel: a terminal, a limit, a timer. Otherwise by a process.
+    by_kernel: bool,
+    /// By ourselves.
+    by_us: bool,
+    /// We lead the session, so that the kernel may have told us alone.
+    we_lead: bool,
+}
 
-impl Signals {
-    /// Listens from here on; must be called inside the runtime and before the server starts.
+// === impl Held ===
+
+impl Held {
+    /// Holds all signals back, in this thread and those it starts.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn listen() -> io::Result<Self> {
+    pub fn hold() -> io::Result<Self> {
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        Ok(Self { before })
+    }
+
+    /// What was held back before: the server's inheritance.
+    #[must_use]
+    pub fn before(&self) -> &SigSet {
+        &self.before
+    }
+
+    /// Goes back to that.
+    pub fn release(&self) {
+        // Fails only for a way of setting that does not exist.
+        let _ = self.before.thread_set_mask();
+    }
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Listens to all that is [`Held`]; must be called inside the runtime and before the server
+    /// starts.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn listen(_held: &Held) -> io::Result<Self> {
+        let child = is_ignored(Named::SIGCHLD, ignored_mask())
+            .then(|| unix::signal(SignalKind::child()))
+            .transpose()?;
+        Ok(Self {
+            fd: Some(descriptor(&SigSet::all())?),
+            _child: child,
+        })
+    }
+
+    /// Listens to those only that ask us to end, and were not ignored when we were started
+    /// (`nohup`).
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn listen_for_end() -> io::Result<Self> {
         let ignored = ignored_mask();
-        let mut passed_on = Vec::with_capacity(PASSED_ON.len());
-        for signal in PASSED_ON {
-            let number = signal.as_raw();
-            if ignored & (1 << (number - 1)) == 0 {
-                passed_on.push((signal, unix::signal(SignalKind::from_raw(number))?));
+        let mut set = SigSet::empty();
+        for signal in END {
+            if !is_ignored(signal, ignored) {
+                set.add(signal);
             }
         }
+        set.thread_block()?;
         Ok(Self {
-            child: Some(unix::signal(SignalKind::child())?),
-            passed_on,
+            fd: Some(descriptor(&set)?),
+            _child: None,
         })
     }
 
@@ -69,57 +130,91 @@ impl Signals {
     #[must_use]
     pub fn deaf() -> Self {
         Self {
-            child: None,
-            passed_on: Vec::new(),
+            fd: None,
+            _child: None,
         }
     }
 
-    /// The next thing to do something about.
+    /// The next thing to do something about. Dropped halfway, nothing is lost.
     pub async fn next(&mut self) -> Heard {
         loop {
-            let heard = std::future::poll_fn(|cx| {
-                if self
-                    .child
-                    .as_mut()
-                    .is_some_and(|child| child.poll_recv(cx).is_ready())
-                {
-                    return std::task::Poll::Ready(Heard::ChildChanged);
-                }
-                for (signal, stream) in &mut self.passed_on {
-                    if stream.poll_recv(cx).is_ready() {
-                        return std::task::Poll::Ready(Heard::PassOn(*signal));
-                    }
-                }
-                std::task::Poll::Pending
-            })
-            .await;
-            match heard {
-                Heard::PassOn(signal) if FROM_TERMINAL.contains(&signal) && in_foreground() => {}
-                heard => return heard,
+            let info = self.read().await;
+            let number = raw(&info);
+            if number == libc::SIGCHLD {
+                return Heard::ChildChanged;
+            }
+            if let Some(signal) = Signal::from_raw(number)
+                && is_for_server(number, Origin::of(&info))
+            {
+                return Heard::PassOn(signal);
             }
         }
     }
 
     /// Waits for a signal that asks us to end.
     pub async fn told_to_end(&mut self) {
-        std::future::poll_fn(|cx| {
-            let told = self
-                .passed_on
-                .iter_mut()
-                .any(|(signal, stream)| stream.poll_recv(cx).is_ready() && END.contains(signal));
-            if told {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
+        loop {
+            let info = self.read().await;
+            if END.iter().any(|signal| *signal as i32 == raw(&info)) {
+                return;
             }
-        })
-        .await;
+        }
+    }
+
+    async fn read(&mut self) -> siginfo {
+        let Some(fd) = &self.fd else {
+            return std::future::pending().await;
+        };
+        loop {
+            let Ok(mut ready) = fd.readable().await else {
+                return std::future::pending().await;
+            };
+            let read = ready.try_io(|fd| match fd.get_ref().read_signal() {
+                Ok(Some(info)) => Ok(info),
+                Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) => Err(error.into()),
+            });
+            if let Ok(Ok(info)) = read {
+                return info;
+            }
+        }
     }
 }
 
-/// Whether our group, and so the server, is the terminal's foreground group.
-fn in_foreground() -> bool {
-    rustix::termios::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == getpgrp())
+// === impl Origin ===
+
+impl Origin {
+    fn of(info: &siginfo) -> Self {
+        let own = getpid();
+        Self {
+            by_kernel: info.ssi_code > 0,
+            by_us: info.ssi_pid == own.as_raw().unsigned_abs(),
+            we_lead: getsid(None) == Ok(own),
+        }
+    }
+}
+
+/// Whether the server would have got it in our place and has not got it yet.
+fn is_for_server(number: i32, origin: Origin) -> bool {
+    if origin.by_kernel {
+        // A terminal that hangs up tells the leader of the session first of all.
+        return number == libc::SIGHUP && origin.we_lead;
+    }
+    !origin.by_us
+}
+
+#[allow(deprecated)] // unsound for types whose descriptor changes; this one's never does
+fn descriptor(set: &SigSet) -> io::Result<AsyncFd<SignalFd>> {
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    AsyncFd::new(SignalFd::with_flags(set, flags)?)
+}
+
+fn raw(info: &siginfo) -> i32 {
+    i32::try_from(info.ssi_signo).unwrap_or(0)
+}
+
+fn is_ignored(signal: Named, ignored: u64) -> bool {
+    ignored & (1 << (signal as i32 - 1)) != 0
 }
 
 /// Signals that were ignored when we were started, bit 0 for signal 1; none where it cannot be
@@ -131,4 +226,52 @@ fn ignored_mask() -> u64 {
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: Origin = Origin {
+        by_kernel: false,
+        by_us: false,
+        we_lead: false,
+    };
+
+    #[test]
+    fn what_somebody_sends_is_the_servers_whatever_it_is() {
+        for number in 1..=64 {
+            assert!(is_for_server(number, SENT), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_the_terminal_sends_to_the_group_is_not_sent_twice() {
+        let terminal = Origin {
+            by_kernel: true,
+            ..SENT
+        };
+        let leader = Origin {
+            we_lead: true,
+            ..terminal
+        };
+        for number in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH] {
+            assert!(!is_for_server(number, terminal), "{number}");
+            assert!(!is_for_server(number, leader), "{number}");
+        }
+        assert!(!is_for_server(libc::SIGHUP, terminal));
+        assert!(
+            is_for_server(libc::SIGHUP, leader),
+            "told to the leader alone"
+        );
+    }
+
+    #[test]
+    fn our_own_broken_log_is_not_the_servers() {
+        let own = Origin {
+            by_us: true,
+            ..SENT
+        };
+        assert!(!is_for_server(libc::SIGPIPE, own));
+    }
 }

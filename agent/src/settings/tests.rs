@@ -94,14 +94,90 @@ fn all_mistakes_are_told_at_once_and_each_with_its_place() {
 }
 
 #[test]
-fn an_unknown_key_in_the_file_is_a_mistake() {
-    let (_, mistakes) = gather(
-        &RunArgs::default(),
-        &[],
-        "colector = \"grpc://localhost:1\"\n",
-    );
-    assert_eq!(mistakes.len(), 1);
-    assert!(mistakes[0].reason.contains("colector"), "{}", mistakes[0]);
+fn all_mistakes_of_the_file_are_told_at_once_each_with_its_line() {
+    let file = "\n# the hub's\ncolector = \"grpc://localhost:1\"\ninterval = 90\nname = [1]\n\
+                names = \"base\nsocket = \"/run/a.sock\"\n";
+    let (settings, mistakes) = gather(&RunArgs::default(), &[], file);
+    let told: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| mistake.to_string())
+        .map(|told| told.split_once("agent.toml:").unwrap().1.to_owned())
+        .collect();
+    assert_eq!(told.len(), 4, "{told:#?}");
+    for (line, word) in [
+        ("3: ", "colector"),
+        ("5: ", "not array"),
+        ("6: ", ""),
+        ("4: interval: ", "1s to 60s"),
+    ] {
+        let found = told
+            .iter()
+            .any(|told| told.starts_with(line) && told.contains(word));
+        assert!(found, "{line}{word}: {told:#?}");
+    }
+    // What is right counts.
+    assert_eq!(settings.socket.as_deref(), Some(Path::new("/run/a.sock")));
+}
+
+#[test]
+fn every_key_of_the_file_is_a_flag_and_a_variable_too() {
+    use clap::CommandFactory;
+    let command = crate::config::Cli::command();
+    let run = command.find_subcommand("run").unwrap();
+    for key in KEYS {
+        let flag = key.replace('_', "-");
+        let argument = run
+            .get_arguments()
+            .find(|flag_of| flag_of.get_long() == Some(&flag));
+        let help = argument.expect(key).get_help().unwrap().to_string();
+        let variable = format!("[env: HUBMETER_{}]", key.to_uppercase());
+        assert!(help.contains(&variable), "{help}");
+    }
+}
+
+#[test]
+fn each_source_sets_every_key() {
+    let file = "collector = \"grpc://10.0.0.1:1\"\ninterval = 2.5\nca_file = \"/a\"\nsocket = \"/b\"\n\
+                token_file = \"/c\"\nname = \"d\"\nnames = \"full\"\napi_url = \"e\"\nallow_plaintext = true\n";
+    let env = [
+        ("HUBMETER_COLLECTOR", "grpc://10.0.0.1:1"),
+        ("HUBMETER_INTERVAL", "2.5"),
+        ("HUBMETER_CA_FILE", "/a"),
+        ("HUBMETER_SOCKET", "/b"),
+        ("HUBMETER_TOKEN_FILE", "/c"),
+        ("HUBMETER_NAME", "d"),
+        ("HUBMETER_NAMES", "full"),
+        ("HUBMETER_API_URL", "e"),
+        ("HUBMETER_ALLOW_PLAINTEXT", "1"),
+    ];
+    let text = |text: &str| Some(text.to_owned());
+    let flags = RunArgs {
+        collector: text("grpc://10.0.0.1:1"),
+        interval: text("2.5"),
+        ca_file: text("/a"),
+        socket: text("/b"),
+        token_file: text("/c"),
+        name: text("d"),
+        names: text("full"),
+        api_url: text("e"),
+        allow_plaintext: true,
+        ..RunArgs::default()
+    };
+    let from = [
+        gather(&RunArgs::default(), &[], file),
+        gather(&RunArgs::default(), &env, ""),
+        gather(&flags, &[], ""),
+    ];
+    for (settings, mistakes) in from {
+        assert_eq!(mistakes, []);
+        assert!(settings.collector.is_some());
+        assert_eq!(settings.interval, Duration::from_millis(2_500));
+        assert_eq!(settings.ca_file.as_deref(), Some(Path::new("/a")));
+        assert_eq!(settings.socket.as_deref(), Some(Path::new("/b")));
+        assert!(format!("{:?}", settings.credential).contains("\"/c\""));
+        assert_eq!((settings.name.as_str(), settings.names), ("d", Names::Full));
+        assert_eq!(settings.api_url.as_deref(), Some("e"));
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ fn reading(pid: u32, ppid: u32, read: Option<u64>) -> Reading {
         ppid,
         threads: 1,
         rss_bytes: 0,
+        held_bytes: 0,
+        signal: None,
         shared_bytes: 0,
         own_ns: 0,
         reaped_ns: 0,

@@ -1,276 +1,25 @@
 //! The link against a real gRPC server that acknowledges, cuts, restarts, and says what a
 //! collector may say.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub
+)]
 
-use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+mod renewal;
+mod rig;
 
-use hubmeter_agent::{
-    board::{Board, LinkState, LinkStatus},
-    clock::SystemClock,
-    link::{Identity, Link, Outbox, credential::Credential},
-    sample::{MemorySource, Sample},
-    settings::CollectorUrl,
-    stop::Stopper,
-};
+use std::time::Duration;
+
+use hubmeter_agent::board::LinkState;
 use hubmeter_proto::v1::{
-    self,
-    bye::Reason,
-    down::Body as Down,
-    link_server::{self, LinkServer},
-    up::Body as Up,
+    self, bye::Reason, down::Body as Down, link_server::LinkServer, up::Body as Up,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
-use tokio_stream::{
-    Stream,
-    wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream},
-};
-use tonic::{
-    Request, Response, Status, Streaming,
-    transport::{Identity as Certified, Server, ServerTlsConfig},
-};
-
-const INSTANCE: [u8; 16] = [7; 16];
-
-/// One stream as the collector sees it; the test plays the collector.
-struct Accepted {
-    token: Option<String>,
-    up: Streaming<v1::Up>,
-    down: mpsc::Sender<Result<v1::Down, Status>>,
-}
-
-/// A server that hands every stream to the test.
-struct Collector(mpsc::Sender<Accepted>);
-
-#[tonic::async_trait]
-impl link_server::Link for Collector {
-    type StreamStream = Pin<Box<dyn Stream<Item = Result<v1::Down, Status>> + Send>>;
-
-    async fn stream(
-        &self,
-        request: Request<Streaming<v1::Up>>,
-    ) -> Result<Response<Self::StreamStream>, Status> {
-        let token = request
-            .metadata()
-            .get("authorization")
-            .map(|value| value.to_str().unwrap().to_owned());
-        if token.as_deref() == Some("Bearer stranger") {
-            return Err(Status::unauthenticated("no such token"));
-        }
-        let (down, messages) = mpsc::channel(64);
-        let accepted = Accepted {
-            token,
-            up: request.into_inner(),
-            down,
-        };
-        self.0.send(accepted).await.unwrap();
-        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
-    }
-}
-
-/// A listening collector.
-struct Listening {
-    streams: mpsc::Receiver<Accepted>,
-    server: JoinHandle<()>,
-    port: u16,
-}
-
-impl Listening {
-    async fn at(port: u16) -> Self {
-        let listener = loop {
-            // After a restart the old socket may need a moment to go.
-            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
-                break listener;
-            }
-            tokio::task::yield_now().await;
-        };
-        let port = listener.local_addr().unwrap().port();
-        let (sender, streams) = mpsc::channel(8);
-        let server = tokio::spawn(async move {
-            Server::builder()
-                .add_service(LinkServer::new(Collector(sender)))
-                .serve_with_incoming(TcpListenerStream::new(listener))
-                .await
-                .unwrap();
-        });
-        Self {
-            streams,
-            server,
-            port,
-        }
-    }
-
-    /// The next stream, greeted with a Welcome from `resume_seq` on (`None`: from Hello's first).
-    async fn welcome(&mut self, resume_seq: Option<u64>) -> (v1::Hello, Accepted) {
-        let mut stream = self.streams.recv().await.unwrap();
-        let hello = stream.hello().await;
-        let resume_seq = resume_seq.unwrap_or(hello.first_seq);
-        stream
-            .say(Down::Welcome(v1::Welcome {
-                protocol: 1,
-                resume_seq,
-                ..Default::default()
-            }))
-            .await;
-        (hello, stream)
-    }
-}
-
-impl Accepted {
-    async fn next(&mut self) -> Option<Up> {
-        self.up
-            .message()
-            .await
-            .ok()
-            .flatten()
-            .and_then(|message| message.body)
-    }
-
-    async fn hello(&mut self) -> v1::Hello {
-        match self.next().await {
-            Some(Up::Hello(hello)) => hello,
-            other => panic!("no Hello: {other:?}"),
-        }
-    }
-
-    /// The numbers of the next reports.
-    async fn reports(&mut self, count: usize) -> Vec<u64> {
-        let mut seqs = Vec::new();
-        for _ in 0..count {
-            match self.next().await {
-                Some(Up::Report(report)) => seqs.push(report.seq),
-                other => panic!("no report after {seqs:?}: {other:?}"),
-            }
-        }
-        seqs
-    }
-
-    async fn say(&self, body: Down) {
-        self.down
-            .send(Ok(v1::Down { body: Some(body) }))
-            .await
-            .unwrap();
-    }
-
-    async fn receipt(&self, through_seq: u64) {
-        self.say(Down::Receipt(v1::Receipt { through_seq })).await;
-    }
-
-    async fn bye(&self, reason: Reason, retry_after_ms: u32) {
-        self.say(Down::Bye(v1::Bye {
-            reason: reason.into(),
-            retry_after_ms,
-        }))
-        .await;
-    }
-}
-
-/// The agent's half, without a sampler.
-struct Agent {
-    outbox: Arc<Outbox>,
-    board: Arc<Board>,
-    pace: watch::Receiver<Option<Duration>>,
-    stopper: Stopper,
-    link: JoinHandle<()>,
-    sampled: u64,
-}
-
-impl Agent {
-    fn start(url: &str, token: Option<&str>, spool_bytes: usize) -> Self {
-        Self::start_trusting(None, url, token, spool_bytes)
-    }
-
-    fn start_trusting(
-        ca_file: Option<PathBuf>,
-        url: &str,
-        token: Option<&str>,
-        spool_bytes: usize,
-    ) -> Self {
-        let outbox = Arc::new(Outbox::new(spool_bytes));
-        let board = Arc::new(Board::new(LinkStatus {
-            state: LinkState::Off,
-            collector: Some(url.to_owned()),
-            api_url: None,
-        }));
-        let pace = watch::Sender::new(None);
-        let stopper = Stopper::default();
-        let link = Link {
-            url: CollectorUrl::parse(url, false).unwrap(),
-            ca_file,
-            credential: Credential::new(None, token.map(str::to_owned)),
-            identity: Identity {
-                instance_id: INSTANCE,
-                host: "host".to_owned(),
-                server_name: "gpu-1".to_owned(),
-                interval: Duration::from_secs(5),
-            },
-            outbox: Arc::clone(&outbox),
-            board: Arc::clone(&board),
-            pace: pace.clone(),
-            clock: Arc::new(SystemClock),
-        };
-        Self {
-            outbox,
-            board,
-            pace: pace.subscribe(),
-            link: tokio::spawn(link.run(stopper.heard_by())),
-            stopper,
-            sampled: 0,
-        }
-    }
-
-    fn beside(collector: &Listening) -> Self {
-        let url = format!("grpc://127.0.0.1:{}", collector.port);
-        Self::start(&url, Some("t0ken"), 512 * 1024)
-    }
-
-    fn sample(&mut self, count: u64) {
-        for _ in 0..count {
-            self.sampled += 1;
-            self.outbox.push(&sample(self.sampled * 5_000));
-        }
-    }
-}
-
-fn sample(mono_ms: u64) -> Sample {
-    Sample {
-        time: String::new(),
-        interval_ms: Some(5_000),
-        memory_used_bytes: 1 << 30,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Pss,
-        memory_age_ms: 0,
-        memory_limit_bytes: None,
-        memory_limit_source: None,
-        memory_limit_enforced: false,
-        memory_limit_shared: false,
-        rss_bytes: 1 << 30,
-        pss_bytes: None,
-        swap_bytes: None,
-        unattributed_bytes: None,
-        cpu_millis: 1,
-        cpu_cores: None,
-        processes: 1,
-        threads: 1,
-        workloads: Vec::new(),
-        mono_ms,
-        wall_ms: mono_ms,
-        burst: false,
-        oom_kills: None,
-        memory_guarantee_bytes: None,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: hubmeter_agent::sample::vitals::Vitals::default(),
-        ended: Vec::new(),
-    }
-}
+use rig::{Agent, Collector, INSTANCE, Listening};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
 
 #[tokio::test]
 async fn reports_flow_in_order_under_the_servers_token() {
@@ -493,55 +242,6 @@ async fn stopping_does_not_wait_for_a_collector_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_refused_token_or_a_broken_promise_is_no_end() {
-    let mut collector = Listening::at(0).await;
-    let url = format!("grpc://127.0.0.1:{}", collector.port);
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("token");
-    std::fs::write(&file, "stranger").unwrap();
-    // `Credential` reads the file at each attempt, so a renewed token is found.
-    let board = Arc::new(Board::new(LinkStatus {
-        state: LinkState::Off,
-        collector: None,
-        api_url: None,
-    }));
-    let stopper = Stopper::default();
-    let link = Link {
-        url: CollectorUrl::parse(&url, false).unwrap(),
-        ca_file: None,
-        credential: Credential::new(Some(file.clone()), None),
-        identity: Identity {
-            instance_id: INSTANCE,
-            host: String::new(),
-            server_name: String::new(),
-            interval: Duration::from_secs(5),
-        },
-        outbox: Arc::default(),
-        board: Arc::clone(&board),
-        pace: watch::Sender::new(None),
-        clock: Arc::new(SystemClock),
-    };
-    let link = tokio::spawn(link.run(stopper.heard_by()));
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(collector.streams.try_recv().is_err());
-    std::fs::write(&file, "friend").unwrap();
-    let mut stream = collector.streams.recv().await.unwrap();
-    assert_eq!(stream.token.as_deref(), Some("Bearer friend"));
-    stream.hello().await;
-    // Resuming from a report that was never sent breaks the protocol.
-    stream
-        .say(Down::Welcome(v1::Welcome {
-            protocol: 1,
-            resume_seq: 99,
-            ..Default::default()
-        }))
-        .await;
-    collector.welcome(None).await;
-    stopper.stop();
-    link.await.unwrap();
-}
-
-#[tokio::test]
 async fn a_unix_socket_carries_the_same_stream() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("link.sock");
@@ -578,42 +278,6 @@ async fn a_backlog_of_hours_passes_a_collector_that_reads_slowly() {
     let seqs = stream.reports(count).await;
     assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1));
     assert_eq!(*seqs.last().unwrap(), 3_000);
-}
-
-#[tokio::test]
-async fn tls_is_spoken_with_a_collector_that_the_named_file_vouches_for_and_no_other() {
-    let certificates = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls"));
-    let read = |name: &str| std::fs::read(certificates.join(name)).unwrap();
-    let certified = Certified::from_pem(read("server.pem"), read("server.key"));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (sender, mut streams) = mpsc::channel(1);
-    tokio::spawn(
-        Server::builder()
-            .tls_config(ServerTlsConfig::new().identity(certified))
-            .unwrap()
-            .add_service(LinkServer::new(Collector(sender)))
-            .serve_with_incoming(TcpListenerStream::new(listener)),
-    );
-    let stranger = Agent::start(&format!("grpcs://localhost:{port}"), Some("t0ken"), 1 << 19);
-    let ca_file = Some(certificates.join("ca.pem"));
-    for host in ["localhost", "127.0.0.1"] {
-        let url = format!("grpcs://{host}:{port}");
-        let mut agent = Agent::start_trusting(ca_file.clone(), &url, Some("t0ken"), 1 << 19);
-        agent.sample(1);
-        let mut stream = streams.recv().await.unwrap();
-        assert_eq!(stream.hello().await.next_seq, 2);
-        let welcome = v1::Welcome {
-            protocol: 1,
-            resume_seq: 1,
-            ..Default::default()
-        };
-        stream.say(Down::Welcome(welcome)).await;
-        assert_eq!(stream.reports(1).await, [1]);
-        agent.link.abort();
-    }
-    assert_eq!(stranger.board.link().state, LinkState::Connecting);
-    assert!(streams.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -1,0 +1,234 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::link::encode::tests::sample;
+
+const LIMIT: u64 = 1_000_000_000;
+const FIVE: Duration = Duration::from_secs(5);
+
+fn take(rhythm: &mut Rhythm, at_ms: u64, used: u64) -> Sample {
+    let mut sample = sample(at_ms, used);
+    rhythm.place(&mut sample);
+    sample
+}
+
+#[test]
+fn calm_memory_is_sampled_at_the_interval_and_only_then() {
+    let mut rhythm = Rhythm::new(FIVE, 100);
+    let mut taken = Vec::new();
+    for _ in 0..4 {
+        let due = rhythm.due_ms();
+        let sample = take(&mut rhythm, due + 3, LIMIT / 10);
+        taken.push((due, sample.burst, sample.interval_ms));
+    }
+    let expected = [
+        (100, false, None),
+        (5_100, false, Some(5_000)),
+        (10_100, false, Some(5_000)),
+        (15_100, false, Some(5_000)),
+    ];
+    assert_eq!(taken, expected);
+}
+
+#[test]
+fn memory_that_moves_near_the_limit_is_sampled_every_second_and_the_base_rhythm_stays() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, LIMIT * 5 / 10);
+    take(&mut rhythm, 5_000, LIMIT * 6 / 10);
+    let mut rows = Vec::new();
+    for step in 0..7u64 {
+        let due = rhythm.due_ms();
+        let sample = take(&mut rhythm, due, LIMIT * 6 / 10 + step * LIMIT / 50);
+        rows.push((due, sample.burst, sample.interval_ms));
+    }
+    let expected = [
+        (6_000, true, Some(1_000)),
+        (7_000, true, Some(1_000)),
+        (8_000, true, Some(1_000)),
+        (9_000, true, Some(1_000)),
+        (10_000, false, Some(5_000)),
+        (11_000, true, Some(1_000)),
+        (12_000, true, Some(1_000)),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn a_burst_ends_when_memory_stands_still_and_does_not_start_far_from_the_limit() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, LIMIT / 10);
+    take(&mut rhythm, 5_000, LIMIT * 4 / 10);
+    assert_eq!(rhythm.due_ms(), 10_000, "far from the limit");
+    take(&mut rhythm, 10_000, LIMIT * 6 / 10);
+    assert_eq!(rhythm.due_ms(), 11_000);
+    for at in [11_000, 12_000, 13_000] {
+        take(&mut rhythm, at, LIMIT * 6 / 10);
+    }
+    assert_eq!(rhythm.due_ms(), 15_000, "standing still");
+}
+
+#[test]
+fn late_beats_are_skipped_and_counted_never_made_up_for() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, 1);
+    let sample = take(&mut rhythm, 16_000, 1);
+    assert_eq!(sample.interval_ms, Some(16_000));
+    assert_eq!(rhythm.skipped(), 2);
+    assert_eq!(rhythm.due_ms(), 20_000);
+    let sample = take(&mut rhythm, 24_999, 1);
+    assert_eq!(sample.interval_ms, Some(8_999));
+    assert_eq!(rhythm.due_ms(), 30_000, "not one millisecond later");
+}
+
+#[test]
+fn without_a_limit_there_is_no_burst() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    for (at, used) in [(0, 1), (5_000, u64::MAX)] {
+        let mut sample = sample(at, used);
+        sample.memory_limit_bytes = None;
+        rhythm.place(&mut sample);
+    }
+    assert_eq!(rhythm.due_ms(), 10_000);
+}
+
+#[test]
+fn a_new_pace_counts_from_the_last_base_sample() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, 1);
+    rhythm.set_interval(Duration::from_secs(20), 1_000);
+    assert_eq!(rhythm.due_ms(), 20_000);
+    rhythm.set_interval(Duration::from_secs(1), 6_000);
+    assert_eq!(rhythm.due_ms(), 6_000);
+}
+
+#[test]
+fn after_a_suspend_there_is_one_sample_with_the_whole_distance_and_the_rhythm_goes_on() {
+    const NIGHT_MS: u64 = 8 * 3_600_000;
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, 1);
+    let woken = take(&mut rhythm, NIGHT_MS + 1, 1);
+    assert_eq!(woken.interval_ms, Some(NIGHT_MS + 1));
+    assert_eq!(rhythm.skipped(), NIGHT_MS / 5_000 - 1);
+    assert_eq!(rhythm.due_ms(), NIGHT_MS + 5_000);
+}
+
+#[test]
+fn a_sample_within_its_share_pushes_nothing() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, 1);
+    assert!(!rhythm.spend(0, 250_000), "exactly 5 % of 5 s");
+    assert_eq!((rhythm.due_ms(), rhythm.skipped()), (5_000, 0));
+}
+
+#[test]
+fn a_sample_beyond_its_share_pushes_the_next_ones_away_and_they_are_counted() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, 1);
+    assert!(rhythm.spend(0, 600_000));
+    assert_eq!((rhythm.due_ms(), rhythm.skipped()), (15_000, 2));
+    take(&mut rhythm, 15_000, 1);
+    assert!(!rhythm.spend(15_000, 1_000));
+    assert_eq!(
+        (rhythm.due_ms(), rhythm.skipped()),
+        (20_000, 2),
+        "it fits again"
+    );
+}
+
+#[test]
+fn a_burst_obeys_the_same_share() {
+    let mut rhythm = Rhythm::new(Duration::from_secs(10), 0);
+    take(&mut rhythm, 0, LIMIT * 5 / 10);
+    take(&mut rhythm, 10_000, LIMIT * 7 / 10);
+    assert_eq!(rhythm.due_ms(), 11_000);
+    assert!(!rhythm.spend(10_000, 100_000), "no base sample is left out");
+    assert_eq!(rhythm.due_ms(), 12_000);
+}
+
+#[test]
+fn a_cost_that_cannot_be_true_does_not_blind_us() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, 1);
+    rhythm.spend(0, u64::MAX);
+    assert_eq!(rhythm.due_ms(), PUSH_MS_MAX);
+}
+
+/// What happens around one beat.
+#[derive(Clone, Debug)]
+struct Step {
+    late_ms: u64,
+    cost_us: u64,
+    used: u64,
+    missed: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let late_ms = prop_oneof![4 => 0..50u64, 1 => 0..200_000u64];
+    let cost_us = prop_oneof![4 => 0..10_000u64, 1 => 0..20_000_000u64];
+    let step = (late_ms, cost_us, 0..LIMIT, prop::bool::weighted(0.1));
+    let step = step.prop_map(|(late_ms, cost_us, used, missed)| Step {
+        late_ms,
+        cost_us,
+        used,
+        missed,
+    });
+    prop::collection::vec(step, 1..200)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_no_beat_is_made_up_for_and_none_is_lost_count_of(
+        steps in steps(),
+        interval_s in 1..=60u64,
+        start_ms in 0..u64::from(u32::MAX),
+    ) {
+        let interval_ms = interval_s * 1_000;
+        let mut rhythm = Rhythm::new(Duration::from_secs(interval_s), start_ms);
+        let (mut base_beats, mut last_base_ms, mut last_ms) = (0, None, None);
+        for step in steps {
+            let now_ms = rhythm.due_ms() + step.late_ms;
+            if step.missed {
+                let base_due_ms = rhythm.base_due_ms;
+                rhythm.miss(now_ms);
+                base_beats += u64::from(now_ms >= base_due_ms);
+            } else {
+                let sample = take(&mut rhythm, now_ms, step.used);
+                if sample.burst {
+                    prop_assert_eq!(sample.interval_ms, last_ms.map(|last| now_ms - last));
+                } else {
+                    prop_assert_eq!(sample.interval_ms, last_base_ms.map(|last| now_ms - last));
+                    last_base_ms = Some(now_ms);
+                    base_beats += 1;
+                }
+                last_ms = Some(now_ms);
+            }
+            rhythm.spend(now_ms, step.cost_us);
+            let due_ms = rhythm.due_ms();
+            prop_assert!(due_ms > now_ms, "a beat at {} is made up for", due_ms);
+            let apart = due_ms - now_ms >= BURST_CLEARANCE_MS;
+            prop_assert!(apart || step.missed, "{} ms", due_ms - now_ms);
+            let share_ms = (step.cost_us * COST_PARTS / 1_000).min(PUSH_MS_MAX);
+            prop_assert!(due_ms - now_ms >= share_ms, "{} ms are too soon", due_ms - now_ms);
+            // Base beats stay where they were from the start, each one taken, missed or counted.
+            let passed = rhythm.base_due_ms - start_ms;
+            prop_assert_eq!(passed % interval_ms, 0);
+            prop_assert_eq!(passed / interval_ms, base_beats + rhythm.skipped());
+        }
+    }
+}
+
+#[test]
+fn a_shared_limit_is_near_when_all_together_are() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    for (at_ms, all) in [(0, 500_000_000), (5_000, 600_000_000)] {
+        let mut sample = sample(at_ms, 10_000_000);
+        sample.memory_limit_shared = true;
+        sample.memory_limit_used_bytes = Some(all);
+        rhythm.place(&mut sample);
+    }
+    assert_eq!(
+        rhythm.due_ms(),
+        6_000,
+        "the neighbours' climb is everybody's"
+    );
+}

@@ -1,0 +1,270 @@
+//! Both ends: a real gRPC server that hands every stream to the test, and the agent's half
+//! without a sampler.
+
+use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use hubmeter_agent::{
+    board::{Board, LinkState, LinkStatus},
+    clock::SystemClock,
+    link::{Identity, Link, Outbox, credential::Credential},
+    sample::{MemorySource, Sample},
+    settings::CollectorUrl,
+    stop::Stopper,
+};
+use hubmeter_proto::v1::{
+    self,
+    bye::Reason,
+    down::Body as Down,
+    link_server::{self, LinkServer},
+    up::Body as Up,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_stream::{
+    Stream,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+
+pub const INSTANCE: [u8; 16] = [7; 16];
+
+/// One stream as the collector sees it; the test plays the collector.
+pub struct Accepted {
+    pub token: Option<String>,
+    up: Streaming<v1::Up>,
+    down: mpsc::Sender<Result<v1::Down, Status>>,
+}
+
+/// A server that hands every stream to the test.
+pub struct Collector(pub mpsc::Sender<Accepted>);
+
+#[tonic::async_trait]
+impl link_server::Link for Collector {
+    type StreamStream = Pin<Box<dyn Stream<Item = Result<v1::Down, Status>> + Send>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<v1::Up>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let token = request
+            .metadata()
+            .get("authorization")
+            .map(|value| value.to_str().unwrap().to_owned());
+        if token.as_deref() == Some("Bearer stranger") {
+            return Err(Status::unauthenticated("no such token"));
+        }
+        let (down, messages) = mpsc::channel(64);
+        let accepted = Accepted {
+            token,
+            up: request.into_inner(),
+            down,
+        };
+        self.0.send(accepted).await.unwrap();
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+    }
+}
+
+/// A listening collector.
+pub struct Listening {
+    pub streams: mpsc::Receiver<Accepted>,
+    pub server: JoinHandle<()>,
+    pub port: u16,
+}
+
+impl Listening {
+    pub async fn at(port: u16) -> Self {
+        let listener = loop {
+            // After a restart the old socket may need a moment to go.
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+                break listener;
+            }
+            tokio::task::yield_now().await;
+        };
+        let port = listener.local_addr().unwrap().port();
+        let (sender, streams) = mpsc::channel(8);
+        let server = tokio::spawn(async move {
+            Server::builder()
+                .add_service(LinkServer::new(Collector(sender)))
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        Self {
+            streams,
+            server,
+            port,
+        }
+    }
+
+    /// The next stream, greeted with a Welcome from `resume_seq` on (`None`: from Hello's first).
+    pub async fn welcome(&mut self, resume_seq: Option<u64>) -> (v1::Hello, Accepted) {
+        let mut stream = self.streams.recv().await.unwrap();
+        let hello = stream.hello().await;
+        let resume_seq = resume_seq.unwrap_or(hello.first_seq);
+        stream
+            .say(Down::Welcome(v1::Welcome {
+                protocol: 1,
+                resume_seq,
+                ..Default::default()
+            }))
+            .await;
+        (hello, stream)
+    }
+}
+
+impl Accepted {
+    pub async fn next(&mut self) -> Option<Up> {
+        self.up
+            .message()
+            .await
+            .ok()
+            .flatten()
+            .and_then(|message| message.body)
+    }
+
+    pub async fn hello(&mut self) -> v1::Hello {
+        match self.next().await {
+            Some(Up::Hello(hello)) => hello,
+            other => panic!("no Hello: {other:?}"),
+        }
+    }
+
+    /// The numbers of the next reports.
+    pub async fn reports(&mut self, count: usize) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        for _ in 0..count {
+            match self.next().await {
+                Some(Up::Report(report)) => seqs.push(report.seq),
+                other => panic!("no report after {seqs:?}: {other:?}"),
+            }
+        }
+        seqs
+    }
+
+    pub async fn say(&self, body: Down) {
+        self.down
+            .send(Ok(v1::Down { body: Some(body) }))
+            .await
+            .unwrap();
+    }
+
+    pub async fn receipt(&self, through_seq: u64) {
+        self.say(Down::Receipt(v1::Receipt { through_seq })).await;
+    }
+
+    pub async fn bye(&self, reason: Reason, retry_after_ms: u32) {
+        self.say(Down::Bye(v1::Bye {
+            reason: reason.into(),
+            retry_after_ms,
+        }))
+        .await;
+    }
+}
+
+/// The agent's half, without a sampler.
+pub struct Agent {
+    pub outbox: Arc<Outbox>,
+    pub board: Arc<Board>,
+    pub pace: watch::Receiver<Option<Duration>>,
+    pub stopper: Stopper,
+    pub link: JoinHandle<()>,
+    sampled: u64,
+}
+
+impl Agent {
+    pub fn start(url: &str, token: Option<&str>, spool_bytes: usize) -> Self {
+        let credential = Credential::new(None, token.map(str::to_owned));
+        Self::start_trusting(None, url, credential, spool_bytes)
+    }
+
+    pub fn start_trusting(
+        ca_file: Option<PathBuf>,
+        url: &str,
+        credential: Credential,
+        spool_bytes: usize,
+    ) -> Self {
+        let outbox = Arc::new(Outbox::new(spool_bytes));
+        let board = Arc::new(Board::new(LinkStatus {
+            state: LinkState::Off,
+            collector: Some(url.to_owned()),
+            api_url: None,
+        }));
+        let pace = watch::Sender::new(None);
+        let stopper = Stopper::default();
+        let link = Link {
+            url: CollectorUrl::parse(url, false).unwrap(),
+            ca_file,
+            credential,
+            identity: Identity {
+                instance_id: INSTANCE,
+                host: "host".to_owned(),
+                server_name: "gpu-1".to_owned(),
+                interval: Duration::from_secs(5),
+            },
+            outbox: Arc::clone(&outbox),
+            board: Arc::clone(&board),
+            pace: pace.clone(),
+            clock: Arc::new(SystemClock),
+        };
+        Self {
+            outbox,
+            board,
+            pace: pace.subscribe(),
+            link: tokio::spawn(link.run(stopper.heard_by())),
+            stopper,
+            sampled: 0,
+        }
+    }
+
+    pub fn beside(collector: &Listening) -> Self {
+        let url = format!("grpc://127.0.0.1:{}", collector.port);
+        Self::start(&url, Some("t0ken"), 512 * 1024)
+    }
+
+    pub fn sample(&mut self, count: u64) {
+        for _ in 0..count {
+            self.sampled += 1;
+            self.outbox.push(&sample(self.sampled * 5_000));
+        }
+    }
+}
+
+pub fn sample(mono_ms: u64) -> Sample {
+    Sample {
+        time: String::new(),
+        interval_ms: Some(5_000),
+        memory_used_bytes: 1 << 30,
+        memory_working_set_bytes: None,
+        memory_source: MemorySource::Pss,
+        memory_age_ms: 0,
+        memory_limit_bytes: None,
+        memory_limit_source: None,
+        memory_limit_enforced: false,
+        memory_limit_shared: false,
+        rss_bytes: 1 << 30,
+        pss_bytes: None,
+        swap_bytes: None,
+        unattributed_bytes: None,
+        cpu_millis: 1,
+        cpu_cores: None,
+        processes: 1,
+        threads: 1,
+        workloads: Vec::new(),
+        mono_ms,
+        wall_ms: mono_ms,
+        burst: false,
+        oom_kills: None,
+        memory_guarantee_bytes: None,
+        cpu_limit_millicores: None,
+        cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: hubmeter_agent::sample::vitals::Vitals::default(),
+        ended: Vec::new(),
+    }
+}
