@@ -142,7 +142,11 @@ impl Rhythm {
         };
         let limit = limit as f64;
         let seconds = sample.mono_ms.saturating_sub(last.mono_ms) as f64 / 1000.0;
-        let change = sample.memory_used_bytes.abs_diff(last.used_bytes) as f64;
+        // A better reading of what was there before is no movement.
+        let before = last
+            .used_bytes
+            .saturating_add_signed(sample.memory_corrected_bytes);
+        let change = sample.memory_used_bytes.abs_diff(before) as f64;
         sample.memory_used_bytes as f64 >= NEAR_LIMIT * limit
             && seconds > 0.0
             && change >= MOVING_PER_SECOND * limit * seconds
@@ -222,6 +226,16 @@ mod tests {
             take(&mut rhythm, at, LIMIT * 6 / 10);
         }
         assert_eq!(rhythm.due_ms(), 15_000, "standing still");
+    }
+
+    #[test]
+    fn a_better_reading_of_what_was_there_before_starts_no_burst() {
+        let mut rhythm = Rhythm::new(FIVE, 0);
+        take(&mut rhythm, 0, LIMIT * 8 / 10);
+        let mut corrected = sample(5_000, LIMIT * 6 / 10);
+        corrected.memory_corrected_bytes = -(LIMIT as i64) * 2 / 10;
+        rhythm.place(&mut corrected);
+        assert_eq!(rhythm.due_ms(), 10_000);
     }
 
     #[test]
