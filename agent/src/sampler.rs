@@ -20,7 +20,7 @@ use crate::{
         gauges::GroupMemory,
         kernels::Identity,
         limit::{EnvLimits, Limit, Machine},
-        memory::{self, PssBudget, TreeMemory},
+        memory::{Ruler, TreeMemory, budget::PssShare, correction::Correction},
         own::Checked,
         process::Reading,
         rfc3339,
@@ -68,7 +68,8 @@ pub struct Sampler {
     /// The root's environment, and the program it belongs to.
     environ: Option<(Arc<Identity>, EnvLimits)>,
     tree: Tree,
-    pss_budget: PssBudget,
+    ruler: Ruler,
+    correction: Correction,
     assembly: Assembly,
 }
 
@@ -141,10 +142,18 @@ impl Sampler {
             ),
             environ: None,
             tree,
-            pss_budget: PssBudget::default(),
+            ruler: Ruler::default(),
+            correction: Correction::default(),
             assembly: Assembly::new(target.root_pid, target.names),
             target,
         })
+    }
+
+    /// Lets readings of proportional sets take this share of a core.
+    #[must_use]
+    pub fn with_pss_share(mut self, share: PssShare) -> Self {
+        self.ruler = Ruler::new(share);
+        self
     }
 
     /// Takes what the server extension knows; replaces what it told before.
@@ -162,12 +171,9 @@ impl Sampler {
         for pid in self.standing.look(&self.tree, news) {
             self.tree.adopt(*pid)?;
         }
-        match self.pss_mode {
-            PssMode::Always => memory::read_all(&mut self.tree, mono_ms),
-            PssMode::Budget => self.pss_budget.read(&mut self.tree, mono_ms),
-        }
+        let always = self.pss_mode == PssMode::Always;
+        let tree_memory = self.ruler.read(&mut self.tree, always, mono_ms);
         let (of_group, oom_kills) = self.standing.memory();
-        let tree_memory = TreeMemory::of(self.tree.readings(), self.tree.pss_denied(), mono_ms);
         let own = self.standing.owned().own.as_ref();
         let memory = Memory::choose(own.zip(of_group), &tree_memory, &self.machine);
         let cpu_ns = self.standing.cpu_ns();
@@ -185,7 +191,12 @@ impl Sampler {
         });
         let env = self.env_limits();
         let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
+        let foreseen_bytes = tree_memory.foreseen_bytes;
+        let corrected_bytes =
+            self.correction
+                .take(memory.source, memory.used_bytes, foreseen_bytes);
         Ok(Sample {
+            memory_corrected_bytes: corrected_bytes,
             oom_kills,
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,

@@ -6,6 +6,8 @@
     unreachable_pub
 )]
 
+#[path = "built_machine/correction.rs"]
+mod correction;
 #[path = "built_machine/machine.rs"]
 mod machine;
 #[path = "built_machine/memory.rs"]
