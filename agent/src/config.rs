@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::workload::Names;
+use crate::{sample::memory::budget::PssShare, workload::Names};
 
 /// Exit code for mistakes in usage or configuration (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
@@ -52,6 +52,10 @@ pub struct RunArgs {
     /// [default: 5s]
     #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
     pub interval: Option<String>,
+    /// CPU time that reading proportional set sizes again may take on average, in per cent of a
+    /// core; 0 to 5, 0 reads each process once [env: HUBMETER_PSS_BUDGET] [default: 0.02]
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub pss_budget: Option<String>,
     /// The server's root process [default: the parent process]
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
     pub pid: Option<u32>,
@@ -86,6 +90,10 @@ pub struct SampleArgs {
     /// Read proportional set sizes at every sample, or rarely within a budget of time
     #[arg(long, value_enum, default_value_t = Pss::Always)]
     pub pss: Pss,
+    /// With `--pss budget`: what that may take on average, in per cent of a core; 0 to 5, 0 reads
+    /// each process once
+    #[arg(env = "HUBMETER_PSS_BUDGET", long, value_name = "PERCENT", default_value = "0.02", value_parser = PssShare::parse)]
+    pub pss_budget: PssShare,
     /// Read /proc and cgroups, or what every system offers (no limit, no cgroup, no PSS)
     #[arg(long, value_enum, default_value_t = Reader::Linux)]
     pub reader: Reader,

@@ -14,6 +14,7 @@ use hubmeter_proto::limits::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
 use crate::{
     config::{RunArgs, parse_duration},
     link::credential::Credential,
+    sample::memory::budget::PssShare,
     workload::Names,
 };
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub name: String,
     /// How much of names leaves this machine.
     pub names: Names,
+    /// What reading proportional sets again may take.
+    pub pss_share: PssShare,
     /// Where people and scripts reach the collector, when it does not say so itself.
     pub api_url: Option<String>,
 }
@@ -69,7 +72,7 @@ pub struct Mistake {
 }
 
 /// Keys of the file; each is also `HUBMETER_` and itself in capitals.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "collector",
     "interval",
     "ca_file",
@@ -78,6 +81,7 @@ const KEYS: [&str; 8] = [
     "name",
     "names",
     "api_url",
+    "pss_budget",
 ];
 
 /// Environment and file, asked by key.
@@ -113,6 +117,7 @@ impl Settings {
         let collector = sources.pick("collector", flags.collector.as_ref());
         let interval = sources.pick("interval", flags.interval.as_ref());
         let name = sources.pick("name", flags.name.as_ref());
+        let pss_budget = sources.pick("pss_budget", flags.pss_budget.as_ref());
         let [names, ca_file, socket, token_file, api_url] =
             ["names", "ca_file", "socket", "token_file", "api_url"]
                 .map(|key| sources.pick(key, None));
@@ -127,6 +132,7 @@ impl Settings {
             credential: Credential::new(token_file, env.get("JUPYTERHUB_API_TOKEN")),
             name: name.map(|given| given.text).unwrap_or_default(),
             names: judge(names, &mut mistakes, parse_names).unwrap_or_default(),
+            pss_share: judge(pss_budget, &mut mistakes, PssShare::parse).unwrap_or_default(),
             api_url: api_url.map(|given| given.text),
         };
         (settings, mistakes)
@@ -204,10 +210,8 @@ impl<'a, E: Environment> Sources<'a, E> {
                     "`{key}` is not one of {}",
                     KEYS.join(", ")
                 )));
-            } else if !value.is_str() && !value.is_integer() {
-                mistakes.push(mistake(format!(
-                    "`{key}` is neither text nor a whole number"
-                )));
+            } else if !value.is_str() && !value.is_integer() && !value.is_float() {
+                mistakes.push(mistake(format!("`{key}` is neither text nor a number")));
             }
         }
         (Self { env, file, table }, mistakes)
@@ -221,7 +225,11 @@ impl<'a, E: Environment> Sources<'a, E> {
             by_flag,
         };
         if let Some(text) = flag {
-            return Some(given(text.clone(), format!("--{key}"), true));
+            return Some(given(
+                text.clone(),
+                format!("--{}", key.replace('_', "-")),
+                true,
+            ));
         }
         let variable = format!("HUBMETER_{}", key.to_uppercase());
         if let Some(text) = self.env.get(&variable) {
@@ -230,6 +238,7 @@ impl<'a, E: Environment> Sources<'a, E> {
         let text = match self.table.get(key)? {
             toml::Value::String(text) => text.clone(),
             toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
             _ => return None,
         };
         Some(given(
