@@ -14,6 +14,7 @@ use self::{
 pub use crate::sample::error::SampleError;
 use crate::{
     clock::Clock,
+    rate::CgroupTime,
     sample::{
         MemorySource, Sample,
         cgroup::{CGROUP_ROOT, Group, Version},
@@ -70,6 +71,8 @@ pub struct Sampler {
     tree: Tree,
     ruler: Ruler,
     correction: Correction,
+    /// Which cgroup counted CPU time at the last tick.
+    cpu_epoch: u64,
     assembly: Assembly,
 }
 
@@ -144,6 +147,7 @@ impl Sampler {
             tree,
             ruler: Ruler::default(),
             correction: Correction::default(),
+            cpu_epoch: 0,
             assembly: Assembly::new(target.root_pid, target.names),
             target,
         })
@@ -167,26 +171,26 @@ impl Sampler {
     /// [`SampleError::Gone`] when the root process is gone, else which file failed.
     pub fn tick(&mut self, clock: &dyn Clock) -> Result<Sample, SampleError> {
         let (mono_ms, wall_ms) = (clock.mono_ms(), clock.wall_ms());
+        // Before the tree, as parents before children: what these counted is never of later.
+        let cpu_ns = self.standing.cpu_ns();
+        let reaped_ns = self.tree.reaped_by_agent_ns();
         let news = self.tree.update(mono_ms)?;
         for pid in self.standing.look(&self.tree, news) {
             self.tree.adopt(*pid)?;
         }
+        let cgroup = self.cgroup_time(cpu_ns);
         let always = self.pss_mode == PssMode::Always;
         let tree_memory = self.ruler.read(&mut self.tree, always, mono_ms);
         let (of_group, oom_kills) = self.standing.memory();
         let own = self.standing.owned().own.as_ref();
         let memory = Memory::choose(own.zip(of_group), &tree_memory, &self.machine);
-        let cpu_ns = self.standing.cpu_ns();
         let readings: Vec<&Reading> = self.tree.readings().collect();
         let assembled = self.assembly.assemble(&Tick {
             readings: &readings,
             mono_ms,
             source: memory.source,
-            agent: self
-                .tree
-                .reaped_by_agent_ns()
-                .map(|reaped_ns| (self.target.own_pid, reaped_ns)),
-            cgroup_and_agents_ns: cpu_ns.map(|ns| (ns, self.tree.agents_ns())),
+            agent: reaped_ns.map(|ns| (self.target.own_pid, ns)),
+            cgroup,
             oom_kills,
         });
         let env = self.env_limits();
@@ -197,11 +201,28 @@ impl Sampler {
                 .take(memory.source, memory.used_bytes, foreseen_bytes);
         Ok(Sample {
             memory_corrected_bytes: corrected_bytes,
+            cpu_may_miss: !self.target.subreaper && cgroup.is_none(),
             oom_kills,
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,
             cpu_guarantee_millicores: env.cpu_guarantee_millicores,
             ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
+        })
+    }
+
+    /// Of the cgroup that counts CPU time now: one that was just found is asked anew.
+    fn cgroup_time(&mut self, cpu_ns: Option<u64>) -> Option<CgroupTime> {
+        let epoch = self.standing.cpu_epoch();
+        let found = std::mem::replace(&mut self.cpu_epoch, epoch) != epoch;
+        let used_ns = if found {
+            self.standing.cpu_ns()
+        } else {
+            cpu_ns
+        };
+        Some(CgroupTime {
+            epoch,
+            used_ns: used_ns?,
+            agents_ns: self.tree.agents_ns(),
         })
     }
 

@@ -6,9 +6,9 @@
 use hubmeter_proto::limits::{ENDED_PER_SAMPLE_MAX, WORKLOADS_PER_SAMPLE_MAX};
 
 use crate::{
-    rate::{Ledger, Owner, cores},
+    rate::{CgroupTime, Ledger, Owner, cores},
     sample::{
-        EndCause, Ended, MemorySource, Workload, WorkloadKind,
+        EndCause, Ended, MemorySource, Workload, WorkloadKind, cpus,
         keyed::{IntMap, KeyMap},
         memory,
         process::Reading,
@@ -43,8 +43,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) source: MemorySource,
     /// The subreaper's pid and what it waited for.
     pub(crate) agent: Option<(u32, u64)>,
-    /// CPU time of the own cgroup, and of the agents in it.
-    pub(crate) cgroup_and_agents_ns: Option<(u64, u64)>,
+    /// CPU time of the own cgroup.
+    pub(crate) cgroup: Option<CgroupTime>,
     pub(crate) oom_kills: Option<u64>,
 }
 
@@ -120,11 +120,12 @@ impl Assembly {
         let readings = tick.readings.iter().copied();
         self.ledger
             .settle(readings, |key| assignment.owner(key), tick.agent);
-        self.ledger.settle_cgroup(tick.cgroup_and_agents_ns);
+        self.ledger.settle_cgroup(tick.cgroup);
         let interval_ms = self
             .previous
             .as_ref()
             .map(|previous| tick.mono_ms.saturating_sub(previous.mono_ms));
+        self.ledger.show(interval_ms, cpus::online);
         let mut workloads = self.workloads(interval_ms, tick);
         let ended = self.ended(&workloads, tick.oom_kills);
         let total_ns = self.ledger.total_ns();

@@ -80,7 +80,7 @@ impl PortableSampler {
             mono_ms,
             source: MemorySource::Rss,
             agent: None,
-            cgroup_and_agents_ns: None,
+            cgroup: None,
             oom_kills: None,
         });
         let tree_memory = TreeMemory::of(readings.iter().copied(), readings.len(), mono_ms);

@@ -26,6 +26,8 @@ pub(super) struct Standing {
     groups: Groups,
     owned: Ownership,
     own_cpu: Option<Group>,
+    /// Counts its changes.
+    cpu_epoch: u64,
     limit: Option<Limit>,
     cpu_limit_millicores: Option<u32>,
     limits_for: Option<EnvLimits>,
@@ -58,6 +60,7 @@ impl Standing {
             groups: Groups::default(),
             owned: Ownership::default(),
             own_cpu: None,
+            cpu_epoch: 0,
             limit: None,
             cpu_limit_millicores: None,
             limits_for: None,
@@ -118,6 +121,7 @@ impl Standing {
             self.limits_for = None;
         }
         // In version 2 memory and CPU are the same cgroup; in version 1 each has its own tree.
+        let cpu_before = self.own_cpu.take();
         self.own_cpu = match &self.groups.cpuacct {
             None => None,
             Some(group) if memory == Some(group) => self.owned.own.clone(),
@@ -126,6 +130,7 @@ impl Standing {
                 Ownership::decide(Some(group), tree, accounts).own
             }
         };
+        self.cpu_epoch += u64::from(self.own_cpu != cpu_before);
         let keep = tree.keeps();
         let counts = self.owned.own.as_ref().or(memory);
         self.memory = renewed(self.memory.take(), counts, keep);
@@ -148,6 +153,11 @@ impl Standing {
     /// CPU time of the own cgroup.
     pub(super) fn cpu_ns(&mut self) -> Option<u64> {
         self.cpu.as_mut()?.cpu_ns()
+    }
+
+    /// Another number, another cgroup that counts CPU time.
+    pub(super) fn cpu_epoch(&self) -> u64 {
+        self.cpu_epoch
     }
 
     /// The limits in force.
