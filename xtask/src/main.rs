@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod accuracy;
 mod activity;
 mod build;
 mod checks;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Measure what meters do to a server's requests and activity
     Activity(activity::Activity),
+    /// Say what meters tell of seven workloads, and what the kernel charges for them
+    Accuracy(accuracy::Accuracy),
     /// Run the tidy test alone
     Tidy,
     /// Check licences, sources and duplicates of dependencies
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(args),
         Task::E2e { args } => e2e::run(args),
         Task::Activity(args) => activity::run(args),
+        Task::Accuracy(args) => accuracy::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),
     });

@@ -17,6 +17,7 @@ use super::{
 
 pub mod budget;
 pub(crate) mod correction;
+pub(crate) mod precision;
 
 use self::budget::{Budget, PssShare};
 

@@ -3,7 +3,7 @@
 //! It knows no cgroup, no proportional set and no limit but the machine's, and it reads all
 //! processes of the machine. It is there for other systems, and as the oracle of the Linux reader.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{collections::HashSet, ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
 
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
@@ -143,7 +143,9 @@ impl PortableSampler {
 }
 
 fn reading(pid: Pid, process: &Process) -> Reading {
-    let threads = process.tasks().map_or(1, |tasks| tasks.len().max(1));
+    // Whether the main thread is among its tasks is not told the same everywhere.
+    let others = |tasks: &HashSet<Pid>| tasks.iter().filter(|task| **task != pid).count();
+    let threads = 1 + process.tasks().map_or(0, others);
     Reading {
         key: Key {
             start_ticks: process.start_time(),
