@@ -222,7 +222,7 @@ impl Sampler {
         Some(CgroupTime {
             epoch,
             used_ns: used_ns?,
-            agents_ns: self.tree.agents_ns(),
+            agents_ns: self.tree.agents_ns(self.standing.cpu_agents()),
         })
     }
 

@@ -205,10 +205,6 @@ impl Watch {
 }
 
 fn assert_nearly_all(counted_ms: u64, truth_ms: u64) {
-    assert!(
-        truth_ms >= u64::from(COUNT) * 20,
-        "they worked: {truth_ms} ms"
-    );
     let share = counted_ms as f64 / truth_ms as f64;
     println!("{counted_ms} ms counted of {truth_ms} ms: {share:.4}");
     assert!(share >= 0.99, "{counted_ms} ms counted of {truth_ms} ms");
