@@ -72,8 +72,14 @@ sys.stdin.readline()
 /// Thousands: 40 s of CPU time.
 const MANY: u32 = 2_000;
 
-/// Enough for 99 % to be told from 98 %, where many would only cost time.
+/// Enough for 99 % to be told from 98 %, where many would only cost time: so many by
+/// `HUBMETER_TEST_PROCESSES=2000`.
 const FEW: u32 = 200;
+
+fn few() -> u32 {
+    let many = std::env::var("HUBMETER_TEST_PROCESSES");
+    many.map_or(FEW, |many| many.parse().unwrap())
+}
 
 /// Every test of this file waits for children of the whole process: one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -245,13 +251,7 @@ fn count_orphans(count: u32) {
 
 #[test]
 fn double_forked_orphans_are_counted_where_the_agent_is_their_subreaper() {
-    count_orphans(FEW);
-}
-
-#[test]
-#[ignore = "40 s of CPU time; the same with few is run"]
-fn thousands_of_double_forked_orphans_are_counted() {
-    count_orphans(MANY);
+    count_orphans(few());
 }
 
 /// As the agent does: whoever ended and came to us. The spawner itself is alive.
@@ -308,13 +308,7 @@ impl Drop for Groups {
 
 #[test]
 fn children_of_a_parent_that_ignores_sigchld_are_counted_in_an_own_cgroup() {
-    count_ignored(FEW);
-}
-
-#[test]
-#[ignore = "40 s of CPU time; the same with few is run"]
-fn thousands_of_children_that_are_ignored_are_counted_in_an_own_cgroup() {
-    count_ignored(MANY);
+    count_ignored(few());
 }
 
 fn count_ignored(count: u32) {
