@@ -104,13 +104,11 @@ impl PortableSampler {
             pss_bytes: None,
             ..tree_memory
         };
-        Ok(sample(
-            (mono_ms, wall_ms),
-            &memory,
-            limit,
-            &tree_memory,
-            assembled,
-        ))
+        Ok(Sample {
+            // Nothing is told of children that were waited for.
+            cpu_may_miss: true,
+            ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
+        })
     }
 
     /// The root and all below it, without the agent; empty when the root is gone.
