@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::workload::Names;
+use crate::{sample::memory::budget::PssShare, workload::Names};
 
 /// Exit code for mistakes in usage or configuration (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
@@ -84,6 +84,15 @@ pub struct RunArgs {
         allow_hyphen_values = true
     )]
     pub interval: Option<String>,
+    /// CPU time that reading proportional set sizes again may take on average, in per cent of a
+    /// core; 0 to 5, 0 reads each process once [env: HUBMETER_PSS_BUDGET] [default: 0.02]
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "PERCENT",
+        allow_hyphen_values = true
+    )]
+    pub pss_budget: Option<String>,
     /// Where the meter's socket is, never under the home [env: HUBMETER_SOCKET]
     /// [default: $XDG_RUNTIME_DIR/hubmeter/, else /tmp/hubmeter-<uid>/]
     #[arg(long, verbatim_doc_comment, value_name = "PATH")]
@@ -171,6 +180,10 @@ pub struct SampleArgs {
     /// Read proportional set sizes at every sample, or rarely within a budget of time
     #[arg(long, value_enum, default_value_t = Pss::Always)]
     pub pss: Pss,
+    /// With `--pss budget`: what that may take on average, in per cent of a core; 0 to 5, 0 reads
+    /// each process once
+    #[arg(env = "HUBMETER_PSS_BUDGET", long, value_name = "PERCENT", default_value = "0.02", value_parser = PssShare::parse)]
+    pub pss_budget: PssShare,
     /// Read /proc and cgroups, or what every system offers (no limit, no cgroup, no PSS)
     #[arg(long, value_enum, default_value_t = Reader::Linux)]
     pub reader: Reader,

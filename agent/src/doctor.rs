@@ -16,7 +16,11 @@ use crate::{
     clock::SystemClock,
     config::{DoctorArgs, Format, RunArgs},
     local::place::Place,
-    sample::{MemorySource, Sample, WorkloadKind, own::Checked},
+    sample::{
+        MemorySource, Sample, WorkloadKind, cpus,
+        memory::precision::{Extent, rss_error_bytes},
+        own::Checked,
+    },
     sampler::{PssMode, SampleError, Sampler, Seen, Target},
     settings::{self, Environment, Mistake, ProcessEnvironment, Settings},
     show::{default_pid, human},
@@ -318,6 +322,23 @@ fn socket(settings: &Settings, pid: u32) -> (Option<String>, String) {
     }
 }
 
+/// What of resident sizes this kernel keeps back.
+fn rss_error(sample: &Sample) -> Option<String> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let extent = Extent {
+        processes: sample.processes,
+        threads: sample.threads,
+        cpus: cpus::online()?,
+    };
+    let bytes = rss_error_bytes(&release, extent)?;
+    Some(format!(
+        "up to {} of the resident set sizes: Linux {} may count pages in batches (exact from \
+         6.16 on, and where that was taken back)",
+        human(Some(bytes)),
+        release.trim()
+    ))
+}
+
 fn unseen(sample: &Sample, seen: &Seen) -> Vec<String> {
     let mut unseen = Vec::new();
     let mut add = |words: String| unseen.push(words);
@@ -333,8 +354,18 @@ fn unseen(sample: &Sample, seen: &Seen) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if sample.cpu_may_miss {
+        add(
+            "CPU time of orphans between their last sample and their end, unless the server was \
+             started by `hubmeter-agent run -- …`"
+                .to_owned(),
+        );
+    }
     if seen.cpu_group.is_none() {
         add("CPU time of children whose parent ignores SIGCHLD".to_owned());
+    }
+    if let Some(words) = rss_error(sample) {
+        add(words);
     }
     if seen.pss_denied > 0 {
         add(format!(

@@ -35,6 +35,7 @@ pub struct Figures {
 impl Meter {
     /// The figures of `sample`, the newest.
     pub fn figures(&mut self, sample: &Sample) -> Figures {
+        self.tracker.correct(sample.memory_corrected_bytes);
         self.tracker.push(Point {
             mono_ms: sample.mono_ms,
             bytes: sample.memory_used_bytes,
@@ -86,6 +87,24 @@ mod tests {
             })
             .collect();
         assert_eq!(momenta, [None, None, Some(200)]);
+    }
+
+    #[test]
+    fn a_better_reading_of_what_was_there_before_is_no_climb() {
+        let mut meter = Meter::default();
+        let mut figures = Figures::default();
+        for step in 0..10u64 {
+            let mut sample = sample(step * 5_000, 500_000_000);
+            if step >= 6 {
+                sample.memory_used_bytes = 800_000_000 - step % 2;
+            }
+            if step == 6 {
+                sample.memory_corrected_bytes = 300_000_000;
+            }
+            figures = meter.figures(&sample);
+        }
+        assert!(figures.trend_bytes_per_second.unwrap().abs() < 1.0);
+        assert_eq!(figures.forecast, None);
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //!
 //! A process' time moves to its parent when it is waited for. What was already counted while it
 //! lived must not be counted again then, and what it used between its last reading and its end
-//! must be counted once. So every vanished process leaves a debt with its next living ancestor,
-//! and what that reaps pays the debt before it counts as new.
+//! must be counted once. So every vanished process leaves a [`debt`] with whoever will have waited
+//! for it, and what that reaps pays the debt before it counts as new.
+//!
+//! What is found out late (an orphan of a minute ago) is shown no faster than the machine can have
+//! used it: no interval has more than its cores.
 
 pub(crate) mod flow;
 
@@ -12,12 +15,9 @@ use crate::sample::{
     process::{Key, Reading},
 };
 
-/// Ticks that a debt waits for its child to be reaped: parents are read before children, so the
-/// reaping may show one tick after the vanishing; one more for a slow parent.
-const DEBT_TICKS: u64 = 2;
+mod debt;
 
-/// What rounding to clock ticks may leave of a debt: up to one tick in each of two fields.
-const ROUNDING_NS: u64 = 20_000_000;
+use self::debt::{OrphanDebts, Owed, ROUNDING_NS, Reaper};
 
 /// Whose a process' time is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,58 +32,51 @@ pub(crate) enum Owner {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     processes: KeyMap<Account>,
-    workloads: KeyMap<u64>,
-    other_ns: u64,
+    workloads: KeyMap<Counted>,
+    other: Counted,
     agent: Reaper,
+    orphans: OrphanDebts,
     cgroup: Option<CgroupAccount>,
-    tick: u64,
+    /// Who waited for children: their sums lag by rounding.
+    reapers: u64,
+    /// CPUs of the machine, when it had to be asked.
+    cpus: Option<u64>,
+}
+
+/// CPU time of the own cgroup, read before the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CgroupTime {
+    /// Another number, another cgroup.
+    pub(crate) epoch: u64,
+    /// All that was used in it.
+    pub(crate) used_ns: u64,
+    /// Of it, by agents.
+    pub(crate) agents_ns: u64,
+}
+
+/// Time that is shown, and time that is known but would be more than the interval's cores.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    shown_ns: u64,
+    held_ns: u64,
 }
 
 #[derive(Debug)]
 struct Account {
-    pid: u32,
+    key: Key,
     ppid: u32,
     own_ns: u64,
     reaper: Reaper,
 }
 
-/// Somebody who waits for children.
-#[derive(Debug, Default)]
-struct Reaper {
-    reaped_ns: u64,
-    debt_ns: u64,
-    debt_until: u64,
-}
-
 /// The cgroup's own account: what nobody waited for shows only there.
 #[derive(Debug)]
 struct CgroupAccount {
-    base_cgroup_ns: u64,
-    base_agents_ns: u64,
+    base: CgroupTime,
     base_tree_ns: u64,
     counted_ns: u64,
-}
-
-// === impl Reaper ===
-
-impl Reaper {
-    /// New time among what is reaped so far.
-    fn settle(&mut self, reaped_ns: u64, tick: u64) -> u64 {
-        let more_ns = reaped_ns.saturating_sub(self.reaped_ns);
-        self.reaped_ns = self.reaped_ns.max(reaped_ns);
-        let paid_ns = more_ns.min(self.debt_ns);
-        self.debt_ns -= paid_ns;
-        if tick >= self.debt_until {
-            // Nobody waited for it, or not yet to the last clock tick.
-            self.debt_ns = self.debt_ns.min(ROUNDING_NS);
-        }
-        more_ns - paid_ns
-    }
-
-    fn owe(&mut self, ns: u64, tick: u64) {
-        self.debt_ns = self.debt_ns.saturating_add(ns);
-        self.debt_until = tick + DEBT_TICKS;
-    }
+    /// Of it, what the tree's sums may have shown since.
+    shown_here_ns: u64,
 }
 
 // === impl Ledger ===
@@ -97,9 +90,9 @@ impl Ledger {
         owner: impl Fn(&Key) -> Owner,
         agent: Option<(u32, u64)>,
     ) {
-        self.tick += 1;
         self.bury(readings.clone(), agent.map(|(pid, _)| pid));
         let mut living = KeySet::default();
+        self.reapers = 0;
         for reading in readings {
             let account = self
                 .processes
@@ -108,68 +101,151 @@ impl Ledger {
             account.ppid = reading.ppid;
             let own_ns = reading.own_ns.saturating_sub(account.own_ns);
             account.own_ns = account.own_ns.max(reading.own_ns);
-            let new_ns = own_ns + account.reaper.settle(reading.reaped_ns, self.tick);
+            self.reapers += u64::from(reading.reaped_ns > 0);
+            if let Some(cgroup) = &mut self.cgroup
+                && reading.reaped_ns > 0
+                && account.reaper.reaped_ns == 0
+            {
+                // Less than a clock tick did not show here, but there.
+                let known_ns = ROUNDING_NS.min(cgroup.counted_ns - cgroup.shown_here_ns);
+                cgroup.shown_here_ns += known_ns;
+                account.reaper.owe_rounding(known_ns);
+            }
+            let mut reaped_ns = account.reaper.more_ns(reading.reaped_ns);
+            for owed in [Owed::Before, Owed::Now] {
+                reaped_ns = account.reaper.pay(owed, reaped_ns);
+                reaped_ns = self.orphans.pay(owed, Some(&reading.key), reaped_ns);
+            }
+            let new_ns = own_ns + reaped_ns;
             match owner(&reading.key) {
                 Owner::Root(root) => {
                     living.insert(root);
-                    *self.workloads.entry(root).or_insert(0) += new_ns;
+                    self.workloads.entry(root).or_default().held_ns += new_ns;
                 }
-                Owner::Other => self.other_ns += new_ns,
+                Owner::Other => self.other.held_ns += new_ns,
             }
         }
         if let Some((_, reaped_ns)) = agent {
-            self.other_ns += self.agent.settle(reaped_ns, self.tick);
+            self.other.held_ns += self.reaped_by_agent(reaped_ns);
         }
+        self.age();
         // What ended workloads used stays in the sum.
-        let other_ns = &mut self.other_ns;
-        self.workloads.retain(|root, ns| {
+        let other = &mut self.other;
+        self.workloads.retain(|root, counted| {
             let lives = living.contains(root);
             if !lives {
-                *other_ns += *ns;
+                other.shown_ns += counted.shown_ns;
+                other.held_ns += counted.held_ns;
             }
             lives
         });
     }
 
+    /// What the agent waited for and nobody was counted for yet.
+    fn reaped_by_agent(&mut self, reaped_ns: u64) -> u64 {
+        let mut more_ns = self.agent.more_ns(reaped_ns);
+        for owed in [Owed::Before, Owed::Now] {
+            more_ns = self.agent.pay(owed, more_ns);
+            more_ns = self.orphans.pay(owed, None, more_ns);
+            if more_ns == 0 {
+                continue;
+            }
+            // Whose parent ended after it was read is an orphan that nobody knew.
+            for account in self.processes.values_mut() {
+                more_ns = account.reaper.relieve(owed, more_ns);
+            }
+        }
+        more_ns
+    }
+
+    fn age(&mut self) {
+        self.agent.age();
+        for account in self.processes.values_mut() {
+            account.reaper.age();
+        }
+        let processes = &mut self.processes;
+        self.orphans.age(|payer, ns| {
+            if let Some(account) = processes.get_mut(payer) {
+                account.reaper.owe_rounding(ns);
+            }
+        });
+    }
+
     /// Takes the own cgroup's account: what it counted more than the tree did since the first
-    /// such tick is somebody's whom nobody saw. `None` starts anew: the cgroup is not ours now.
-    pub(crate) fn settle_cgroup(&mut self, cgroup_and_agents_ns: Option<(u64, u64)>) {
-        let Some((cgroup_ns, agents_ns)) = cgroup_and_agents_ns else {
+    /// such tick is somebody's whom nobody saw. `None`, or another cgroup, starts anew.
+    pub(crate) fn settle_cgroup(&mut self, time: Option<CgroupTime>) {
+        let Some(time) = time else {
             self.cgroup = None;
             return;
         };
-        let total_ns = self.total_ns();
-        let account = self.cgroup.get_or_insert(CgroupAccount {
-            base_cgroup_ns: cgroup_ns,
-            base_agents_ns: agents_ns,
-            base_tree_ns: total_ns,
-            counted_ns: 0,
-        });
-        let cgroup_ns = cgroup_ns
-            .saturating_sub(account.base_cgroup_ns)
-            .saturating_sub(agents_ns.saturating_sub(account.base_agents_ns));
-        let tree_ns = total_ns
+        let tree_ns = self.known_ns();
+        if self
+            .cgroup
+            .as_ref()
+            .is_none_or(|a| a.base.epoch != time.epoch)
+        {
+            self.cgroup = Some(CgroupAccount {
+                base: time,
+                base_tree_ns: tree_ns,
+                counted_ns: 0,
+                shown_here_ns: 0,
+            });
+            return;
+        }
+        let Some(account) = &mut self.cgroup else {
+            return;
+        };
+        let agents_ns = time.agents_ns.saturating_sub(account.base.agents_ns);
+        let cgroup_ns = time
+            .used_ns
+            .saturating_sub(account.base.used_ns)
+            .saturating_sub(agents_ns);
+        // Sums of what was waited for lag by rounding: that will be counted there.
+        let tree_ns = tree_ns
             .saturating_sub(account.base_tree_ns)
-            .saturating_sub(account.counted_ns);
+            .saturating_sub(account.counted_ns)
+            .saturating_add(self.reapers.saturating_mul(ROUNDING_NS));
         let unseen_ns = cgroup_ns.saturating_sub(tree_ns);
         let more_ns = unseen_ns.saturating_sub(account.counted_ns);
         account.counted_ns += more_ns;
-        self.other_ns += more_ns;
+        self.other.held_ns += more_ns;
     }
 
-    /// All time counted.
+    /// Shows what is known by now, but no more than `cpus` can have used in `interval_ms`; `None`
+    /// has no bound. The rest follows.
+    pub(crate) fn show(&mut self, interval_ms: Option<u64>, cpus: impl Fn() -> Option<u64>) {
+        let held_ns = self.known_ns() - self.total_ns();
+        let bound =
+            |cpus: u64| interval_ms.map(|ms| ms.saturating_mul(1_000_000).saturating_mul(cpus));
+        if bound(self.cpus.unwrap_or(1)).is_some_and(|bound_ns| held_ns > bound_ns) {
+            self.cpus = cpus();
+        }
+        let bound_ns = self.cpus.and_then(bound).unwrap_or(held_ns).min(held_ns);
+        let workloads = self.workloads.values_mut();
+        for counted in workloads.chain([&mut self.other]) {
+            counted.show(bound_ns, held_ns);
+        }
+    }
+
+    /// All time that is shown.
     pub(crate) fn total_ns(&self) -> u64 {
-        self.workloads.values().sum::<u64>() + self.other_ns
+        self.workloads.values().map(|c| c.shown_ns).sum::<u64>() + self.other.shown_ns
     }
 
     /// One workload's.
     pub(crate) fn workload_ns(&self, root: &Key) -> u64 {
-        self.workloads.get(root).copied().unwrap_or(0)
+        self.workloads.get(root).map_or(0, |c| c.shown_ns)
     }
 
     /// Nobody's, and that of workloads which ended.
     pub(crate) fn other_ns(&self) -> u64 {
-        self.other_ns
+        self.other.shown_ns
+    }
+
+    /// All time that is known.
+    fn known_ns(&self) -> u64 {
+        let known = |c: &Counted| c.shown_ns + c.held_ns;
+        self.workloads.values().map(known).sum::<u64>() + known(&self.other)
     }
 
     /// Moves what vanished processes were counted for to whoever will have waited for them.
@@ -185,40 +261,65 @@ impl Ledger {
         if alive == self.processes.len() {
             return; // nobody is missing
         }
-        let living_pids: PidMap<Key> = readings.map(|r| (r.key.pid, r.key)).collect();
-        let dead: Vec<Key> = self
-            .processes
-            .keys()
-            .filter(|key| living_pids.get(&key.pid) != Some(key))
-            .copied()
-            .collect();
+        let living: PidMap<(Key, u32)> = readings.map(|r| (r.key.pid, (r.key, r.ppid))).collect();
+        let is_dead = |key: &&Key| living.get(&key.pid).is_none_or(|(lives, _)| lives != *key);
+        let dead: Vec<Key> = self.processes.keys().filter(is_dead).copied().collect();
         let dead: PidMap<Account> = dead
             .iter()
             .filter_map(|key| self.processes.remove(key))
-            .map(|account| (account.pid, account))
+            .map(|account| (account.key.pid, account))
             .collect();
         for account in dead.values() {
-            let counted_ns = account.own_ns + account.reaper.reaped_ns;
-            let mut above = account.ppid;
-            // A chain of dead parents is as long as there are dead, at most.
-            for _ in 0..=dead.len() {
-                if let Some(payer) = living_pids
-                    .get(&above)
-                    .and_then(|key| self.processes.get_mut(key))
-                {
-                    payer.reaper.owe(counted_ns, self.tick);
-                    break;
-                }
-                if agent == Some(above) {
-                    self.agent.owe(counted_ns, self.tick);
-                    break;
-                }
-                match dead.get(&above) {
-                    Some(parent) => above = parent.ppid,
-                    None => break,
+            let counted_ns = account.own_ns + account.reaper.counted_ns();
+            let parent_of = |pid: u32, before: &Key| {
+                let (key, _) = living.get(&pid)?;
+                // A younger one has the pid of a parent that is gone.
+                (key.start_ticks <= before.start_ticks).then_some(*key)
+            };
+            let parent =
+                parent_of(account.ppid, &account.key).and_then(|key| self.processes.get_mut(&key));
+            if let Some(parent) = parent {
+                parent.reaper.owe(counted_ns);
+            } else if agent == Some(account.ppid) {
+                self.agent.owe(counted_ns);
+            } else if dead.contains_key(&account.ppid) {
+                let payers = ancestors(account, &dead, &living);
+                if agent.is_some() || !payers.is_empty() {
+                    self.orphans.owe(counted_ns, payers);
                 }
             }
         }
+    }
+}
+
+/// The living ancestors of one that died with its parent, the nearest first.
+fn ancestors(account: &Account, dead: &PidMap<Account>, living: &PidMap<(Key, u32)>) -> Vec<Key> {
+    let mut above = account.ppid;
+    let mut payers = Vec::new();
+    // Each step goes up: there are no more of them than processes, whatever pids did meanwhile.
+    for _ in 0..=dead.len() + living.len() {
+        let older = |start_ticks: u64| start_ticks <= account.key.start_ticks;
+        if let Some((key, ppid)) = living.get(&above).filter(|(key, _)| older(key.start_ticks)) {
+            payers.push(*key);
+            above = *ppid;
+        } else if let Some(parent) = dead.get(&above) {
+            above = parent.ppid;
+        } else {
+            break;
+        }
+    }
+    payers
+}
+
+// === impl Counted ===
+
+impl Counted {
+    /// Shows its part of `bound_ns`, of all `held_ns` together.
+    fn show(&mut self, bound_ns: u64, held_ns: u64) {
+        let part = u128::from(self.held_ns) * u128::from(bound_ns);
+        let part_ns = part.checked_div(u128::from(held_ns)).unwrap_or(0) as u64;
+        self.shown_ns += part_ns;
+        self.held_ns -= part_ns;
     }
 }
 
@@ -228,7 +329,7 @@ impl Account {
     /// Nothing of it is counted yet.
     fn of(reading: &Reading) -> Self {
         Self {
-            pid: reading.key.pid,
+            key: reading.key,
             ppid: reading.ppid,
             own_ns: 0,
             reaper: Reaper::default(),

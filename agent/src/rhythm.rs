@@ -168,7 +168,11 @@ impl Rhythm {
         };
         let limit = limit as f64;
         let seconds = sample.mono_ms.saturating_sub(last.mono_ms) as f64 / 1000.0;
-        let change = sample.limited_bytes().abs_diff(last.used_bytes) as f64;
+        // A better reading of what was there before is no movement.
+        let before = last
+            .used_bytes
+            .saturating_add_signed(sample.memory_corrected_bytes);
+        let change = sample.limited_bytes().abs_diff(before) as f64;
         sample.limited_bytes() as f64 >= NEAR_LIMIT * limit
             && seconds > 0.0
             && change >= MOVING_PER_SECOND * limit * seconds

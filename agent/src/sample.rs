@@ -3,6 +3,7 @@
 //! The reading of the machine is in the modules below; nothing here touches `/proc`.
 
 pub mod cgroup;
+pub(crate) mod cpus;
 pub(crate) mod details;
 pub(crate) mod disk;
 pub mod error;

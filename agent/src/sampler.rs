@@ -20,13 +20,14 @@ use self::{
 pub use crate::sample::error::SampleError;
 use crate::{
     clock::Clock,
+    rate::CgroupTime,
     sample::{
         MemorySource, Sample,
         cgroup::{CGROUP_ROOT, Group, Version},
         gauges::GroupMemory,
         kernels::Identity,
         limit::{EnvLimits, Limit, Machine},
-        memory::{self, PssBudget, TreeMemory},
+        memory::{Ruler, TreeMemory, budget::PssShare, correction::Correction},
         own::Checked,
         process::Reading,
         rfc3339,
@@ -74,7 +75,10 @@ pub struct Sampler {
     /// The root's environment, and the program it belongs to.
     environ: Option<(Arc<Identity>, EnvLimits)>,
     tree: Tree,
-    pss_budget: PssBudget,
+    ruler: Ruler,
+    correction: Correction,
+    /// Which cgroup counted CPU time at the last tick.
+    cpu_epoch: u64,
     assembly: Assembly,
     eyes: ProcEyes,
     nearness: Nearness,
@@ -150,7 +154,9 @@ impl Sampler {
             ),
             environ: None,
             tree,
-            pss_budget: PssBudget::default(),
+            ruler: Ruler::default(),
+            correction: Correction::default(),
+            cpu_epoch: 0,
             assembly: Assembly::new(target.root_pid, target.names),
             eyes: ProcEyes::new(target.proc_root.clone()),
             nearness: Nearness::default(),
@@ -158,6 +164,13 @@ impl Sampler {
             checkup: Checkup::new(&target.proc_root, target.root_pid, keeps),
             target,
         })
+    }
+
+    /// Lets readings of proportional sets take this share of a core.
+    #[must_use]
+    pub fn with_pss_share(mut self, share: PssShare) -> Self {
+        self.ruler = Ruler::new(share);
+        self
     }
 
     /// Takes what the server extension knows; replaces what it told before.
@@ -171,31 +184,31 @@ impl Sampler {
     /// [`SampleError::Gone`] when the root process is gone, else which file failed.
     pub fn tick(&mut self, clock: &dyn Clock) -> Result<Sample, SampleError> {
         let (mono_ms, wall_ms) = (clock.mono_ms(), clock.wall_ms());
+        // Before the tree, as parents before children: what these counted is never of later.
+        let cpu_ns = self.standing.cpu_ns();
+        let children_ns = self.checkup.children_ns();
+        let reaped_ns = self
+            .tree
+            .reaped_by_agent_ns()
+            .map(|ns| ns.saturating_sub(children_ns));
         let news = self.tree.update(mono_ms)?;
         for pid in self.standing.look(&self.tree, news) {
             self.tree.adopt(*pid)?;
         }
-        match self.pss_mode {
-            PssMode::Always => memory::read_all(&mut self.tree, mono_ms),
-            PssMode::Budget => self.pss_budget.read(&mut self.tree, mono_ms),
-        }
+        let cgroup = self.cgroup_time(cpu_ns);
+        let always = self.pss_mode == PssMode::Always;
+        let tree_memory = self.ruler.read(&mut self.tree, always, mono_ms);
         let (of_group, oom_kills) = self.standing.memory();
-        let tree_memory = TreeMemory::of(self.tree.readings(), self.tree.pss_denied(), mono_ms);
         let own = self.standing.owned().own.as_ref();
         let memory = Memory::choose(own.zip(of_group), &tree_memory, &self.machine);
-        let cpu_ns = self.standing.cpu_ns();
         let kills = self.kills(oom_kills, news);
         let readings: Vec<&Reading> = self.tree.readings().collect();
         let tick = Tick {
             readings: &readings,
             mono_ms,
             source: memory.source,
-            agent: self.tree.reaped_by_agent_ns().map(|reaped_ns| {
-                let servers_ns = reaped_ns.saturating_sub(self.checkup.children_ns());
-                (self.target.own_pid, servers_ns)
-            }),
-            cgroup_and_agents_ns: cpu_ns
-                .map(|ns| (ns, self.tree.agents_ns() + self.checkup.children_ns())),
+            agent: reaped_ns.map(|ns| (self.target.own_pid, ns)),
+            cgroup,
             gone: self.tree.gone(),
             nearness: self.nearness,
             kills,
@@ -203,6 +216,10 @@ impl Sampler {
         let assembled = self.assembly.assemble(&tick, &mut self.eyes);
         let env = self.env_limits();
         let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
+        let foreseen_bytes = tree_memory.foreseen_bytes;
+        let corrected_bytes =
+            self.correction
+                .take(memory.source, memory.used_bytes, foreseen_bytes);
         let vitals = self.checkup.take(&Round {
             tree: &self.tree,
             own: self.standing.owned().own.as_ref(),
@@ -212,6 +229,8 @@ impl Sampler {
             mono_ms,
         });
         let sample = Sample {
+            memory_corrected_bytes: corrected_bytes,
+            cpu_may_miss: !self.target.subreaper && cgroup.is_none(),
             vitals,
             oom_kills,
             memory_limit_used_bytes: self.standing.shared_use(),
@@ -237,6 +256,22 @@ impl Sampler {
             None => Counter::Shared,
         };
         Some(KillCount { counter, kills })
+    }
+
+    /// Of the cgroup that counts CPU time now: one that was just found is asked anew.
+    fn cgroup_time(&mut self, cpu_ns: Option<u64>) -> Option<CgroupTime> {
+        let epoch = self.standing.cpu_epoch();
+        let found = std::mem::replace(&mut self.cpu_epoch, epoch) != epoch;
+        let used_ns = if found {
+            self.standing.cpu_ns()
+        } else {
+            cpu_ns
+        };
+        Some(CgroupTime {
+            epoch,
+            used_ns: used_ns?,
+            agents_ns: self.tree.agents_ns(self.standing.cpu_agents()) + self.checkup.children_ns(),
+        })
     }
 
     /// How the last sample came about.

@@ -13,6 +13,7 @@ use hubmeter_proto::limits::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
 use crate::{
     config::{RunArgs, parse_duration},
     link::credential::Credential,
+    sample::memory::budget::PssShare,
     workload::Names,
 };
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub name: String,
     /// How much of names leaves this machine.
     pub names: Names,
+    /// What reading proportional sets again may take.
+    pub pss_share: PssShare,
     /// Where people and scripts reach the collector, when it does not say so itself.
     pub api_url: Option<String>,
 }
@@ -69,7 +72,7 @@ pub struct Mistake {
 }
 
 /// Keys of the file; each is also `HUBMETER_` and itself in capitals, and a flag with dashes.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "collector",
     "interval",
     "ca_file",
@@ -79,6 +82,7 @@ const KEYS: [&str; 9] = [
     "names",
     "api_url",
     "allow_plaintext",
+    "pss_budget",
 ];
 
 /// Environment and file, asked by key.
@@ -122,6 +126,7 @@ impl Settings {
         let socket = sources.pick("socket", flags.socket.as_ref());
         let token_file = sources.pick("token_file", flags.token_file.as_ref());
         let api_url = sources.pick("api_url", flags.api_url.as_ref());
+        let pss_budget = sources.pick("pss_budget", flags.pss_budget.as_ref());
         let settings = Self {
             collector: judge(collector, &mut mistakes, |text| {
                 CollectorUrl::parse(text, allow_plaintext).map_err(|error| error.to_string())
@@ -135,6 +140,7 @@ impl Settings {
             ),
             name: name.map(|given| given.text).unwrap_or_default(),
             names: judge(names, &mut mistakes, parse_names).unwrap_or_default(),
+            pss_share: judge(pss_budget, &mut mistakes, PssShare::parse).unwrap_or_default(),
             api_url: api_url.map(|given| given.text),
         };
         (settings, mistakes)

@@ -149,7 +149,10 @@ impl Eyes {
             Pss::Budget => PssMode::Budget,
         };
         Ok(match args.reader {
-            Reader::Linux => Self::Linux(Box::new(Sampler::new(target, pss)?)),
+            Reader::Linux => {
+                let sampler = Sampler::new(target, pss)?.with_pss_share(args.pss_budget);
+                Self::Linux(Box::new(sampler))
+            }
             Reader::Sysinfo => Self::Portable(Box::new(PortableSampler::new(target)?)),
         })
     }

@@ -12,6 +12,8 @@ mod ends;
 mod histories;
 #[path = "built_machine/faults.rs"]
 mod faults;
+#[path = "built_machine/correction.rs"]
+mod correction;
 #[path = "built_machine/machine.rs"]
 mod machine;
 #[path = "built_machine/memory.rs"]

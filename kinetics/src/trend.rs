@@ -61,13 +61,20 @@ pub struct Trend {
     pub points: usize,
 }
 
+/// A point as it is kept: corrections may take it below nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    mono_ms: u64,
+    bytes: i64,
+}
+
 /// The newest points of a series, oldest first, at most `N`; pushing to a full one forgets the
 /// oldest. Settled points are at least `spacing_ms` apart: until then the newest one is
 /// provisional and the next push replaces it. So a few points cover a long horizon whatever the
 /// rhythm, and the newest reading is always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Series<const N: usize> {
-    points: [Point; N],
+    points: [Kept; N],
     start: usize,
     len: usize,
     spacing_ms: u64,
@@ -86,12 +93,35 @@ pub struct Tracker {
 /// points or [`SPAN_MIN_MS`].
 #[must_use]
 pub fn trend(points: impl IntoIterator<Item = Point>, horizon_ms: u64) -> Option<Trend> {
+    trend_of(points.into_iter().map(Kept::of), horizon_ms)
+}
+
+fn trend_of(points: impl Iterator<Item = Kept>, horizon_ms: u64) -> Option<Trend> {
     let mut newest = Series::<POINTS_MAX>::new(0);
     for point in points {
-        newest.push(point);
+        newest.keep(point);
     }
     let window = Window::of(&newest, horizon_ms)?;
     Some(window.trend())
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn of(point: Point) -> Self {
+        Self {
+            mono_ms: point.mono_ms,
+            // No memory is larger.
+            bytes: i64::try_from(point.bytes).unwrap_or(i64::MAX),
+        }
+    }
+
+    fn point(self) -> Point {
+        Point {
+            mono_ms: self.mono_ms,
+            bytes: u64::try_from(self.bytes).unwrap_or(0),
+        }
+    }
 }
 
 // === impl Series ===
@@ -102,7 +132,7 @@ impl<const N: usize> Series<N> {
     pub fn new(spacing_ms: u64) -> Self {
         const { assert!(N >= 2, "a series of one point has no slope") };
         Self {
-            points: [Point::default(); N],
+            points: [Kept::default(); N],
             start: 0,
             len: 0,
             spacing_ms,
@@ -111,7 +141,11 @@ impl<const N: usize> Series<N> {
 
     /// Adds `point`. One that is not later than the newest is left out: time does not go back.
     pub fn push(&mut self, point: Point) -> bool {
-        if let Some(newest) = self.newest() {
+        self.keep(Kept::of(point))
+    }
+
+    fn keep(&mut self, point: Kept) -> bool {
+        if let Some(newest) = (self.len > 0).then(|| self.at(self.len - 1)) {
             if point.mono_ms <= newest.mono_ms {
                 return false;
             }
@@ -129,6 +163,18 @@ impl<const N: usize> Series<N> {
             self.start = (self.start + 1) % N;
         }
         true
+    }
+
+    /// Moves every point by `bytes`: what is pushed from now on is counted by a better reading,
+    /// and this is what it would have said more of the points before.
+    pub fn correct(&mut self, bytes: i64) {
+        if bytes == 0 {
+            return;
+        }
+        // Those not in use are overwritten before they are read.
+        for point in &mut self.points {
+            point.bytes = point.bytes.saturating_add(bytes);
+        }
     }
 
     /// Forgets everything.
@@ -152,29 +198,37 @@ impl<const N: usize> Series<N> {
     /// The newest point.
     #[must_use]
     pub fn newest(&self) -> Option<Point> {
-        (self.len > 0).then(|| self.at(self.len - 1))
+        (self.len > 0).then(|| self.at(self.len - 1).point())
     }
 
-    /// Every point, oldest first.
+    /// Every point, oldest first; one that was corrected to less than nothing is nothing.
     pub fn iter(&self) -> impl Iterator<Item = Point> + '_ {
-        (0..self.len).map(|i| self.at(i))
+        self.kept().map(Kept::point)
     }
 
     /// The points not older than `horizon_ms` before the newest, oldest first.
     pub fn within(&self, horizon_ms: u64) -> impl Iterator<Item = Point> + '_ {
-        let from_ms = self
-            .newest()
-            .map_or(0, |newest| newest.mono_ms.saturating_sub(horizon_ms));
-        self.iter().filter(move |point| point.mono_ms >= from_ms)
+        self.kept_within(horizon_ms).map(Kept::point)
     }
 
     /// [`trend`] of its points.
     #[must_use]
     pub fn trend(&self, horizon_ms: u64) -> Option<Trend> {
-        trend(self.iter(), horizon_ms)
+        trend_of(self.kept(), horizon_ms)
     }
 
-    fn at(&self, index: usize) -> Point {
+    fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
+        (0..self.len).map(|i| self.at(i))
+    }
+
+    fn kept_within(&self, horizon_ms: u64) -> impl Iterator<Item = Kept> + '_ {
+        let from_ms = self
+            .newest()
+            .map_or(0, |newest| newest.mono_ms.saturating_sub(horizon_ms));
+        self.kept().filter(move |point| point.mono_ms >= from_ms)
+    }
+
+    fn at(&self, index: usize) -> Kept {
         self.points[(self.start + index) % N]
     }
 }
@@ -199,6 +253,14 @@ impl Tracker {
         self.middle.push(point);
         self.long.push(point);
         self.fast.push(point)
+    }
+
+    /// Moves every point by `bytes`, before a point is pushed that is counted by a better reading:
+    /// neither growth nor release is seen in the difference.
+    pub fn correct(&mut self, bytes: i64) {
+        self.fast.correct(bytes);
+        self.middle.correct(bytes);
+        self.long.correct(bytes);
     }
 
     /// Forgets everything.
@@ -260,14 +322,14 @@ struct Window {
 
 impl Window {
     fn of(series: &Series<POINTS_MAX>, horizon_ms: u64) -> Option<Self> {
-        let first = series.within(horizon_ms).next()?;
+        let first = series.kept_within(horizon_ms).next()?;
         let mut window = Self {
             seconds: [0.0; POINTS_MAX],
             bytes: [0.0; POINTS_MAX],
             len: 0,
             span_ms: 0,
         };
-        for point in series.within(horizon_ms) {
+        for point in series.kept_within(horizon_ms) {
             window.span_ms = point.mono_ms - first.mono_ms;
             window.seconds[window.len] = window.span_ms as f64 / 1000.0;
             window.bytes[window.len] = (i128::from(point.bytes) - i128::from(first.bytes)) as f64;

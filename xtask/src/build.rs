@@ -60,6 +60,16 @@ pub(crate) fn programs(space: &Workspace, profile: Profile) -> Result<Programs> 
     })
 }
 
+/// Builds the agent alone, as it is shipped.
+pub(crate) fn agent(space: &Workspace) -> Result<PathBuf> {
+    let mut step = Step::begin("agent (release build; the first takes minutes)");
+    let mut command = cargo(&space.root);
+    command.args(["build", "--release", "--package", "hubmeter-agent"]);
+    step.run(&space.logs, "cargo-build-agent", command)?;
+    step.done();
+    Ok(space.target.join("release/hubmeter-agent"))
+}
+
 /// The cargo that runs us, in `dir`, without what it told us about ourselves.
 pub(crate) fn cargo(dir: &Path) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod accuracy;
 mod activity;
 mod build;
 mod checks;
@@ -51,6 +52,8 @@ enum Task {
     Dist,
     /// Measure what an agent costs that does nothing special
     Footprint(footprint::Footprint),
+    /// Say what meters tell of seven workloads, and what the kernel charges for them
+    Accuracy(accuracy::Accuracy),
     /// Run the tidy test alone
     Tidy,
     /// Check licences, sources and duplicates of dependencies
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::run(args),
         Task::Dist => dist::run(),
         Task::Footprint(args) => footprint::run(args),
+        Task::Accuracy(args) => accuracy::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),
     });

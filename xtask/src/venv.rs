@@ -20,9 +20,17 @@ pub(crate) struct Venv {
 /// Makes sure the demo's environment is there with what `requirements` (paths in the workspace)
 /// ask for.
 pub(crate) fn ensure(space: &Workspace, tools: &Tools, requirements: &[&str]) -> Result<Venv> {
-    let venv = Venv {
-        dir: space.target.join("venv"),
-    };
+    ensure_at(space, tools, space.target.join("venv"), requirements)
+}
+
+/// The same in a folder of its own, for what the demo must not have.
+pub(crate) fn ensure_at(
+    space: &Workspace,
+    tools: &Tools,
+    dir: PathBuf,
+    requirements: &[&str],
+) -> Result<Venv> {
+    let venv = Venv { dir };
     let files: Vec<PathBuf> = requirements
         .iter()
         .map(|name| space.root.join(name))

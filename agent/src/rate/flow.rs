@@ -6,12 +6,16 @@
 //! ignores its children's end, or somebody else waited) hides as much of the parent's own for the
 //! few ticks it waits: that is told too late or not at all, and nothing is ever told twice.
 
-use super::{DEBT_TICKS, Owner};
+use super::Owner;
 use crate::sample::{
     io::{Io, Moved},
     keyed::{KeyMap, KeySet, PidMap},
     process::{Key, Reading},
 };
+
+/// Ticks that a debt waits for its child to be reaped: parents are read before children, so the
+/// reaping may show one tick after the vanishing; one more for a slow parent.
+const DEBT_TICKS: u64 = 2;
 
 /// What was read and written by workload, counted since each process started.
 #[derive(Debug, Default)]

@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 
+mod kernel;
+
 const MS: u64 = 1_000_000;
 
 fn reading(pid: u32, ppid: u32, own_ms: u64, reaped_ms: u64) -> Reading {
@@ -38,16 +40,36 @@ fn owner(key: &Key) -> Owner {
     if key.pid < 2 { root_of(1) } else { root_of(2) }
 }
 
+fn settle<'a>(
+    ledger: &mut Ledger,
+    readings: impl Iterator<Item = &'a Reading> + Clone,
+    owner: impl Fn(&Key) -> Owner,
+    agent: Option<(u32, u64)>,
+) {
+    ledger.settle(readings, owner, agent);
+    ledger.show(None, || None);
+}
+
+fn cgroup(ledger: &mut Ledger, epoch: u64, (used_ns, agents_ns): (u64, u64)) {
+    ledger.settle_cgroup(Some(CgroupTime {
+        epoch,
+        used_ns,
+        agents_ns,
+    }));
+    ledger.show(None, || None);
+}
+
 #[test]
 fn a_child_that_is_waited_for_is_counted_once_with_what_it_used_after_its_last_reading() {
     let mut ledger = Ledger::default();
-    ledger.settle(
+    settle(
+        &mut ledger,
         [reading(1, 0, 100, 0), reading(2, 1, 500, 0)].iter(),
         owner,
         None,
     );
     assert_eq!(ledger.total_ns(), 600 * MS);
-    ledger.settle([reading(1, 0, 100, 530)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 100, 530)].iter(), owner, None);
     assert_eq!(ledger.total_ns(), 630 * MS);
     assert_eq!(
         ledger.other_ns(),
@@ -59,39 +81,46 @@ fn a_child_that_is_waited_for_is_counted_once_with_what_it_used_after_its_last_r
 #[test]
 fn a_reaping_that_shows_a_tick_later_is_not_counted_twice() {
     let mut ledger = Ledger::default();
-    ledger.settle(
+    settle(
+        &mut ledger,
         [reading(1, 0, 0, 0), reading(2, 1, 500, 0)].iter(),
         owner,
         None,
     );
-    ledger.settle([reading(1, 0, 0, 0)].iter(), owner, None);
-    ledger.settle([reading(1, 0, 0, 510)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 0)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 510)].iter(), owner, None);
     assert_eq!(ledger.total_ns(), 510 * MS);
 }
 
 #[test]
 fn children_that_came_and_went_between_ticks_are_counted() {
     let mut ledger = Ledger::default();
-    ledger.settle([reading(1, 0, 0, 0)].iter(), owner, None);
-    ledger.settle([reading(1, 0, 0, 250)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 0)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 250)].iter(), owner, None);
     assert_eq!(ledger.total_ns(), 250 * MS);
 }
 
 #[test]
 fn the_sum_never_goes_back_when_nobody_waits_for_a_child() {
     let mut ledger = Ledger::default();
-    ledger.settle(
+    settle(
+        &mut ledger,
         [reading(1, 0, 10, 0), reading(2, 1, 900, 0)].iter(),
         owner,
         None,
     );
     for tick in 1..10 {
         let before = ledger.total_ns();
-        ledger.settle([reading(1, 0, 10 + tick, 0)].iter(), owner, None);
+        settle(
+            &mut ledger,
+            [reading(1, 0, 10 + tick, 0)].iter(),
+            owner,
+            None,
+        );
         assert!(ledger.total_ns() >= before);
     }
     // Once nobody paid, later children count in full but for the rounding.
-    ledger.settle([reading(1, 0, 19, 400)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 19, 400)].iter(), owner, None);
     assert_eq!(ledger.total_ns(), (19 + 900 + 380) * MS);
 }
 
@@ -103,8 +132,8 @@ fn a_grandchild_passes_through_a_parent_that_went_too() {
         reading(2, 1, 100, 0),
         reading(3, 2, 300, 0),
     ];
-    ledger.settle(all.iter(), owner, None);
-    ledger.settle([reading(1, 0, 0, 400)].iter(), owner, None);
+    settle(&mut ledger, all.iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 400)].iter(), owner, None);
     assert_eq!(ledger.total_ns(), 400 * MS);
 }
 
@@ -112,29 +141,94 @@ fn a_grandchild_passes_through_a_parent_that_went_too() {
 fn orphans_that_the_agent_waited_for_are_other_and_counted_once() {
     let mut ledger = Ledger::default();
     let orphan = |_: &Key| Owner::Other;
-    ledger.settle([reading(5, 77, 200, 0)].iter(), orphan, Some((77, 0)));
-    ledger.settle([].iter(), orphan, Some((77, 260 * MS)));
+    settle(
+        &mut ledger,
+        [reading(5, 77, 200, 0)].iter(),
+        orphan,
+        Some((77, 0)),
+    );
+    settle(&mut ledger, [].iter(), orphan, Some((77, 260 * MS)));
     assert_eq!(ledger.other_ns(), 260 * MS);
 }
 
 #[test]
 fn the_own_cgroup_adds_what_the_tree_did_not_see_and_leaves_the_agents_out() {
     let mut ledger = Ledger::default();
-    ledger.settle([reading(1, 0, 100, 0)].iter(), owner, None);
-    ledger.settle_cgroup(Some((5_000 * MS, 40 * MS)));
+    settle(&mut ledger, [reading(1, 0, 100, 0)].iter(), owner, None);
+    cgroup(&mut ledger, 1, (5_000 * MS, 40 * MS));
     assert_eq!(
         ledger.total_ns(),
         100 * MS,
         "what was before is not the server's"
     );
-    ledger.settle([reading(1, 0, 150, 0)].iter(), owner, None);
-    ledger.settle_cgroup(Some((5_120 * MS, 50 * MS)));
+    settle(&mut ledger, [reading(1, 0, 150, 0)].iter(), owner, None);
+    cgroup(&mut ledger, 1, (5_120 * MS, 50 * MS));
     assert_eq!(ledger.total_ns(), 210 * MS);
     assert_eq!(ledger.other_ns(), 60 * MS);
     // The tree catches up with what the cgroup had counted already: nothing moves back.
-    ledger.settle([reading(1, 0, 190, 0)].iter(), owner, None);
-    ledger.settle_cgroup(Some((5_130 * MS, 50 * MS)));
+    settle(&mut ledger, [reading(1, 0, 190, 0)].iter(), owner, None);
+    cgroup(&mut ledger, 1, (5_130 * MS, 50 * MS));
     assert_eq!(ledger.total_ns(), 250 * MS);
+}
+
+#[test]
+fn another_cgroup_starts_anew_and_its_history_is_nobodys() {
+    let mut ledger = Ledger::default();
+    settle(&mut ledger, [reading(1, 0, 100, 0)].iter(), owner, None);
+    cgroup(&mut ledger, 1, (50 * MS, 0));
+    settle(&mut ledger, [reading(1, 0, 100, 0)].iter(), owner, None);
+    cgroup(&mut ledger, 2, (900_000 * MS, 0));
+    assert_eq!(ledger.total_ns(), 100 * MS);
+    settle(&mut ledger, [reading(1, 0, 100, 0)].iter(), owner, None);
+    cgroup(&mut ledger, 2, (900_300 * MS, 0));
+    assert_eq!(ledger.total_ns(), 400 * MS);
+}
+
+#[test]
+fn what_is_found_late_is_shown_no_faster_than_the_machines_cores() {
+    let mut ledger = Ledger::default();
+    let mut tick = |own_ms, found: bool| {
+        let all = [reading(1, 0, own_ms, 0), reading(2, 9, 60_000, 0)];
+        let seen = if found { 2 } else { 1 };
+        ledger.settle(all[..seen].iter(), owner, None);
+        ledger.show(Some(5_000), || Some(2));
+        (ledger.total_ns() / MS, ledger.workload_ns(&all[1].key) / MS)
+    };
+    assert_eq!(tick(1_000, false), (1_000, 0));
+    // An orphan with a minute of work is found: two cores need half a minute for that.
+    let shown: Vec<(u64, u64)> = (1..=8).map(|n| tick(1_000 * n, true)).collect();
+    let steps = shown.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    assert!(steps.clone().all(|step| step <= 10_000), "{shown:?}");
+    assert!(shown[0].0 <= 11_000, "{shown:?}");
+    let (total, orphan) = shown[7];
+    assert_eq!((total, orphan), (68_000, 60_000), "nothing is lost");
+}
+
+#[test]
+fn a_debt_that_nobody_pays_swallows_no_later_time() {
+    let mut ledger = Ledger::default();
+    // A parent ignores SIGCHLD: what its child used is in no sum.
+    let both = [reading(1, 0, 0, 0), reading(2, 1, 900_000, 0)];
+    settle(&mut ledger, both.iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 0)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 0)].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 5_000)].iter(), owner, None);
+    assert_eq!(ledger.total_ns(), (900_000 + 5_000 - 20) * MS);
+}
+
+#[test]
+fn a_child_of_a_child_that_dies_with_it_a_tick_later_is_still_counted_once() {
+    let mut ledger = Ledger::default();
+    let all = [
+        reading(1, 0, 0, 0),
+        reading(2, 1, 0, 0),
+        reading(3, 2, 700, 0),
+    ];
+    settle(&mut ledger, all.iter(), owner, None);
+    // 2 waited for 3 after it was read itself, and ends before the next tick.
+    settle(&mut ledger, all[..2].iter(), owner, None);
+    settle(&mut ledger, [reading(1, 0, 0, 700)].iter(), owner, None);
+    assert_eq!(ledger.total_ns(), 700 * MS);
 }
 
 #[test]

@@ -232,3 +232,13 @@ fn a_shared_limit_is_near_when_all_together_are() {
         "the neighbours' climb is everybody's"
     );
 }
+
+#[test]
+fn a_better_reading_of_what_was_there_before_starts_no_burst() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, LIMIT * 8 / 10);
+    let mut corrected = sample(5_000, LIMIT * 6 / 10);
+    corrected.memory_corrected_bytes = -(LIMIT as i64) * 2 / 10;
+    rhythm.place(&mut corrected);
+    assert_eq!(rhythm.due_ms(), 10_000);
+}

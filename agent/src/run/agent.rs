@@ -66,6 +66,7 @@ impl Agent {
         };
         let observer = Observer {
             target,
+            pss_share: settings.pss_share,
             clock: Arc::clone(&clock),
             board: Arc::clone(&board),
             outbox: outbox.clone(),

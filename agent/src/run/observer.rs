@@ -11,6 +11,7 @@ use crate::{
     link::{Outbox, encode},
     meter::Meter,
     rhythm::{COST_PARTS, Rhythm, timer::Timer},
+    sample::memory::budget::PssShare,
     sampler::{PssMode, SampleError, Sampler, Target},
     stop::Stop,
     workload::told::Told,
@@ -20,6 +21,8 @@ use crate::{
 pub struct Observer {
     /// What is sampled.
     pub target: Target,
+    /// What reading proportional sets again may take.
+    pub pss_share: PssShare,
     /// The agent's clocks.
     pub clock: Arc<dyn Clock>,
     /// Where readings are shown.
@@ -108,7 +111,7 @@ impl Observer {
     }
 
     fn take(&self, beat: &mut Beat, rhythm: &mut Rhythm) -> Result<(), Gone> {
-        let mut sample = match beat.sample(&self.target, &*self.clock) {
+        let mut sample = match beat.sample(self) {
             Ok(sample) => sample,
             Err(error) => {
                 rhythm.miss(self.clock.mono_ms());
@@ -133,22 +136,19 @@ impl Observer {
 // === impl Beat ===
 
 impl Beat {
-    fn sample(
-        &mut self,
-        target: &Target,
-        clock: &dyn Clock,
-    ) -> Result<crate::sample::Sample, SampleError> {
+    fn sample(&mut self, observer: &Observer) -> Result<crate::sample::Sample, SampleError> {
         let sampler = match &mut self.sampler {
             Some(sampler) => sampler,
             none => {
-                let mut sampler = Sampler::new(target.clone(), PssMode::Budget)?;
+                let mut sampler = Sampler::new(observer.target.clone(), PssMode::Budget)?
+                    .with_pss_share(observer.pss_share);
                 if let Some(told) = self.told.take() {
                     sampler.told(told);
                 }
                 none.insert(sampler)
             }
         };
-        sampler.tick(clock)
+        sampler.tick(&*observer.clock)
     }
 
     fn take_told(&mut self, told: Told) {

@@ -3,130 +3,129 @@
 //! A proportional set costs 2.6–7 µs per megabyte under its owner's memory lock, so only
 //! `--pss always` pays for it at every tick. In between, a process' figure is the last reading
 //! plus what its resident set changed since; never read yet: resident less shared.
+//!
+//! What a reading corrects is neither growth nor release. So beside the figure there is the
+//! *foreseen* one: what it would have been without the readings of this tick. A share in pages
+//! that others map, too, moves between those who map them when one of them comes or goes; only
+//! what is a process' own appears and vanishes with it.
 
 use super::{
+    keyed::KeySet,
     process::{Process, Reading},
     tree::Tree,
 };
 
-/// Resident size from which a process is read when first seen: below, resident less shared is
-/// off by a few megabytes at most.
-const FIRST_READ_BYTES: u64 = 16 << 20;
+pub mod budget;
+pub(crate) mod correction;
+pub(crate) mod precision;
 
-/// What a reading may cost, assumed dear: measured 2.6–7 µs per MiB of 4 KiB pages.
-const COST_NS_PER_MIB: u64 = 7_000;
-
-/// First readings in one tick, which the running budget does not pay for.
-const FIRST_READS_NS_MAX: u64 = 50_000_000;
-
-/// The running budget: a hundred-thousandth of a core on average…
-const BUDGET_NS_PER_S: u64 = 10_000;
-
-/// …saved up for at most this, so that a long quiet time is not followed by a long stall.
-const BUDGET_NS_MAX: u64 = 10_000_000;
-
-/// A reading this young is not taken again.
-const FRESH_MS: u64 = 60_000;
-
-/// Reads proportional sets within a budget.
-#[derive(Debug, Default)]
-pub(crate) struct PssBudget {
-    saved_ns: u64,
-    last_ms: Option<u64>,
-}
+use self::budget::{Budget, PssShare};
 
 /// The memory of the tree without any cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TreeMemory {
     /// Sum of the processes' figures, held between the largest RSS and the sum of RSS.
     pub(crate) used_bytes: u64,
+    /// The same without this tick's readings.
+    pub(crate) foreseen_bytes: u64,
     /// Whether any proportional set could be read, so that it is better than RSS.
     pub(crate) proportional: bool,
     /// How old the oldest reading in it is.
     pub(crate) age_ms: u64,
     pub(crate) rss_bytes: u64,
+    /// The largest process: what is in use is no less.
+    pub(crate) rss_max_bytes: u64,
+    /// Of the figures, the shares in pages that others map, too.
+    pub(crate) common_bytes: u64,
     /// Sum of proportional sets, when every process was read at this very tick.
     pub(crate) pss_bytes: Option<u64>,
     /// Sum of swap, when every process was read.
     pub(crate) swap_bytes: Option<u64>,
 }
 
-// === impl PssBudget ===
+/// Reads the tree's memory from tick to tick.
+#[derive(Debug, Default)]
+pub(crate) struct Ruler {
+    budget: Budget,
+    /// What of the last sum was a share in pages that others map, too.
+    common_bytes: u64,
+}
 
-impl PssBudget {
-    /// Reads those that are due.
-    pub(crate) fn read(&mut self, tree: &mut Tree, now_ms: u64) {
-        let passed_ms = now_ms.saturating_sub(self.last_ms.unwrap_or(now_ms));
-        self.last_ms = Some(now_ms);
-        self.saved_ns = self
-            .saved_ns
-            .saturating_add(passed_ms.saturating_mul(BUDGET_NS_PER_S) / 1000)
-            .min(BUDGET_NS_MAX);
+/// The tree before this tick's readings.
+#[derive(Debug, Default)]
+struct Before {
+    /// Of those that were there at the previous tick.
+    figures_bytes: u64,
+    common_bytes: u64,
+    /// Those that were not.
+    newborn: KeySet,
+}
 
-        let mut first_ns = 0;
-        let forked = forked_parents(tree);
-        for (key, process) in &mut tree.processes {
-            let due_first = match process.reading.pss {
-                None => process.reading.rss_bytes >= FIRST_READ_BYTES,
-                Some(pss) => forked.contains(key) && pss.at_ms < now_ms,
-            };
-            let ns = cost_ns(&process.reading);
-            if due_first && !process.pss_denied && first_ns + ns <= FIRST_READS_NS_MAX {
-                process.read_pss(now_ms);
-                first_ns += ns;
-            }
-        }
-        self.reread_most_drifted(tree, now_ms);
-        for process in tree.processes.values_mut() {
-            process.new = false;
+// === impl Ruler ===
+
+impl Ruler {
+    /// With this share of a core for readings beyond the first ones.
+    pub(crate) fn new(share: PssShare) -> Self {
+        Self {
+            budget: Budget::new(share),
+            common_bytes: 0,
         }
     }
 
-    /// The one whose resident set moved most since its reading; one a tick.
-    fn reread_most_drifted(&mut self, tree: &mut Tree, now_ms: u64) {
-        let drifted = tree
-            .processes
-            .values_mut()
-            .filter(|process| !process.pss_denied)
-            .filter_map(|process| {
-                let pss = process.reading.pss?;
-                let old = now_ms.saturating_sub(pss.at_ms) >= FRESH_MS;
-                let drift = process.reading.rss_bytes.abs_diff(pss.rss_bytes);
-                old.then_some((drift, now_ms - pss.at_ms, process))
-            })
-            .max_by_key(|(drift, age_ms, _)| (*drift, *age_ms));
-        if let Some((_, _, process)) = drifted {
-            // What costs more than can ever be saved is read when all that can be is.
-            let ns = cost_ns(&process.reading).min(BUDGET_NS_MAX);
-            if self.saved_ns >= ns {
-                self.saved_ns -= ns;
-                process.read_pss(now_ms);
+    /// Reads what is due, or with `always` every process, and sums up.
+    pub(crate) fn read(&mut self, tree: &mut Tree, always: bool, now_ms: u64) -> TreeMemory {
+        let before = Before::of(tree);
+        // What those who went shared is with others now.
+        let gone_bytes = i128::from(self.common_bytes) - i128::from(before.common_bytes);
+        if always {
+            read_all(tree, now_ms);
+        } else {
+            let gone_bytes = u64::try_from(gone_bytes).unwrap_or(0);
+            self.budget.read(tree, &before.newborn, gone_bytes, now_ms);
+        }
+        let own_of_newborn_bytes: u64 = before
+            .newborn
+            .iter()
+            .filter_map(|key| tree.processes.get(key))
+            .map(|process| own_of_newborn(tree, process))
+            .fold(0, u64::saturating_add);
+        for key in &before.newborn {
+            if let Some(process) = tree.processes.get_mut(key) {
+                process.new = false;
             }
         }
+        let memory = TreeMemory::of(tree.readings(), tree.pss_denied(), now_ms);
+        self.common_bytes = memory.common_bytes;
+        let foreseen_bytes =
+            i128::from(before.figures_bytes) + i128::from(own_of_newborn_bytes) + gone_bytes;
+        memory.foreseeing(u64::try_from(foreseen_bytes).unwrap_or(0))
     }
-}
-
-/// Parents of processes first seen at this tick: their pages are shared now.
-fn forked_parents(tree: &Tree) -> std::collections::HashSet<super::process::Key> {
-    tree.processes
-        .values()
-        .filter(|process| process.new)
-        .filter_map(|process| tree.by_pid.get(&process.reading.ppid).copied())
-        .collect()
-}
-
-fn cost_ns(reading: &Reading) -> u64 {
-    (reading.rss_bytes >> 20)
-        .saturating_add(1)
-        .saturating_mul(COST_NS_PER_MIB)
 }
 
 /// Reads every process, whatever it costs.
-pub(crate) fn read_all(tree: &mut Tree, now_ms: u64) {
+fn read_all(tree: &mut Tree, now_ms: u64) {
     for process in tree.processes.values_mut() {
-        Process::read_pss(process, now_ms);
-        process.new = false;
+        process.read_pss(now_ms);
     }
+}
+
+/// What came into use with a process that was not there before.
+fn own_of_newborn(tree: &Tree, process: &Process) -> u64 {
+    let figure = figure(&process.reading);
+    match process.reading.pss {
+        Some(_) => figure - common(&process.reading),
+        // Nearly all that it shows is its parent's, and nobody looked yet.
+        None if is_fork(tree, process) => 0,
+        None => figure,
+    }
+}
+
+/// Whether it is its parent's image: forked, and no other program since.
+fn is_fork(tree: &Tree, process: &Process) -> bool {
+    tree.by_pid
+        .get(&process.reading.ppid)
+        .and_then(|key| tree.processes.get(key))
+        .is_some_and(|parent| parent.arg_start == process.arg_start)
 }
 
 /// One process' figure.
@@ -138,6 +137,30 @@ pub(crate) fn figure(reading: &Reading) -> u64 {
             .saturating_sub(pss.rss_bytes)
             .min(reading.rss_bytes),
         None => reading.rss_bytes.saturating_sub(reading.shared_bytes),
+    }
+}
+
+/// Of its figure, the share in pages that others map, too.
+fn common(reading: &Reading) -> u64 {
+    let common_bytes = reading.pss.map_or(0, |pss| pss.common_bytes);
+    common_bytes.min(figure(reading))
+}
+
+// === impl Before ===
+
+impl Before {
+    fn of(tree: &Tree) -> Self {
+        let mut before = Self::default();
+        for (key, process) in &tree.processes {
+            if process.new {
+                before.newborn.insert(*key);
+                continue;
+            }
+            let reading = &process.reading;
+            before.figures_bytes = before.figures_bytes.saturating_add(figure(reading));
+            before.common_bytes = before.common_bytes.saturating_add(common(reading));
+        }
+        before
     }
 }
 
@@ -153,20 +176,23 @@ impl TreeMemory {
     ) -> Self {
         let mut memory = Self {
             used_bytes: 0,
+            foreseen_bytes: 0,
             // Resident less shared is near enough where nobody was worth reading yet; where nobody
             // may be read it would be all there ever is.
             proportional: denied == 0,
             age_ms: 0,
             rss_bytes: 0,
+            rss_max_bytes: 0,
+            common_bytes: 0,
             pss_bytes: Some(0),
             swap_bytes: Some(0),
         };
-        let mut rss_max = 0;
         let mut figures = 0_u64;
         for reading in readings {
             memory.rss_bytes = memory.rss_bytes.saturating_add(reading.rss_bytes);
-            rss_max = rss_max.max(reading.rss_bytes);
+            memory.rss_max_bytes = memory.rss_max_bytes.max(reading.rss_bytes);
             figures = figures.saturating_add(figure(reading));
+            memory.common_bytes = memory.common_bytes.saturating_add(common(reading));
             if reading.rss_bytes == 0 {
                 continue; // zombies and kernel threads hold nothing
             }
@@ -184,7 +210,16 @@ impl TreeMemory {
                 .swap_bytes
                 .map(|sum| sum.saturating_add(pss.swap_bytes));
         }
-        memory.used_bytes = figures.clamp(rss_max, memory.rss_bytes);
+        memory.used_bytes = figures.clamp(memory.rss_max_bytes, memory.rss_bytes);
+        memory.foreseen_bytes = memory.used_bytes;
         memory
+    }
+
+    /// Within the same bounds, but by the figures before this tick's readings.
+    fn foreseeing(self, figures_bytes: u64) -> Self {
+        Self {
+            foreseen_bytes: figures_bytes.clamp(self.rss_max_bytes, self.rss_bytes),
+            ..self
+        }
     }
 }

@@ -232,8 +232,8 @@ impl<'a> Family<'a> {
         };
         // Born since the tree was read, or a child of an agent.
         let above = self.tree.ancestors(pid);
-        if above
-            .iter()
+        if std::iter::once(&stat.ppid)
+            .chain(&above)
             .any(|&up| self.tree.contains(up) || self.is_agent_below_root(up))
         {
             return Relation::Member;
@@ -244,6 +244,11 @@ impl<'a> Family<'a> {
         let same_server = self.tree.could_be_ours(pid);
         if adopted && stat.start_ticks >= self.root_start_ticks && same_server {
             return Relation::Orphan;
+        }
+        // One that ended while it was looked at has no ancestors, and would be a stranger.
+        let now = self.tree.stat(pid);
+        if now.is_none_or(|now| now.start_ticks != stat.start_ticks) {
+            return Relation::Gone;
         }
         Relation::Stranger
     }

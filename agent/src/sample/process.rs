@@ -70,12 +70,18 @@ pub struct Reading {
 pub struct PssReading {
     /// Proportional set.
     pub pss_bytes: u64,
+    /// Of it, the share in pages that others map, too.
+    pub common_bytes: u64,
     /// Its share of swap.
     pub swap_bytes: u64,
     /// Resident set at that moment.
     pub rss_bytes: u64,
     /// When: milliseconds since boot.
     pub at_ms: u64,
+    /// What reading it cost, CPU time of ours.
+    pub cost_ns: u64,
+    /// What shared pages had moved between the tree's processes by then.
+    pub moved_before_bytes: u64,
 }
 
 /// One followed process.
@@ -92,7 +98,8 @@ pub(crate) struct Process {
     /// Not everybody's may be opened, and not every kernel has it.
     io: Option<Kept>,
     clock: Option<ClockId>,
-    arg_start: u64,
+    /// Where the arguments lie: the same in a parent and its forks, another in every program.
+    pub(crate) arg_start: u64,
 }
 
 // === impl Reading ===
@@ -220,6 +227,9 @@ impl Process {
         if another && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
             // arguments. What is dead has none, and stays what it was.
+            if stat.arg_start != self.arg_start {
+                self.reading.pss = None; // of memory that is no more
+            }
             self.arg_start = stat.arg_start;
             self.reading.identity = Arc::new(Identity::read(&self.dir, name));
         }
@@ -263,13 +273,21 @@ impl Process {
             self.reading.pss = None;
             return;
         };
+        let private = |key| field_kb(&text, key);
+        let private_bytes = match (private("Private_Clean:"), private("Private_Dirty:")) {
+            (Some(clean), Some(dirty)) => clean.saturating_add(dirty),
+            _ => pss_bytes, // not told
+        };
         self.reading.pss = Some(PssReading {
             pss_bytes,
+            common_bytes: pss_bytes.saturating_sub(private_bytes),
             swap_bytes: field_kb(&text, "SwapPss:").unwrap_or(0),
             // Not this file's own figure: on kernels where statm is approximate the same error
             // in both ends of the difference cancels out.
             rss_bytes: self.reading.rss_bytes,
             at_ms: now_ms,
+            cost_ns: 0,
+            moved_before_bytes: 0,
         });
     }
 }

@@ -223,11 +223,11 @@ impl Tree {
         Some(self.stat(self.own_pid)?.reaped_ns)
     }
 
-    /// CPU time of the agents, what they waited for left out.
-    pub(crate) fn agents_ns(&self) -> u64 {
+    /// CPU time of those agents, what they waited for left out.
+    pub(crate) fn agents_ns(&self, agents: &[u32]) -> u64 {
         let of_clock = |pid: u32| clock_ns(self.clock(pid)?);
         let of_stat = |pid: u32| Some(self.stat(pid)?.own_ns);
-        self.agents
+        agents
             .iter()
             .filter_map(|&pid| of_clock(pid).or_else(|| of_stat(pid)))
             .sum()

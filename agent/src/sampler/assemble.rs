@@ -8,11 +8,11 @@ use hubmeter_proto::limits::WORKLOADS_PER_SAMPLE_MAX;
 use super::ended::{Departed, Endings, Ends, KillCount, Nearness};
 use crate::{
     rate::{
-        Ledger, Owner, cores,
+        CgroupTime, Ledger, Owner, cores,
         flow::{Flow, FlowLedger},
     },
     sample::{
-        Ended, MemorySource, Workload, WorkloadKind,
+        Ended, MemorySource, Workload, WorkloadKind, cpus,
         keyed::{IntMap, KeyMap},
         memory,
         process::Reading,
@@ -49,8 +49,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) source: MemorySource,
     /// The subreaper's pid and what it waited for.
     pub(crate) agent: Option<(u32, u64)>,
-    /// CPU time of the own cgroup, and of the agents in it.
-    pub(crate) cgroup_and_agents_ns: Option<(u64, u64)>,
+    /// CPU time of the own cgroup.
+    pub(crate) cgroup: Option<CgroupTime>,
     /// Last readings of those that went.
     pub(crate) gone: &'a [Reading],
     /// As of the previous sample.
@@ -122,11 +122,12 @@ impl Assembly {
             .settle(readings.clone(), |key| assignment.owner(key));
         self.ledger
             .settle(readings, |key| assignment.owner(key), tick.agent);
-        self.ledger.settle_cgroup(tick.cgroup_and_agents_ns);
+        self.ledger.settle_cgroup(tick.cgroup);
         let interval_ms = self
             .previous
             .as_ref()
             .map(|previous| tick.mono_ms.saturating_sub(previous.mono_ms));
+        self.ledger.show(interval_ms, cpus::online);
         let mut workloads = self.workloads(interval_ms, tick);
         let ended = self.ended(&workloads, &departed, tick);
         let total_ns = self.ledger.total_ns();

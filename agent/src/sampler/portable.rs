@@ -3,7 +3,7 @@
 //! It knows no cgroup, no proportional set and no limit but the machine's, and it reads all
 //! processes of the machine. It is there for other systems, and as the oracle of the Linux reader.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{collections::HashSet, ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
 
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
@@ -82,7 +82,7 @@ impl PortableSampler {
             mono_ms,
             source: MemorySource::Rss,
             agent: None,
-            cgroup_and_agents_ns: None,
+            cgroup: None,
             gone: &[],
             nearness: self.nearness,
             kills: None,
@@ -109,7 +109,11 @@ impl PortableSampler {
             pss_bytes: None,
             ..tree_memory
         };
-        let sample = sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled);
+        let sample = Sample {
+            // Nothing is told of children that were waited for.
+            cpu_may_miss: true,
+            ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
+        };
         self.nearness.take(&sample);
         Ok(sample)
     }
@@ -144,7 +148,9 @@ impl PortableSampler {
 }
 
 fn reading(pid: Pid, process: &Process) -> Reading {
-    let threads = process.tasks().map_or(1, |tasks| tasks.len().max(1));
+    // Whether the main thread is among its tasks is not told the same everywhere.
+    let others = |tasks: &HashSet<Pid>| tasks.iter().filter(|task| **task != pid).count();
+    let threads = 1 + process.tasks().map_or(0, others);
     Reading {
         key: Key {
             start_ticks: process.start_time(),

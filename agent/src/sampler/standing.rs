@@ -26,6 +26,10 @@ pub(super) struct Standing {
     groups: Groups,
     owned: Ownership,
     own_cpu: Option<Group>,
+    /// Agents in it, whose time is not the server's. One beside it costs it nothing.
+    cpu_agents: Vec<u32>,
+    /// Counts changes of either.
+    cpu_epoch: u64,
     limit: Option<Limit>,
     cpu_limit_millicores: Option<u32>,
     limits_for: Option<EnvLimits>,
@@ -60,6 +64,8 @@ impl Standing {
             groups: Groups::default(),
             owned: Ownership::default(),
             own_cpu: None,
+            cpu_agents: Vec::new(),
+            cpu_epoch: 0,
             limit: None,
             cpu_limit_millicores: None,
             limits_for: None,
@@ -96,7 +102,7 @@ impl Standing {
             self.limits_for = None;
         }
         if look > Look::Nothing {
-            self.decide(tree);
+            self.decide(tree, look);
             return &self.owned.orphans;
         }
         &[]
@@ -111,7 +117,7 @@ impl Standing {
         (stranger.pid != 0).then_some(stranger.pid)
     }
 
-    fn decide(&mut self, tree: &Tree) {
+    fn decide(&mut self, tree: &Tree, look: Look) {
         let before = self.owned.own.take();
         let memory = self.groups.memory.as_ref();
         self.owned = Ownership::decide(memory, tree, |group| {
@@ -121,6 +127,7 @@ impl Standing {
             self.limits_for = None;
         }
         // In version 2 memory and CPU are the same cgroup; in version 1 each has its own tree.
+        let cpu_before = self.own_cpu.take();
         self.own_cpu = match &self.groups.cpuacct {
             None => None,
             Some(group) if memory == Some(group) => self.owned.own.clone(),
@@ -129,6 +136,15 @@ impl Standing {
                 Ownership::decide(Some(group), tree, accounts).own
             }
         };
+        let mut moved = self.own_cpu != cpu_before;
+        if moved || look == Look::All {
+            let pids = self.own_cpu.as_ref().and_then(Group::pids);
+            let inside = pids.unwrap_or_default().into_iter();
+            let agents: Vec<u32> = inside.filter(|pid| tree.is_agent(*pid)).collect();
+            moved |= agents != self.cpu_agents;
+            self.cpu_agents = agents;
+        }
+        self.cpu_epoch += u64::from(moved);
         let keep = tree.keeps();
         let counts = self.owned.own.as_ref().or(memory);
         self.memory = renewed(self.memory.take(), counts, keep);
@@ -151,6 +167,16 @@ impl Standing {
     /// CPU time of the own cgroup.
     pub(super) fn cpu_ns(&mut self) -> Option<u64> {
         self.cpu.as_mut()?.cpu_ns()
+    }
+
+    /// Another number, another cgroup that counts CPU time.
+    pub(super) fn cpu_epoch(&self) -> u64 {
+        self.cpu_epoch
+    }
+
+    /// The agents in it.
+    pub(super) fn cpu_agents(&self) -> &[u32] {
+        &self.cpu_agents
     }
 
     /// The limits in force.

@@ -52,6 +52,43 @@ fn without_any_setting_it_stays_on_this_machine_at_five_seconds() {
 }
 
 #[test]
+fn the_share_for_proportional_sets_comes_from_flag_environment_or_file() {
+    let share = |text| PssShare::parse(text).unwrap();
+    let flag = |text: &str| RunArgs {
+        pss_budget: Some(text.to_owned()),
+        ..RunArgs::default()
+    };
+    let env = [("HUBMETER_PSS_BUDGET", "0.5%")];
+    let (settings, mistakes) = gather(&flag("0"), &env, "pss_budget = 0.1\n");
+    assert_eq!(mistakes, []);
+    assert_eq!(settings.pss_share, share("0"));
+    let (settings, _) = gather(&RunArgs::default(), &env, "pss_budget = 0.1\n");
+    assert_eq!(settings.pss_share, share("0.5"));
+    for file in [
+        "pss_budget = 2\n",
+        "pss_budget = 2.0\n",
+        "pss_budget = \"2 %\"\n",
+    ] {
+        let (settings, mistakes) = gather(&RunArgs::default(), &[], file);
+        assert_eq!(
+            (settings.pss_share, mistakes),
+            (share("2"), vec![]),
+            "{file}"
+        );
+    }
+    for text in ["5.1", "-1", "much", "nan"] {
+        let (settings, mistakes) = gather(&flag(text), &[], "");
+        assert_eq!(settings.pss_share, PssShare::default());
+        assert_eq!(mistakes.len(), 1, "{text}");
+        assert!(
+            mistakes[0].to_string().starts_with("--pss-budget: "),
+            "{}",
+            mistakes[0]
+        );
+    }
+}
+
+#[test]
 fn an_interval_outside_its_bounds_is_refused_with_the_bounds() {
     for text in ["0", "0.9s", "61", "2m", "999ms", "-1", "5x", "", "s"] {
         let (_, mistakes) = gather(&interval(text), &[], "");

@@ -43,6 +43,8 @@ pub struct Proc {
     pub pss: Option<u64>,
     /// As `wait` would give it; the kernel shows it of the dead.
     pub exit_code: u32,
+    /// What nobody else maps; where it is not told all of the proportional set counts as that.
+    pub private: Option<u64>,
     pub arguments: Vec<String>,
     pub environ: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Proc {
             shared: 5 * MIB,
             pss: Some(12 * MIB),
             exit_code: 0,
+            private: None,
             arguments: vec!["/usr/bin/thing".to_owned()],
             environ: vec!["PATH=/bin".to_owned()],
         }
@@ -166,10 +169,14 @@ impl Machine {
             fs::write(dir.join("cmdline"), arguments).unwrap();
             fs::write(dir.join("environ"), environ).unwrap();
             if let Some(pss) = process.pss {
+                let private = process.private.map(|bytes| {
+                    format!("Private_Clean: 0 kB\nPrivate_Dirty: {} kB\n", bytes / 1024)
+                });
                 let text = format!(
-                    "Rss: {} kB\nPss: {} kB\nSwapPss: 4 kB\n",
+                    "Rss: {} kB\nPss: {} kB\n{}SwapPss: 4 kB\n",
                     process.rss / 1024,
-                    pss / 1024
+                    pss / 1024,
+                    private.unwrap_or_default()
                 );
                 fs::write(dir.join("smaps_rollup"), text).unwrap();
             }

@@ -94,10 +94,12 @@ pub(crate) struct Minute {
 impl Measured {
     /// Takes `sample` in; it is later than the ones before.
     pub(crate) fn take(&mut self, sample: &Sample) -> Derived {
-        if self.memory_source.replace(sample.memory_source) != Some(sample.memory_source) {
-            // Another way of counting is not growth.
+        let source_before = self.memory_source.replace(sample.memory_source);
+        if source_before != Some(sample.memory_source) && sample.memory_corrected_bytes == 0 {
+            // Another way of counting is not growth; how much it makes was not said.
             self.memory.clear();
         }
+        self.memory.correct(sample.memory_corrected_bytes);
         self.memory.push(Point {
             mono_ms: sample.mono_ms,
             bytes: sample.memory_used_bytes,

@@ -67,6 +67,7 @@ impl Runaway {
             mono_ms: view.sample.mono_ms,
             bytes: view.sample.memory_used_bytes,
         };
+        self.correct(view.sample.memory_corrected_bytes);
         let step = self.follow(now, view);
         self.count_rises(now, view);
         self.previous = Some(now);
@@ -76,6 +77,21 @@ impl Runaway {
             self.opens(view)
         };
         says.then(|| self.finding(view))
+    }
+
+    /// Moves what is remembered by what a better reading would have said then.
+    fn correct(&mut self, bytes: i64) {
+        let corrected = |value: u64| value.saturating_add_signed(bytes);
+        if let Some(climb) = &mut self.climb {
+            climb.from_bytes = corrected(climb.from_bytes);
+            climb.high.bytes = corrected(climb.high.bytes);
+        }
+        for point in [&mut self.released, &mut self.previous]
+            .into_iter()
+            .flatten()
+        {
+            point.bytes = corrected(point.bytes);
+        }
     }
 
     /// Follows the climb to `now`; a climb that ended makes way for a new one from here.

@@ -99,6 +99,60 @@ fn a_leak_is_flagged_well_before_its_limit() {
     }
 }
 
+/// A climb of 20 MB/s of which every step is, or is not, a better reading of what was there.
+fn rises_that_are_corrections(corrected: bool) -> Vec<Rule> {
+    let mut state = after(&[hub(0, None), connected(1, 0)]);
+    let mut raised = Vec::new();
+    for seq in 0..40_u64 {
+        let mut sample = sample(seq * 1_000, 150 * MB + seq * 20 * MB);
+        sample.memory_limit_bytes = Some(1_000 * MB);
+        if corrected && seq > 0 {
+            sample.memory_corrected_bytes = 20 * MB as i64;
+        }
+        let changed = state.apply(&report(1, seq + 1, vec![sample]));
+        raised.extend(changed.verdicts.iter().map(|verdict| verdict.rule));
+        if corrected {
+            let server = server(&state);
+            assert_eq!(server.forecast, None, "after {seq} samples");
+            assert!(server.trend.is_none_or(|t| t.bytes_per_second == 0.0));
+        }
+    }
+    raised
+}
+
+#[test]
+fn a_better_reading_is_no_growth_and_no_runaway() {
+    let grown = rises_that_are_corrections(false);
+    assert!(grown.contains(&Rule::RunawayMemory), "{grown:?}");
+    let corrected = rises_that_are_corrections(true);
+    assert!(!corrected.contains(&Rule::RunawayMemory), "{corrected:?}");
+}
+
+#[test]
+fn a_leak_is_flagged_although_its_figure_is_corrected_downwards_meanwhile() {
+    let mut state = after(&[hub(0, None), connected(1, 0)]);
+    let mut raised = Vec::new();
+    for seq in 0..40_u64 {
+        let over = if seq < 20 { 300 * MB } else { 0 };
+        let mut sample = sample(seq * 1_000, 150 * MB + over + seq * 20 * MB);
+        sample.memory_limit_bytes = Some(1_000 * MB);
+        if seq == 20 {
+            sample.memory_corrected_bytes = -300 * MB as i64;
+        }
+        let changed = state.apply(&report(1, seq + 1, vec![sample]));
+        raised.extend(changed.verdicts);
+        let open = server(&state).verdicts.iter();
+        let runs = open.clone().any(|v| v.rule == Rule::RunawayMemory);
+        assert!(runs || seq < 20, "after {seq} samples");
+    }
+    let episodes: Vec<_> = raised
+        .iter()
+        .filter(|verdict| verdict.rule == Rule::RunawayMemory)
+        .map(|verdict| &verdict.episode)
+        .collect();
+    assert!(episodes.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
 #[test]
 fn two_hundred_megabytes_a_second_are_flagged_before_four_gigabytes() {
     let (said, _) = run(4_000 * MB, 600, leak(200.0));

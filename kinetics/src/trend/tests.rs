@@ -114,6 +114,45 @@ fn a_spaced_series_covers_its_horizon_and_ends_at_the_newest_point() {
 }
 
 #[test]
+fn a_reading_that_corrects_the_figure_is_no_growth_and_hides_none() {
+    let mut tracker = Tracker::default();
+    // 1 MB/s all along; for a minute 3 GB too much were counted.
+    for i in 0..60_u64 {
+        let over = if (20..32).contains(&i) { 3_000 * MB } else { 0 };
+        match i {
+            20 => tracker.correct(3_000 * MB as i64),
+            32 => tracker.correct(-3_000 * MB as i64),
+            _ => {}
+        }
+        tracker.push(Point {
+            mono_ms: i * 5_000,
+            bytes: 200 * MB + i * 5 * MB + over,
+        });
+        if i >= 3 {
+            let trend = tracker.trend().unwrap();
+            assert_eq!(trend.bytes_per_second, 1e6, "after {i} samples");
+            assert_eq!(trend.high_bytes_per_second, 1e6, "after {i} samples");
+        }
+    }
+    let oldest = tracker.minute().next().unwrap();
+    assert_eq!(oldest.bytes, 200 * MB + oldest.mono_ms * MB / 1_000);
+}
+
+#[test]
+fn a_point_that_is_corrected_below_nothing_is_shown_as_nothing_and_keeps_its_place() {
+    let mut series = Series::<4>::new(0);
+    for point in regular(10_000, [100, 1_100]) {
+        series.push(point);
+    }
+    series.correct(-1_000);
+    let bytes: Vec<u64> = series.iter().map(|point| point.bytes).collect();
+    assert_eq!(bytes, [0, 100]);
+    series.correct(1_000);
+    let bytes: Vec<u64> = series.iter().map(|point| point.bytes).collect();
+    assert_eq!(bytes, [100, 1_100]);
+}
+
+#[test]
 fn time_does_not_go_back() {
     let mut series = Series::<4>::new(0);
     assert!(series.push(Point {
@@ -156,6 +195,25 @@ fn irregular() -> impl Strategy<Value = Vec<Point>> {
 }
 
 proptest! {
+    #[test]
+    fn corrections_leave_every_trend_as_it_is(
+        steps in prop::collection::vec(
+            (800_u64..30_000, 0_u64..1 << 36, prop_oneof![Just(0), -1_i64 << 40..1 << 40]),
+            1..120,
+        ),
+    ) {
+        let (mut plain, mut corrected) = (Tracker::default(), Tracker::default());
+        let (mut mono_ms, mut level) = (0, 1_i64 << 50);
+        for (after_ms, bytes, correction) in steps {
+            mono_ms += after_ms;
+            plain.push(Point { mono_ms, bytes: bytes + (1 << 50) });
+            level += correction;
+            corrected.correct(correction);
+            corrected.push(Point { mono_ms, bytes: (bytes as i64 + level) as u64 });
+            prop_assert_eq!(plain.trend(), corrected.trend());
+        }
+    }
+
     #[test]
     fn adding_the_same_to_every_point_changes_nothing(points in irregular(), add in 0_u64..1 << 40) {
         let moved = points.iter().map(|p| Point { bytes: p.bytes + add, ..*p });

@@ -1,0 +1,139 @@
+//! What was counted for those who vanished and comes again with whoever waited for them.
+//!
+//! A process is gone only after somebody waited for it, so what it used is in its reaper's sum by
+//! then. Parents are read before children: a reaping may have come after the parent's reading of
+//! this tick, and then shows at the next. So a debt stands for this tick and the next one. What is
+//! not paid by then never will be (nobody waited, or somebody outside did): to let it stand longer
+//! would swallow time that is really used.
+
+use crate::sample::process::Key;
+
+/// What rounding to clock ticks may keep back from a reaper's sum: up to one tick in each of two
+/// fields.
+pub(super) const ROUNDING_NS: u64 = 20_000_000;
+
+/// Somebody who waits for children.
+#[derive(Debug, Default)]
+pub(super) struct Reaper {
+    /// What its sum said last.
+    pub(super) reaped_ns: u64,
+    /// Owed since this tick.
+    fresh_ns: u64,
+    /// Owed since the previous tick.
+    due_ns: u64,
+    /// What rounding keeps back.
+    rounding_ns: u64,
+}
+
+/// Which debts are paid. The older ones first: their time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owed {
+    Before,
+    Now,
+}
+
+/// Debts of those whose parent went, too: it may have waited for them before, and then they are in
+/// its own reaper's sum; or they were orphans for a moment, and somebody further up waited.
+#[derive(Debug, Default)]
+pub(super) struct OrphanDebts(Vec<OrphanDebt>);
+
+#[derive(Debug)]
+struct OrphanDebt {
+    ns: u64,
+    /// Living ancestors, the nearest first.
+    payers: Vec<Key>,
+    fresh: bool,
+}
+
+// === impl Reaper ===
+
+impl Reaper {
+    /// What its sum says more than before.
+    pub(super) fn more_ns(&mut self, reaped_ns: u64) -> u64 {
+        let more_ns = reaped_ns.saturating_sub(self.reaped_ns);
+        self.reaped_ns = self.reaped_ns.max(reaped_ns);
+        pay(&mut self.rounding_ns, more_ns)
+    }
+
+    /// Pays from what another reaped in its place; says what is left of `more_ns`. What may be
+    /// rounding is not due.
+    pub(super) fn relieve(&mut self, owed: Owed, more_ns: u64) -> u64 {
+        if owed == Owed::Now {
+            return self.pay(owed, more_ns);
+        }
+        let over_ns = (self.rounding_ns + self.due_ns).saturating_sub(ROUNDING_NS);
+        let paid_ns = over_ns.min(self.due_ns).min(more_ns);
+        self.due_ns -= paid_ns;
+        more_ns - paid_ns
+    }
+
+    /// Pays from what it reaped itself; says what is left of `more_ns`.
+    pub(super) fn pay(&mut self, owed: Owed, more_ns: u64) -> u64 {
+        match owed {
+            Owed::Before => pay(&mut self.due_ns, more_ns),
+            Owed::Now => pay(&mut self.fresh_ns, more_ns),
+        }
+    }
+
+    /// Ends the tick: what was due and is not paid may be rounding, but no more.
+    pub(super) fn age(&mut self) {
+        self.owe_rounding(self.due_ns);
+        self.due_ns = std::mem::take(&mut self.fresh_ns);
+    }
+
+    pub(super) fn owe(&mut self, ns: u64) {
+        self.fresh_ns = self.fresh_ns.saturating_add(ns);
+    }
+
+    pub(super) fn owe_rounding(&mut self, ns: u64) {
+        self.rounding_ns = (self.rounding_ns + ns).min(ROUNDING_NS);
+    }
+
+    /// All that was counted and is, or will be, in its sum.
+    pub(super) fn counted_ns(&self) -> u64 {
+        self.reaped_ns + self.fresh_ns + self.due_ns + self.rounding_ns
+    }
+}
+
+// === impl OrphanDebts ===
+
+impl OrphanDebts {
+    pub(super) fn owe(&mut self, ns: u64, payers: Vec<Key>) {
+        if ns > 0 {
+            let fresh = true;
+            self.0.push(OrphanDebt { ns, payers, fresh });
+        }
+    }
+
+    /// What is left of `more_ns`, reaped by `payer`; `None` is the agent, who may pay for all.
+    pub(super) fn pay(&mut self, owed: Owed, payer: Option<&Key>, mut more_ns: u64) -> u64 {
+        for debt in &mut self.0 {
+            let now = debt.fresh == (owed == Owed::Now);
+            if now && payer.is_none_or(|key| debt.payers.contains(key)) {
+                more_ns = pay(&mut debt.ns, more_ns);
+            }
+        }
+        more_ns
+    }
+
+    /// Ends the tick. What is over is told with the nearest payer: up to the rounding it may have
+    /// been waited for after all.
+    pub(super) fn age(&mut self, mut over: impl FnMut(&Key, u64)) {
+        self.0.retain_mut(|debt| {
+            if std::mem::take(&mut debt.fresh) && debt.ns > 0 {
+                return true;
+            }
+            if let Some(nearest) = debt.payers.first() {
+                over(nearest, debt.ns);
+            }
+            false
+        });
+    }
+}
+
+/// What is left of `more_ns`.
+fn pay(debt_ns: &mut u64, more_ns: u64) -> u64 {
+    let paid_ns = (*debt_ns).min(more_ns);
+    *debt_ns -= paid_ns;
+    more_ns - paid_ns
+}
