@@ -22,9 +22,6 @@ const MUSL_COMPILERS: [&str; 2] = ["musl-gcc", "x86_64-linux-musl-gcc"];
 /// start and then stays resident. This form of it has a few kB in place of 130.
 const RELOCATIONS: &str = "link-arg=-Wl,-z,pack-relative-relocs";
 
-/// What is hardly ever executed, put together.
-const ORDER: &str = "agent/rarely.ld";
-
 /// Builds it and says where it is.
 pub(crate) fn run() -> Result<()> {
     let space = Workspace::here()?;
@@ -47,8 +44,6 @@ pub(crate) fn agent(space: &Workspace) -> Result<PathBuf> {
     command.args(["rustc", "--profile", "dist", "--target", target]);
     command.args(["--package", "hubmeter-agent", "--bin", "hubmeter-agent"]);
     command.args(["--", "-C", RELOCATIONS]);
-    let order = space.root.join(ORDER);
-    command.arg(format!("-Clink-arg=-Wl,-T,{}", order.display()));
     step.run(&space.logs, "dist-build", command)?;
     step.done();
     Ok(space.target.join(target).join("dist/hubmeter-agent"))
