@@ -4,6 +4,9 @@
 //! lived must not be counted again then, and what it used between its last reading and its end
 //! must be counted once. So every vanished process leaves a debt with its next living ancestor,
 //! and what that reaps pays the debt before it counts as new.
+//!
+//! Accounts lie in the order of the readings, so a tick in which nobody came or went walks both
+//! side by side, and touches nothing of those that did nothing.
 
 use crate::sample::{
     keyed::{KeyMap, KeySet, PidMap},
@@ -29,17 +32,20 @@ pub(crate) enum Owner {
 /// CPU time by workload, counted since the first tick.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    processes: KeyMap<Account>,
+    /// In the order of the last readings.
+    accounts: Vec<Account>,
     workloads: KeyMap<u64>,
     other_ns: u64,
     agent: Reaper,
     cgroup: Option<CgroupAccount>,
     tick: u64,
+    /// Whether workloads may have ended.
+    stale: bool,
 }
 
 #[derive(Debug)]
 struct Account {
-    pid: u32,
+    key: Key,
     ppid: u32,
     own_ns: u64,
     reaper: Reaper,
@@ -96,29 +102,38 @@ impl Ledger {
         agent: Option<(u32, u64)>,
     ) {
         self.tick += 1;
-        self.bury(readings.clone(), agent.map(|(pid, _)| pid));
-        let mut living = KeySet::default();
-        for reading in readings {
-            let account = self
-                .processes
-                .entry(reading.key)
-                .or_insert_with(|| Account::of(reading));
+        self.open_and_close(readings.clone(), agent.map(|(pid, _)| pid));
+        for (account, reading) in self.accounts.iter_mut().zip(readings.clone()) {
             account.ppid = reading.ppid;
-            let own_ns = reading.own_ns.saturating_sub(account.own_ns);
-            account.own_ns = account.own_ns.max(reading.own_ns);
-            let new_ns = own_ns + account.reaper.settle(reading.reaped_ns, self.tick);
+            let new_ns = account.settle(reading, self.tick);
+            if new_ns == 0 {
+                continue;
+            }
             match owner(&reading.key) {
-                Owner::Root(root) => {
-                    living.insert(root);
-                    *self.workloads.entry(root).or_insert(0) += new_ns;
-                }
+                Owner::Root(root) => *self.workloads.entry(root).or_insert(0) += new_ns,
                 Owner::Other => self.other_ns += new_ns,
             }
         }
         if let Some((_, reaped_ns)) = agent {
             self.other_ns += self.agent.settle(reaped_ns, self.tick);
         }
-        // What ended workloads used stays in the sum.
+        if std::mem::take(&mut self.stale) {
+            let owners = readings.map(|reading| owner(&reading.key));
+            let living = owners.filter_map(|owner| match owner {
+                Owner::Root(root) => Some(root),
+                Owner::Other => None,
+            });
+            self.retire(&living.collect());
+        }
+    }
+
+    /// Says that processes may have other owners than before, without any having come or gone.
+    pub(crate) fn reassigned(&mut self) {
+        self.stale = true;
+    }
+
+    /// What ended workloads used stays in the sum.
+    fn retire(&mut self, living: &KeySet) {
         let other_ns = &mut self.other_ns;
         self.workloads.retain(|root, ns| {
             let lives = living.contains(root);
@@ -170,40 +185,40 @@ impl Ledger {
         self.other_ns
     }
 
-    /// Moves what vanished processes were counted for to whoever will have waited for them.
-    fn bury<'a>(
+    /// Brings the accounts in line with the readings; what vanished processes were counted for
+    /// moves to whoever will have waited for them.
+    fn open_and_close<'a>(
         &mut self,
         readings: impl Iterator<Item = &'a Reading> + Clone,
         agent: Option<u32>,
     ) {
-        let counted = readings.clone();
-        let alive = counted
-            .filter(|reading| self.processes.contains_key(&reading.key))
-            .count();
-        if alive == self.processes.len() {
+        let known = self.accounts.iter().map(|account| account.key);
+        if known.eq(readings.clone().map(|reading| reading.key)) {
+            return;
+        }
+        self.stale = true;
+        let mut before: KeyMap<Account> = std::mem::take(&mut self.accounts)
+            .into_iter()
+            .map(|account| (account.key, account))
+            .collect();
+        self.accounts = readings
+            .map(|reading| {
+                before
+                    .remove(&reading.key)
+                    .unwrap_or_else(|| Account::of(reading))
+            })
+            .collect();
+        if before.is_empty() {
             return; // nobody is missing
         }
-        let living_pids: PidMap<Key> = readings.map(|r| (r.key.pid, r.key)).collect();
-        let dead: Vec<Key> = self
-            .processes
-            .keys()
-            .filter(|key| living_pids.get(&key.pid) != Some(key))
-            .copied()
-            .collect();
-        let dead: PidMap<Account> = dead
-            .iter()
-            .filter_map(|key| self.processes.remove(key))
-            .map(|account| (account.pid, account))
-            .collect();
+        let living: PidMap<usize> = self.accounts.iter().map(|a| a.key.pid).zip(0..).collect();
+        let dead: PidMap<Account> = before.into_values().map(|a| (a.key.pid, a)).collect();
         for account in dead.values() {
             let counted_ns = account.own_ns + account.reaper.reaped_ns;
             let mut above = account.ppid;
             // A chain of dead parents is as long as there are dead, at most.
             for _ in 0..=dead.len() {
-                if let Some(payer) = living_pids
-                    .get(&above)
-                    .and_then(|key| self.processes.get_mut(key))
-                {
+                if let Some(payer) = living.get(&above).and_then(|&at| self.accounts.get_mut(at)) {
                     payer.reaper.owe(counted_ns, self.tick);
                     break;
                 }
@@ -226,11 +241,18 @@ impl Account {
     /// Nothing of it is counted yet.
     fn of(reading: &Reading) -> Self {
         Self {
-            pid: reading.key.pid,
+            key: reading.key,
             ppid: reading.ppid,
             own_ns: 0,
             reaper: Reaper::default(),
         }
+    }
+
+    /// New time in a reading of it.
+    fn settle(&mut self, reading: &Reading, tick: u64) -> u64 {
+        let own_ns = reading.own_ns.saturating_sub(self.own_ns);
+        self.own_ns += own_ns;
+        own_ns + self.reaper.settle(reading.reaped_ns, tick)
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! The reading of the machine is in the modules below; nothing here touches `/proc`.
 
+pub(crate) mod allowance;
+pub(crate) mod births;
 pub mod cgroup;
+pub(crate) mod crowd;
 pub mod error;
 pub(crate) mod file;
 pub(crate) mod gauges;

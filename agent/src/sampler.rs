@@ -158,9 +158,11 @@ impl Sampler {
     /// [`SampleError::Gone`] when the root process is gone, else which file failed.
     pub fn tick(&mut self, clock: &dyn Clock) -> Result<Sample, SampleError> {
         let (mono_ms, wall_ms) = (clock.mono_ms(), clock.wall_ms());
-        let news = self.tree.update(mono_ms)?;
-        for pid in self.standing.look(&self.tree, news) {
-            self.tree.adopt(*pid)?;
+        // While the tree is not known whole nobody can say whose a cgroup is.
+        if let Some(news) = self.tree.update(mono_ms)? {
+            for pid in self.standing.look(&self.tree, news) {
+                self.tree.adopt(*pid)?;
+            }
         }
         match self.pss_mode {
             PssMode::Always => memory::read_all(&mut self.tree, mono_ms),
@@ -190,8 +192,16 @@ impl Sampler {
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,
             cpu_guarantee_millicores: env.cpu_guarantee_millicores,
+            processes_beyond: u32::try_from(self.tree.beyond()).unwrap_or(u32::MAX),
             ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
         })
+    }
+
+    /// Ticks that were cut short because they cost too much: what they left out kept its last
+    /// reading, and came next.
+    #[must_use]
+    pub fn ticks_cut(&self) -> u64 {
+        self.tree.ticks_cut()
     }
 
     /// How the last sample came about.
