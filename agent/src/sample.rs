@@ -4,6 +4,7 @@
 
 pub(crate) mod allowance;
 pub(crate) mod births;
+pub mod calls;
 pub mod cgroup;
 pub(crate) mod crowd;
 pub mod error;

@@ -6,7 +6,6 @@
 //! it is counted: a steady tick opens nothing.
 
 use std::{
-    cell::Cell,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::FileExt,
@@ -15,7 +14,7 @@ use std::{
 
 use nix::libc;
 
-use super::error::SampleError;
+use super::{calls, error::SampleError};
 
 /// Bytes of a file read whole. `mountinfo` of a busy host and the environment of a batch job
 /// are the largest, some tens of KiB.
@@ -27,10 +26,6 @@ const LINE_BYTES_MAX: usize = 2048;
 /// Bytes of a file that is read at every tick. `memory.stat` is the longest, under 3 KiB with all
 /// that kernels count today.
 const PAGE_BYTES_MAX: usize = 8192;
-
-thread_local! {
-    static OPENED: Cell<u64> = const { Cell::new(0) };
-}
 
 /// A file of one process that is read again and again.
 #[derive(Debug)]
@@ -71,7 +66,10 @@ impl Kept {
     /// Reads it from the start.
     pub(crate) fn read<'a>(&self, line: &'a mut Line) -> io::Result<&'a [u8]> {
         let len = match &self.file {
-            Some(file) => file.read_at(&mut line.0, 0)?,
+            Some(file) => {
+                calls::read();
+                file.read_at(&mut line.0, 0)?
+            }
             None => open(&self.path)?.read(&mut line.0)?,
         };
         Ok(line.0.get(..len).unwrap_or_default())
@@ -98,6 +96,7 @@ impl Lasting {
     /// Reads it from the start.
     pub(crate) fn read<'a>(&mut self, page: &'a mut Page) -> io::Result<&'a [u8]> {
         if let Some(file) = &self.file {
+            calls::read();
             match file.read_at(&mut *page.0, 0) {
                 Ok(len) => return Ok(page.0.get(..len).unwrap_or_default()),
                 Err(error) if is_gone(&error) => self.file = None,
@@ -140,18 +139,18 @@ impl Default for Line {
 /// Files and directories that the sampler opened on this thread so far.
 #[must_use]
 pub fn files_opened() -> u64 {
-    OPENED.get()
+    calls::Calls::so_far().opened
 }
 
 /// Opens a file, and counts it.
 fn open(path: &Path) -> io::Result<File> {
-    OPENED.set(OPENED.get() + 1);
+    calls::opened();
     File::open(path)
 }
 
 /// Opens a directory, and counts it.
 pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
-    OPENED.set(OPENED.get() + 1);
+    calls::opened();
     fs::read_dir(path)
 }
 

@@ -16,6 +16,7 @@ use nix::{
 };
 
 use super::{
+    calls,
     error::SampleError,
     file::{Kept, Line, failed, field_kb, is_gone, read_text},
     kernels::Identity,
@@ -303,6 +304,7 @@ impl Process {
 
 /// What a CPU clock shows; `None` when its process is gone.
 pub(crate) fn clock_ns(clock: ClockId) -> Option<u64> {
+    calls::clock_asked();
     let time = clock_gettime(clock).ok()?;
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);

@@ -26,6 +26,7 @@ use nix::{
 use super::{
     allowance::{Allowance, GLANCE, READING, TICK_CPU_NS_MAX},
     births::Births,
+    calls,
     crowd::Crowd,
     error::SampleError,
     file::{self, Lasting, Line, Page, failed, is_gone},
@@ -406,6 +407,7 @@ impl Tree {
 
 /// The CPU clock of a process; `None` when there is none with this pid.
 fn cpu_clock(pid: u32) -> Option<ClockId> {
+    calls::clock_asked();
     clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()
 }
 
@@ -456,20 +458,4 @@ pub(crate) fn read_stat(proc_root: &Path, pid: u32) -> Option<Stat> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kept_descriptors_are_at_most_half_of_those_allowed() {
-        for descriptors in [0, 3, 64, 256, 1024, 4096, 1 << 20] {
-            let kept = kept_of(descriptors);
-            assert!(kept <= KEPT_PROCESSES_MAX);
-            let held = kept * PROCESS_DESCRIPTORS + OTHER_DESCRIPTORS;
-            assert!(
-                kept == 0 || held <= descriptors / 2,
-                "{descriptors}: {held}"
-            );
-        }
-        assert!(kept_of(1024) >= 200, "a usual server is kept open whole");
-    }
-}
+mod tests;
