@@ -70,6 +70,8 @@ pub struct Sampler {
     tree: Tree,
     pss_budget: PssBudget,
     assembly: Assembly,
+    /// Whether the tick before was cut.
+    cut_before: bool,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -143,6 +145,7 @@ impl Sampler {
             tree,
             pss_budget: PssBudget::default(),
             assembly: Assembly::new(target.root_pid, target.names),
+            cut_before: false,
             target,
         })
     }
@@ -174,7 +177,7 @@ impl Sampler {
         let memory = Memory::choose(own.zip(of_group), &tree_memory, &self.machine);
         let cpu_ns = self.standing.cpu_ns();
         let readings: Vec<&Reading> = self.tree.readings().collect();
-        let assembled = self.assembly.assemble(&Tick {
+        let mut assembled = self.assembly.assemble(&Tick {
             readings: &readings,
             mono_ms,
             source: memory.source,
@@ -185,6 +188,10 @@ impl Sampler {
             cgroup_and_agents_ns: cpu_ns.map(|ns| (ns, self.tree.agents_ns())),
             oom_kills,
         });
+        // What a cut tick left out comes with the next: neither's time is of one interval.
+        if std::mem::replace(&mut self.cut_before, self.tree.is_cut()) || self.tree.is_cut() {
+            assembled.forget_rates();
+        }
         let env = self.env_limits();
         let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
         Ok(Sample {

@@ -141,10 +141,13 @@ fn own_cpu_ms() -> u64 {
 }
 
 fn tick(sampler: &mut Sampler) -> Sample {
-    let before = own_cpu_ms();
+    let (before, cut_before) = (own_cpu_ms(), sampler.ticks_cut());
     let sample = sampler.tick(&SystemClock).unwrap();
     let ms = own_cpu_ms() - before;
     assert!(ms <= TICK_MS_MAX, "a tick of {ms} ms of CPU");
+    if sampler.ticks_cut() > cut_before {
+        assert_eq!(sample.cpu_cores, None, "time of more than this interval");
+    }
     sample
 }
 

@@ -99,7 +99,10 @@ impl Tree {
             thread::sleep(Duration::from_millis(200));
             let mut sampler =
                 Sampler::new(Target::this_machine(self.pid()), PssMode::Budget).unwrap();
-            let sample = sampler.tick(&Stepping::by(0)).unwrap();
+            let mut sample = sampler.tick(&Stepping::by(0)).unwrap();
+            while sample.processes_beyond > 0 {
+                sample = sampler.tick(&Stepping::by(0)).unwrap();
+            }
             let now = (sample.processes as usize == self.processes).then_some(sample.cpu_millis);
             if now.is_some() && now == before {
                 return;

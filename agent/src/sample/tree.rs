@@ -105,6 +105,8 @@ pub(crate) struct Tree {
     allowance_ns: u64,
     /// Where the next tick goes on, if this one was cut.
     resume: Option<Key>,
+    /// Whether this tick was cut.
+    cut: bool,
     ticks_cut: u64,
     news: News,
     news_held_ticks: u64,
@@ -172,6 +174,7 @@ impl Tree {
             allowance: Allowance::default(),
             allowance_ns: TICK_CPU_NS_MAX,
             resume: None,
+            cut: false,
             ticks_cut: 0,
             news: News::Nothing,
             news_held_ticks: 0,
@@ -198,13 +201,17 @@ impl Tree {
             self.births = Births::default();
             return Err(error);
         }
-        if self.resume.is_some() || self.crowd.is_due() {
-            self.ticks_cut += 1;
-        }
+        self.cut = self.resume.is_some() || self.crowd.is_due();
+        self.ticks_cut += u64::from(self.cut);
         match self.root() {
             Some(root) if !root.is_dead() => Ok(self.take_news(now_ms)),
             _ => Err(SampleError::Gone { pid: self.root_pid }),
         }
+    }
+
+    /// Whether this tick was cut short: what it left out kept its last reading.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Ticks that were cut short because they cost too much; what they left out kept its last
@@ -324,6 +331,11 @@ impl Tree {
         let doubt = self.ticks <= self.doubt_until_tick;
         self.moved.clear();
         self.doubtful.clear();
+        if self.agents.len() > 1 && self.clocks {
+            let own_pid = self.own_pid;
+            self.agents
+                .retain(|&pid| pid == own_pid || cpu_clock(pid).is_some());
+        }
         let mut vanished = Vec::new();
         let from = self.resume.take();
         let ranges = [

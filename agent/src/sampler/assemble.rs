@@ -329,6 +329,18 @@ impl Assembly {
     }
 }
 
+// === impl Assembled ===
+
+impl Assembled {
+    /// How much time is new is known, but not since when.
+    pub(crate) fn forget_rates(&mut self) {
+        self.cpu_cores = None;
+        for workload in &mut self.workloads {
+            workload.cpu_cores = None;
+        }
+    }
+}
+
 // === impl Ended ===
 
 impl Ended {
