@@ -20,6 +20,9 @@ use super::{calls, error::SampleError};
 /// are the largest, some tens of KiB.
 pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes asked for first: most files are shorter.
+const READ_AT_ONCE: usize = 1024;
+
 /// Bytes of `stat` and `statm`: under 400 in practice.
 const LINE_BYTES_MAX: usize = 2048;
 
@@ -156,7 +159,8 @@ pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
 
 /// Reads at most [`FILE_BYTES_MAX`] of a file.
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Into an empty one the first reads are of some tens of bytes.
+    let mut bytes = Vec::with_capacity(READ_AT_ONCE);
     open(path)?
         .take(FILE_BYTES_MAX as u64)
         .read_to_end(&mut bytes)?;

@@ -51,7 +51,7 @@ const NEWS_HELD_TICKS_MAX: u64 = 12;
 /// Processes whose two files stay open, where the limit on descriptors allows it: an open one
 /// costs up to 5 KiB of the kernel's memory, charged to the user. Those beyond pay for opening,
 /// and only when they did anything.
-const KEPT_PROCESSES_MAX: usize = 384;
+const KEPT_PROCESSES_MAX: usize = 512;
 
 /// Descriptors of one process.
 const PROCESS_DESCRIPTORS: usize = 2;
