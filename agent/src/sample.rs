@@ -2,8 +2,12 @@
 //!
 //! The reading of the machine is in the modules below; nothing here touches `/proc`.
 
+pub(crate) mod allowance;
+pub(crate) mod births;
+pub mod calls;
 pub mod cgroup;
 pub(crate) mod cpus;
+pub(crate) mod crowd;
 pub(crate) mod details;
 pub(crate) mod disk;
 pub mod error;

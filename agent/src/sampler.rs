@@ -1,9 +1,9 @@
 //! One server, tick by tick: reads the machine, tells workloads apart, derives rates.
 
 mod assemble;
+mod checkup;
 mod ended;
 mod eyes;
-mod checkup;
 mod portable;
 mod standing;
 
@@ -12,9 +12,9 @@ use std::{path::PathBuf, sync::Arc};
 pub use self::portable::PortableSampler;
 use self::{
     assemble::{Assembled, Assembly, Tick},
+    checkup::{Checkup, Round},
     ended::{Counter, KillCount, MachineKills, Nearness},
     eyes::ProcEyes,
-    checkup::{Checkup, Round},
     standing::Standing,
 };
 pub use crate::sample::error::SampleError;
@@ -84,6 +84,8 @@ pub struct Sampler {
     nearness: Nearness,
     machine_kills: MachineKills,
     checkup: Checkup,
+    /// Whether the tick before was cut.
+    cut_before: bool,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -162,6 +164,7 @@ impl Sampler {
             nearness: Nearness::default(),
             machine_kills: MachineKills::new(&target.proc_root, keeps),
             checkup: Checkup::new(&target.proc_root, target.root_pid, keeps),
+            cut_before: false,
             target,
         })
     }
@@ -192,8 +195,11 @@ impl Sampler {
             .reaped_by_agent_ns()
             .map(|ns| ns.saturating_sub(children_ns));
         let news = self.tree.update(mono_ms)?;
-        for pid in self.standing.look(&self.tree, news) {
-            self.tree.adopt(*pid)?;
+        // While the tree is not known whole nobody can say whose a cgroup is.
+        if let Some(news) = news {
+            for pid in self.standing.look(&self.tree, news) {
+                self.tree.adopt(*pid)?;
+            }
         }
         let cgroup = self.cgroup_time(cpu_ns);
         let always = self.pss_mode == PssMode::Always;
@@ -213,7 +219,11 @@ impl Sampler {
             nearness: self.nearness,
             kills,
         };
-        let assembled = self.assembly.assemble(&tick, &mut self.eyes);
+        let mut assembled = self.assembly.assemble(&tick, &mut self.eyes);
+        // What a cut tick left out comes with the next: neither's time is of one interval.
+        if std::mem::replace(&mut self.cut_before, self.tree.is_cut()) || self.tree.is_cut() {
+            assembled.forget_rates();
+        }
         let env = self.env_limits();
         let (limit, cpu_limit_millicores) = self.standing.limits(&env, &self.machine, &self.tree);
         let foreseen_bytes = tree_memory.foreseen_bytes;
@@ -237,6 +247,7 @@ impl Sampler {
             memory_guarantee_bytes: env.memory_guarantee_bytes,
             cpu_limit_millicores,
             cpu_guarantee_millicores: env.cpu_guarantee_millicores,
+            processes_beyond: u32::try_from(self.tree.beyond()).unwrap_or(u32::MAX),
             ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
         };
         self.nearness.take(&sample);
@@ -244,9 +255,9 @@ impl Sampler {
     }
 
     /// The kill counter that tells most here; the machine's is looked at only with a reason.
-    fn kills(&mut self, oom_kills: Option<u64>, news: News) -> Option<KillCount> {
+    fn kills(&mut self, oom_kills: Option<u64>, news: Option<News>) -> Option<KillCount> {
         let Some(kills) = oom_kills else {
-            let near = self.nearness.is_near() || news == News::Resync;
+            let near = self.nearness.is_near() || news == Some(News::Resync);
             let over = self.tree.readings().filter(|r| r.is_dead()).count();
             let over = over + self.tree.gone().len();
             return self.machine_kills.count(near, over);
@@ -272,6 +283,13 @@ impl Sampler {
             used_ns: used_ns?,
             agents_ns: self.tree.agents_ns(self.standing.cpu_agents()) + self.checkup.children_ns(),
         })
+    }
+
+    /// Ticks that were cut short because they cost too much: what they left out kept its last
+    /// reading, and came next.
+    #[must_use]
+    pub fn ticks_cut(&self) -> u64 {
+        self.tree.ticks_cut()
     }
 
     /// How the last sample came about.

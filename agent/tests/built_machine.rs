@@ -6,24 +6,24 @@
     unreachable_pub
 )]
 
-#[path = "built_machine/ends.rs"]
-mod ends;
-#[path = "built_machine/histories.rs"]
-mod histories;
-#[path = "built_machine/faults.rs"]
-mod faults;
 #[path = "built_machine/correction.rs"]
 mod correction;
+#[path = "built_machine/ends.rs"]
+mod ends;
+#[path = "built_machine/faults.rs"]
+mod faults;
+#[path = "built_machine/histories.rs"]
+mod histories;
 #[path = "built_machine/machine.rs"]
 mod machine;
 #[path = "built_machine/memory.rs"]
 mod memory;
-#[path = "built_machine/workloads.rs"]
-mod workloads;
-#[path = "built_machine/vitals.rs"]
-mod vitals;
 #[path = "built_machine/trees.rs"]
 mod trees;
+#[path = "built_machine/vitals.rs"]
+mod vitals;
+#[path = "built_machine/workloads.rs"]
+mod workloads;
 
 use hubmeter_agent::{
     sample::{EndCause, WorkloadKind, WorkloadState},

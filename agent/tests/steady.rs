@@ -1,7 +1,8 @@
-//! What a tick opens when nothing happened: nothing.
+//! What a tick costs when nothing happened in the tree: no open, one clock a process, few instructions.
 //!
-//! Other processes of the machine are born all the time, and then the sampler has to look. The
-//! kernel's pid cursor tells: only ticks around which it stood still are held to the promise.
+//! Other processes of the machine are born all the time, and of each that lives the sampler reads
+//! whose child it is, once. The kernel's pid cursor tells: only ticks around which it stood still
+//! are held to the promise.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -19,12 +20,12 @@ use std::{
 
 use hubmeter_agent::{
     clock::Clock,
-    sample::{MemorySource, Sample, files_opened},
+    sample::{MemorySource, Sample, calls::Calls},
     sampler::{PssMode, Sampler, Target},
 };
 
-/// Ticks in which everything is looked at again are one in this many.
-const RESYNC_TICKS: usize = 12;
+/// Ticks after the first in which everybody's children are looked at again.
+const SETTLING_TICKS: usize = 14;
 
 /// Steady ticks that must be seen before a test has shown anything.
 const STEADY_MIN: usize = 20;
@@ -101,21 +102,22 @@ fn cursor() -> String {
     text.split_whitespace().last().unwrap().to_owned()
 }
 
-/// Ticks until enough of them were steady, and returns what each of those opened.
-fn steady_ticks(sampler: &mut Sampler) -> Vec<u64> {
+/// Ticks until enough of them were steady, and returns what each of those asked of the kernel.
+fn steady_ticks(sampler: &mut Sampler) -> Vec<Calls> {
     let mut steady = Vec::new();
     let mut before_previous = String::new();
     for tick in 0..TICKS_MAX {
         let before = cursor();
-        let opened_before = files_opened();
+        let calls_before = Calls::so_far();
         sampler.tick(&Still).unwrap();
-        let opened = files_opened() - opened_before;
+        let calls = Calls::so_far().since(calls_before);
         if tick == 0 {
+            let opened = calls.opened;
             assert!(opened > 10, "the first tick finds everything: {opened}");
         }
         // Nobody was born from before the previous tick until after this one.
-        if before_previous == cursor() && !tick.is_multiple_of(RESYNC_TICKS) {
-            steady.push(opened);
+        if before_previous == cursor() && tick >= SETTLING_TICKS {
+            steady.push(calls);
         }
         if steady.len() >= STEADY_MIN {
             return steady;
@@ -123,6 +125,10 @@ fn steady_ticks(sampler: &mut Sampler) -> Vec<u64> {
         before_previous = before;
     }
     panic!("in {TICKS_MAX} ticks only {} were steady", steady.len());
+}
+
+fn assert_nothing_opened(ticks: &[Calls]) {
+    assert!(ticks.iter().all(|calls| calls.opened == 0), "{ticks:?}");
 }
 
 /// Where our descriptors of these processes lead to.
@@ -152,10 +158,98 @@ fn a_tick_in_which_nobody_was_born_opens_no_file_and_holds_the_same_ones() {
         "stat, statm, io, and the root's cgroup"
     );
     let mut again = idle.sampler();
-    assert_eq!(steady_ticks(&mut again), vec![0; STEADY_MIN]);
-    assert_eq!(held(&pids), before);
+    assert_nothing_opened(&steady_ticks(&mut again));
+    // The other tests' samplers, on other threads, ask each newborn once whose child it is.
+    let stays = |now: &BTreeSet<PathBuf>| now.is_subset(&before);
+    let after = held(&pids);
+    assert!(stays(&after), "{:?}", after.difference(&before));
     drop((sampler, again));
-    assert_eq!(held(&pids), BTreeSet::new());
+    assert!(held(&pids).len() <= 4);
+}
+
+/// Reads and clocks that do not depend on how many processes there are: the pid cursor, the root's
+/// membership, the gauges of a cgroup, the agent's own clock.
+const CALLS_FIXED_MAX: u64 = 12;
+
+/// One resident set in this many is read at every tick.
+const RESIDENT_SHARE: u64 = 12;
+
+#[test]
+fn a_tick_asks_one_clock_a_process_and_reads_a_twelfth_of_the_resident_sets() {
+    const PROCESSES: u64 = 61;
+    let idle = Idle::start(60, "");
+    let mut sampler = idle.sampler();
+    for calls in steady_ticks(&mut sampler) {
+        let per_process = PROCESSES + PROCESSES.div_ceil(RESIDENT_SHARE);
+        // The agent's own clock is asked now and then.
+        let fixed = CALLS_FIXED_MAX + PROCESSES / 32;
+        assert!(calls.all() <= per_process + fixed, "{calls:?}");
+        assert!(calls.clocks >= PROCESSES, "{calls:?}");
+    }
+}
+
+#[test]
+fn processes_that_are_not_the_servers_cost_nothing_in_a_steady_tick() {
+    let idle = Idle::start(20, "");
+    let least = |ticks: Vec<Calls>| ticks.iter().map(|calls| calls.all()).min().unwrap();
+    let alone = least(steady_ticks(&mut idle.sampler()));
+    let others = Idle::start(200, "");
+    let beside_others = least(steady_ticks(&mut idle.sampler()));
+    assert_eq!(alone, beside_others);
+    drop(others);
+}
+
+/// Instructions, user and kernel, that one more idle process may cost a tick.
+const INSTRUCTIONS_PER_PROCESS_MAX: u64 = 1_500;
+
+/// The fewest instructions that a steady tick takes.
+fn instructions(sampler: &mut Sampler, counter: &mut perf_event::Counter) -> u64 {
+    // One after the other, so that each share of the resident sets is in some.
+    let shares: Vec<u64> = (0..RESIDENT_SHARE * 40)
+        .map(|_| {
+            let before = counter.read().unwrap();
+            sampler.tick(&Still).unwrap();
+            counter.read().unwrap() - before
+        })
+        .collect();
+    // Births elsewhere, interrupts and other tests only add.
+    let least = |phase: u64| {
+        let of_phase = shares
+            .iter()
+            .zip(0..)
+            .filter(|(_, tick)| tick % RESIDENT_SHARE == phase);
+        of_phase.map(|(n, _)| *n).min().unwrap()
+    };
+    (0..RESIDENT_SHARE).map(least).sum::<u64>() / RESIDENT_SHARE
+}
+
+#[test]
+fn an_idle_process_costs_few_instructions_a_tick() {
+    if cfg!(debug_assertions) {
+        println!("not checked: instructions of an unoptimized build say nothing");
+        return;
+    }
+    let counter = perf_event::Builder::new(perf_event::events::Hardware::INSTRUCTIONS)
+        .include_kernel()
+        .build()
+        .and_then(|mut counter| counter.enable().map(|()| counter));
+    let mut counter = match counter {
+        Ok(counter) => counter,
+        Err(error) => {
+            println!("not checked: instructions may not be counted here: {error}");
+            return;
+        }
+    };
+    let (few, many) = (Idle::start(10, ""), Idle::start(110, ""));
+    let of_few = instructions(&mut few.sampler(), &mut counter);
+    let of_many = instructions(&mut many.sampler(), &mut counter);
+    let per_process = of_many.saturating_sub(of_few) / 100;
+    println!("{per_process} instructions a process; 11 cost {of_few}, 111 {of_many}");
+    assert!(per_process > 100, "nothing was counted");
+    assert!(
+        per_process <= INSTRUCTIONS_PER_PROCESS_MAX,
+        "{per_process} instructions a process"
+    );
 }
 
 /// A memory cgroup of version 1; taken away at the end.
@@ -203,7 +297,7 @@ fn an_own_cgroup_costs_no_open_either_and_a_server_that_is_moved_is_followed_at_
     let procs = group.0.join("cgroup.procs");
     let idle = Idle::start(5, &format!("echo $$ > {}", procs.display()));
     let mut sampler = idle.sampler();
-    assert_eq!(steady_ticks(&mut sampler), vec![0; STEADY_MIN]);
+    assert_nothing_opened(&steady_ticks(&mut sampler));
     let sample = sampler.tick(&Still).unwrap();
     assert_eq!(sample.memory_source, MemorySource::Cgroup1);
     assert!(sample.memory_used_bytes > 0);
@@ -242,7 +336,7 @@ fn a_limit_that_others_share_costs_no_open_either() {
     };
     let (idle, neighbour) = (start(&own), start(&other));
     let mut sampler = idle.sampler();
-    assert_eq!(steady_ticks(&mut sampler), vec![0; STEADY_MIN]);
+    assert_nothing_opened(&steady_ticks(&mut sampler));
     let sample = sampler.tick(&Still).unwrap();
     assert_eq!(sample.memory_source, MemorySource::Cgroup1);
     assert!(sample.memory_limit_shared);

@@ -6,7 +6,6 @@
 //! it is counted: a steady tick opens nothing.
 
 use std::{
-    cell::Cell,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::FileExt,
@@ -15,11 +14,14 @@ use std::{
 
 use nix::libc;
 
-use super::error::SampleError;
+use super::{calls, error::SampleError};
 
 /// Bytes of a file read whole. `mountinfo` of a busy host and the environment of a batch job
 /// are the largest, some tens of KiB.
 pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes asked for first: most files are shorter.
+const READ_AT_ONCE: usize = 1024;
 
 /// Bytes of `stat` and `statm`: under 400 in practice.
 const LINE_BYTES_MAX: usize = 2048;
@@ -27,10 +29,6 @@ const LINE_BYTES_MAX: usize = 2048;
 /// Bytes of a file that is read at every tick. `memory.stat` is the longest, under 3 KiB with all
 /// that kernels count today.
 const PAGE_BYTES_MAX: usize = 8192;
-
-thread_local! {
-    static OPENED: Cell<u64> = const { Cell::new(0) };
-}
 
 /// A file of one process that is read again and again.
 #[derive(Debug)]
@@ -71,7 +69,10 @@ impl Kept {
     /// Reads it from the start.
     pub(crate) fn read<'a>(&self, line: &'a mut Line) -> io::Result<&'a [u8]> {
         let len = match &self.file {
-            Some(file) => file.read_at(&mut line.0, 0)?,
+            Some(file) => {
+                calls::read();
+                file.read_at(&mut line.0, 0)?
+            }
             None => open(&self.path)?.read(&mut line.0)?,
         };
         Ok(line.0.get(..len).unwrap_or_default())
@@ -98,6 +99,7 @@ impl Lasting {
     /// Reads it from the start.
     pub(crate) fn read<'a>(&mut self, page: &'a mut Page) -> io::Result<&'a [u8]> {
         if let Some(file) = &self.file {
+            calls::read();
             match file.read_at(&mut *page.0, 0) {
                 Ok(len) => return Ok(page.0.get(..len).unwrap_or_default()),
                 Err(error) if is_gone(&error) => self.file = None,
@@ -140,24 +142,25 @@ impl Default for Line {
 /// Files and directories that the sampler opened on this thread so far.
 #[must_use]
 pub fn files_opened() -> u64 {
-    OPENED.get()
+    calls::Calls::so_far().opened
 }
 
 /// Opens a file, and counts it.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OPENED.set(OPENED.get() + 1);
+    calls::opened();
     File::open(path)
 }
 
 /// Opens a directory, and counts it.
 pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
-    OPENED.set(OPENED.get() + 1);
+    calls::opened();
     fs::read_dir(path)
 }
 
 /// Reads at most [`FILE_BYTES_MAX`] of a file.
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Into an empty one the first reads are of some tens of bytes.
+    let mut bytes = Vec::with_capacity(READ_AT_ONCE);
     open(path)?
         .take(FILE_BYTES_MAX as u64)
         .read_to_end(&mut bytes)?;

@@ -17,6 +17,9 @@ pub(crate) type KeySet = HashSet<Key, BuildHasherDefault<IntHasher>>;
 /// By pid.
 pub(crate) type PidMap<V> = HashMap<u32, V, BuildHasherDefault<IntHasher>>;
 
+/// Pids.
+pub(crate) type PidSet = HashSet<u32, BuildHasherDefault<IntHasher>>;
+
 /// By anything that is made of few integers.
 pub(crate) type IntMap<K, V> = HashMap<K, V, BuildHasherDefault<IntHasher>>;
 

@@ -2,10 +2,11 @@
 //!
 //! A daemon that forks twice between two ticks is in no tree any more. It still carries the
 //! server's own token, or says which server its kernel came from. An empty environment hides it;
-//! then only the server's own cgroup or a subreaper sees it.
+//! then only the server's own cgroup or a subreaper sees it. Whoever is born while we look is asked
+//! at once; all of the machine only where births were missed, and rarely.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -13,6 +14,7 @@ use std::{
 use super::{
     file::read_bytes,
     kernels::variable,
+    keyed::PidMap,
     process::Key,
     tree::{ancestors, pids, read_stat},
 };
@@ -26,8 +28,6 @@ const SCAN_EVERY_MS: u64 = 60_000;
 struct Marker {
     token: Option<Vec<u8>>,
     start_ticks: u64,
-    /// Orphans come to pid 1 or to a subreaper above the server.
-    adopters: Vec<u32>,
 }
 
 /// Looks for them, rarely.
@@ -36,6 +36,8 @@ pub(crate) struct Orphans {
     proc_root: PathBuf,
     root_pid: u32,
     scanned_ms: Option<u64>,
+    /// Orphans come to pid 1 or to a subreaper above the server.
+    adopters: Vec<u32>,
     /// Pids looked at and found to be somebody else's.
     foreign: HashSet<u32>,
 }
@@ -48,15 +50,33 @@ impl Orphans {
             proc_root: proc_root.to_owned(),
             root_pid,
             scanned_ms: None,
+            adopters: Vec::new(),
             foreign: HashSet::new(),
         }
+    }
+
+    /// Finds out who is above the server: rarely somebody else than before.
+    pub(crate) fn find_adopters(&mut self) {
+        self.adopters = ancestors(&self.proc_root, self.root_pid);
+        self.adopters.push(1);
+    }
+
+    /// Whether orphans of the server come to `pid`, as known so far.
+    pub(crate) fn adopts(&self, pid: u32) -> bool {
+        self.adopters.contains(&pid)
+    }
+
+    /// Whether `pid`, which an adopter has, carries the server's mark.
+    pub(crate) fn is_marked(&self, pid: u32, tree: &PidMap<Key>) -> bool {
+        self.marker()
+            .is_some_and(|marker| self.is_ours(pid, &marker, tree))
     }
 
     /// New orphans of the tree; looks at most every [`SCAN_EVERY_MS`], and only at pids that it
     /// has not seen before.
     pub(crate) fn find(
         &mut self,
-        tree: &HashMap<u32, Key>,
+        tree: &PidMap<Key>,
         agents: &BTreeSet<u32>,
         now_ms: u64,
     ) -> Vec<u32> {
@@ -67,6 +87,7 @@ impl Orphans {
             return Vec::new();
         }
         self.scanned_ms = Some(now_ms);
+        self.find_adopters();
         let Some(marker) = self.marker() else {
             return Vec::new();
         };
@@ -92,16 +113,13 @@ impl Orphans {
 
     fn marker(&self) -> Option<Marker> {
         let environ = self.environ(self.root_pid);
-        let mut adopters = ancestors(&self.proc_root, self.root_pid);
-        adopters.push(1);
         Some(Marker {
             token: variable(&environ, "JUPYTERHUB_API_TOKEN").map(<[u8]>::to_vec),
             start_ticks: read_stat(&self.proc_root, self.root_pid)?.start_ticks,
-            adopters,
         })
     }
 
-    fn is_ours(&self, pid: u32, marker: &Marker, tree: &HashMap<u32, Key>) -> bool {
+    fn is_ours(&self, pid: u32, marker: &Marker, tree: &PidMap<Key>) -> bool {
         let environ = self.environ(pid);
         if environ.is_empty() {
             return false; // another user's, or a thread of the kernel
@@ -116,7 +134,7 @@ impl Orphans {
         }
         read_stat(&self.proc_root, pid).is_some_and(|stat| {
             // Older ones are the wrappers that the server was started by.
-            stat.start_ticks >= marker.start_ticks && marker.adopters.contains(&stat.ppid)
+            stat.start_ticks >= marker.start_ticks && self.adopts(stat.ppid)
         })
     }
 

@@ -1,7 +1,8 @@
 //! One followed process: descriptors that stay open and the last reading.
 //!
 //! In steady state one CPU-clock read tells whether a process did anything at all; only then its
-//! files are read again. The clock is addressed by pid and silently reads the next owner of a
+//! files are read again. What changes without it doing anything is its resident set, which the
+//! kernel may reclaim, and its parent, which may end: those are read when somebody asks. The clock is addressed by pid and silently reads the next owner of a
 //! reused pid, so a moved clock is believed only after the kept descriptor still answers.
 
 use std::{
@@ -16,6 +17,7 @@ use nix::{
 };
 
 use super::{
+    calls,
     error::SampleError,
     file::{Kept, Line, failed, field_kb, is_gone, read_text},
     io::Io,
@@ -92,6 +94,8 @@ pub(crate) struct Process {
     pub(crate) pss_denied: bool,
     /// First seen at this tick.
     pub(crate) new: bool,
+    /// At which of the ticks between two looks at its resident set it is due.
+    pub(crate) phase: u64,
     dir: PathBuf,
     stat: Kept,
     statm: Kept,
@@ -100,6 +104,39 @@ pub(crate) struct Process {
     clock: Option<ClockId>,
     /// Where the arguments lie: the same in a parent and its forks, another in every program.
     pub(crate) arg_start: u64,
+    tty: u32,
+}
+
+/// How much of a process is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What it did since, if it did anything.
+    Moved,
+    /// That, or else its resident set.
+    Resident,
+    /// Everything.
+    All,
+}
+
+/// What reading a process found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refreshed {
+    /// It did nothing.
+    Idle,
+    /// It ran, or everything of it was read anyway.
+    Read,
+    /// It is not there any more.
+    Gone,
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Nobody's, and before everybody's.
+    pub(crate) const FIRST: Self = Self {
+        start_ticks: 0,
+        pid: 0,
+    };
 }
 
 // === impl Reading ===
@@ -121,10 +158,10 @@ impl Process {
         pid: u32,
         clocks: bool,
         keep: bool,
+        line: &mut Line,
     ) -> Result<Option<Self>, SampleError> {
         let dir = proc_root.join(pid.to_string());
         let (stat_path, statm_path) = (dir.join("stat"), dir.join("statm"));
-        let mut line = Line::default();
         let open = |path: PathBuf| match Kept::open(path.clone(), keep) {
             Ok(kept) => Ok(Some(kept)),
             Err(error) if is_gone(&error) => Ok(None),
@@ -133,7 +170,7 @@ impl Process {
         let (Some(stat_file), Some(statm)) = (open(stat_path)?, open(statm_path)?) else {
             return Ok(None);
         };
-        let text = match stat_file.read(&mut line) {
+        let text = match stat_file.read(line) {
             Ok(text) => text,
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(failed(stat_file.path(), error)),
@@ -167,63 +204,80 @@ impl Process {
             pss_denied: false,
             new: true,
             io: Kept::open(dir.join("io"), keep).ok(),
+            phase: 0,
             dir,
             stat: stat_file,
             statm,
             clock,
             arg_start: stat.arg_start,
+            tty: stat.tty,
         };
-        Ok(process.refresh(true)?.then_some(process))
+        let there = process.refresh(Extent::All, line)? != Refreshed::Gone;
+        Ok(there.then_some(process))
     }
 
-    /// Reads it again if it did anything since, or in any case with `force`. False: it is gone.
-    pub(crate) fn refresh(&mut self, force: bool) -> Result<bool, SampleError> {
+    /// Reads it again as far as `extent` says.
+    pub(crate) fn refresh(
+        &mut self,
+        extent: Extent,
+        line: &mut Line,
+    ) -> Result<Refreshed, SampleError> {
         let clock_ns = match self.clock.map(clock_ns) {
             None => None,
             Some(Some(ns)) => Some(ns),
-            Some(None) => return Ok(false),
+            Some(None) => return Ok(Refreshed::Gone),
         };
-        if !force && clock_ns == Some(self.reading.own_ns) {
-            return Ok(true);
+        let idle = clock_ns == Some(self.reading.own_ns);
+        if idle && extent == Extent::Moved {
+            return Ok(Refreshed::Idle);
         }
-        let mut line = Line::default();
-        let statm = match self.statm.read(&mut line) {
+        let statm = match self.statm.read(line) {
             Ok(text) => Statm::parse(text).ok_or_else(|| SampleError::Parse {
                 path: self.statm.path().to_owned(),
                 what: "resident and shared pages",
             })?,
-            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) if is_gone(&error) => return Ok(Refreshed::Gone),
             Err(error) => return Err(failed(self.statm.path(), error)),
         };
-        let (stat, name) = match self.stat.read(&mut line) {
-            Ok(text) => (parse_stat(self.stat.path(), text)?, stat::name(text)),
-            Err(error) if is_gone(&error) => return Ok(false),
+        if idle && extent == Extent::Resident {
+            self.take_resident(statm);
+            return Ok(Refreshed::Idle);
+        }
+        let io = self.read_io(line);
+        let (stat, name) = match self.stat.read(line) {
+            Ok(text) => (
+                parse_stat(self.stat.path(), text)?,
+                stat::name_bytes(text).unwrap_or_default(),
+            ),
+            Err(error) if is_gone(&error) => return Ok(Refreshed::Gone),
             Err(error) => return Err(failed(self.stat.path(), error)),
         };
         if stat.start_ticks != self.reading.key.start_ticks {
-            return Ok(false);
+            return Ok(Refreshed::Gone);
         }
-        if let Some(io) = &self.io {
-            match io.read(&mut line) {
-                Ok(text) => self.reading.io = Io::parse(text),
-                // It ended since: what it told last was true.
-                Err(error) if is_gone(&error) => {}
-                Err(error) => {
-                    self.reading.io = None;
-                    // Asked once, not again: a refusal may be written down somewhere.
-                    if error.kind() == io::ErrorKind::PermissionDenied {
-                        self.io = None;
-                    }
-                }
-            }
-        }
-        self.take(&stat, statm, name.unwrap_or_default(), clock_ns);
-        Ok(true)
+        self.reading.io = io;
+        self.take(&stat, statm, name, clock_ns);
+        Ok(Refreshed::Read)
     }
 
-    fn take(&mut self, stat: &Stat, statm: Statm, name: String, clock_ns: Option<u64>) {
-        let page_bytes = procfs::page_size();
-        let another = stat.arg_start != self.arg_start || name != self.reading.identity.name;
+    fn read_io(&mut self, line: &mut Line) -> Option<Io> {
+        match self.io.as_ref()?.read(line) {
+            Ok(text) => Io::parse(text),
+            // It ended since: what it told last was true.
+            Err(error) if is_gone(&error) => self.reading.io,
+            Err(error) => {
+                // Asked once, not again: a refusal may be written down somewhere.
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    self.io = None;
+                }
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, stat: &Stat, statm: Statm, name: &[u8], clock_ns: Option<u64>) {
+        let another =
+            stat.arg_start != self.arg_start || !same_name(&self.reading.identity.name, name);
         if another && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
             // arguments. What is dead has none, and stays what it was.
@@ -231,23 +285,32 @@ impl Process {
                 self.reading.pss = None; // of memory that is no more
             }
             self.arg_start = stat.arg_start;
+            let name = String::from_utf8_lossy(name).into_owned();
             self.reading.identity = Arc::new(Identity::read(&self.dir, name));
         }
+        self.take_resident(statm);
         let reading = &mut self.reading;
         reading.ppid = stat.ppid;
         reading.threads = stat.threads;
-        reading.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
-        reading.shared_bytes = statm.shared_pages.saturating_mul(page_bytes);
-        if reading.rss_bytes > 0 {
-            reading.held_bytes = reading.rss_bytes;
-        }
         reading.own_ns = clock_ns.unwrap_or(stat.own_ns);
         reading.reaped_ns = stat.reaped_ns;
         reading.zombie = stat.is_zombie();
         reading.signal = stat.death_signal();
-        reading.terminal = stat.terminal();
+        if stat.tty != self.tty {
+            self.tty = stat.tty;
+            reading.terminal = stat.terminal();
+        }
         if reading.zombie {
             reading.pss = None;
+        }
+    }
+
+    fn take_resident(&mut self, statm: Statm) {
+        let page_bytes = procfs::page_size();
+        self.reading.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
+        self.reading.shared_bytes = statm.shared_pages.saturating_mul(page_bytes);
+        if self.reading.rss_bytes > 0 {
+            self.reading.held_bytes = self.reading.rss_bytes;
         }
     }
 
@@ -294,10 +357,16 @@ impl Process {
 
 /// What a CPU clock shows; `None` when its process is gone.
 pub(crate) fn clock_ns(clock: ClockId) -> Option<u64> {
+    calls::clock_asked();
     let time = clock_gettime(clock).ok()?;
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
     Some(seconds * 1_000_000_000 + nanos)
+}
+
+/// Whether `kept` is what these bytes became as text.
+fn same_name(kept: &str, bytes: &[u8]) -> bool {
+    kept.as_bytes() == bytes || kept == String::from_utf8_lossy(bytes)
 }
 
 fn parse_stat(path: &Path, text: &[u8]) -> Result<Stat, SampleError> {

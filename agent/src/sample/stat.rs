@@ -114,9 +114,14 @@ impl Statm {
 
 /// The name in `stat`'s second field.
 pub(crate) fn name(text: &[u8]) -> Option<String> {
+    name_bytes(text).map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+/// The same as the kernel keeps it: any bytes but NUL.
+pub(crate) fn name_bytes(text: &[u8]) -> Option<&[u8]> {
     let from = text.iter().position(|&byte| byte == b'(')? + 1;
     let to = text.iter().rposition(|&byte| byte == b')')?;
-    Some(String::from_utf8_lossy(text.get(from..to)?).into_owned())
+    text.get(from..to)
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Which processes are the server's: the root, its descendants, and its orphans; never an agent.
 //!
-//! Discovery runs only if a process was born (`/proc/loadavg` ends with the pid namespace's
-//! cursor), one vanished, or now and then, because `children` files are documented as racy. A
-//! process once followed stays followed until it ends, wherever it is re-parented to.
+//! A tick asks every followed process' CPU clock, and reads those that ran. New ones are found among
+//! the pids given out since (`births`), so that a tick costs what the tree did and not what the
+//! machine holds; `discovery` has the other ways. A process once followed stays followed until it
+//! ends, wherever it is re-parented to. A tick that costs too much goes on where it stopped.
+
+mod discovery;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
+    ops::Bound,
     path::{Path, PathBuf},
 };
 
@@ -20,23 +24,35 @@ use nix::{
 };
 
 use super::{
+    allowance::{Allowance, GLANCE, READING, TICK_CPU_NS_MAX},
+    births::Births,
+    calls,
+    crowd::Crowd,
     error::SampleError,
-    file::{self, Lasting, Page, failed, is_gone, read_text},
+    file::{self, Lasting, Line, Page, failed, is_gone},
     gauges,
+    keyed::PidMap,
     orphans::{Orphans, could_be_of},
     pressure::hundredths,
-    process::{Key, Process, Reading, clock_ns},
+    process::{Extent, Key, Process, Reading, Refreshed, clock_ns},
     stat::{self, Stat},
 };
 
-/// Ticks after which everything is looked at again: RSS can shrink without its owner running
-/// (reclaim), and a `children` file may have missed somebody.
+/// Ticks in which the resident set of everybody is read once, a share at every tick: it can shrink
+/// without its owner running, when the kernel reclaims.
 const RESYNC_TICKS: u64 = 12;
+
+/// Distance between two looks at what moves rarely: whose the cgroups are, the limits.
+const LOOK_AGAIN_MS: u64 = 60_000;
+
+/// Ticks for which news waits for the whole tree to be known: who is in a cgroup can't be told
+/// before; in a storm that goes on and on it has to be.
+const NEWS_HELD_TICKS_MAX: u64 = 12;
 
 /// Processes whose three files stay open, where the limit on descriptors allows it: an open one
 /// costs up to 5 KiB of the kernel's memory, charged to the user. Those beyond pay for opening,
 /// and only when they did anything.
-const KEPT_PROCESSES_MAX: usize = 384;
+const KEPT_PROCESSES_MAX: usize = 512;
 
 /// Descriptors of one process.
 const PROCESS_DESCRIPTORS: usize = 3;
@@ -49,9 +65,10 @@ const OTHER_DESCRIPTORS: usize = 3 * gauges::DESCRIPTORS_MAX + 8;
 /// What the soft limit on descriptors is where it is not known.
 const USUAL_DESCRIPTORS: u64 = 1024;
 
-/// Processes followed. A fork bomb must not take the agent along; what is beyond is counted by
-/// nobody, and the pids limit of a container is far below.
-pub(crate) const PROCESSES_MAX: usize = 32_768;
+/// Processes followed, nearest to the root first: each takes some hundred bytes of the agent's and
+/// a tenth of a microsecond a tick. Those beyond are counted. A fork bomb must not take the agent
+/// along, and nobody's notebook needs as many.
+pub(crate) const PROCESSES_MAX: usize = 4096;
 
 /// The agent's own name as the kernel keeps it.
 const AGENT_NAME: &str = "hubmeter-agent";
@@ -71,18 +88,41 @@ pub(crate) struct Tree {
     /// Whether the kernel has `children` files.
     children_files: bool,
     pub(super) processes: BTreeMap<Key, Process>,
-    pub(super) by_pid: HashMap<u32, Key>,
+    pub(super) by_pid: PidMap<Key>,
     agents: BTreeSet<u32>,
     /// Last readings of those that went since the previous update.
     gone: Vec<Reading>,
     orphans: Orphans,
-    loadavg: Lasting,
-    page: Page,
-    cursor: Option<u32>,
+    births: Births,
+    crowd: Crowd,
+    /// Processes that are followed at most.
+    followed_max: usize,
     load_hundredths: Option<u32>,
     /// Processes whose files stay open.
     kept_max: usize,
+    /// Processes followed so far.
+    followed: u64,
+    loadavg: Lasting,
+    page: Page,
+    line: Line,
     ticks: u64,
+    allowance: Allowance,
+    allowance_ns: u64,
+    /// Where the next tick goes on, if this one was cut.
+    resume: Option<Key>,
+    /// Whether this tick was cut.
+    cut: bool,
+    ticks_cut: u64,
+    news: News,
+    news_held_ticks: u64,
+    looked_ms: Option<u64>,
+    /// Those that ran since the tick before, and the parents of those that ended.
+    moved: Vec<u32>,
+    /// Whose children are to be looked at, a share at every tick until this one.
+    doubt_until_tick: u64,
+    doubtful: Vec<u32>,
+    /// Everybody's children by parent, where `children` files are missing; of one tick.
+    parents: Option<HashMap<u32, Vec<u32>>>,
 }
 
 /// What an update found out about who the server's processes are.
@@ -90,7 +130,7 @@ pub(crate) struct Tree {
 pub(crate) enum News {
     /// The same as before: nobody was born, nobody went.
     Nothing,
-    /// Somebody came or went, here or elsewhere on the machine.
+    /// Somebody of the server's came or went, or somebody was born who may be an orphan of its.
     Members,
     /// It is time to look at everything again.
     Resync,
@@ -124,44 +164,73 @@ impl Tree {
             clocks,
             children_files: fs::metadata(&children).is_ok(),
             processes: BTreeMap::new(),
-            by_pid: HashMap::new(),
+            by_pid: PidMap::default(),
             agents: BTreeSet::from([own_pid]),
             gone: Vec::new(),
             orphans: Orphans::new(proc_root, root_pid),
+            births: Births::default(),
+            crowd: Crowd::default(),
+            followed_max: PROCESSES_MAX,
+            kept_max: kept_processes(),
+            followed: 0,
             loadavg: Lasting::new(proc_root.join("loadavg"), clocks),
             page: Page::default(),
-            cursor: None,
             load_hundredths: None,
-            kept_max: kept_processes(),
+            line: Line::default(),
             ticks: 0,
+            allowance: Allowance::default(),
+            allowance_ns: TICK_CPU_NS_MAX,
+            resume: None,
+            cut: false,
+            ticks_cut: 0,
+            news: News::Nothing,
+            news_held_ticks: 0,
+            looked_ms: None,
+            moved: Vec::new(),
+            doubt_until_tick: 0,
+            doubtful: Vec::new(),
+            parents: None,
         })
     }
 
-    /// Reads every process that did anything, and finds the new ones.
-    pub(crate) fn update(&mut self, now_ms: u64) -> Result<News, SampleError> {
-        let cursor = self.read_cursor();
-        let resync = self.ticks.is_multiple_of(RESYNC_TICKS);
+    /// Reads every process that did anything, and finds the new ones. `None` while so many are new
+    /// that the tree is not known whole yet.
+    pub(crate) fn update(&mut self, now_ms: u64) -> Result<Option<News>, SampleError> {
         self.ticks += 1;
-        let births = cursor.is_none() || cursor != self.cursor;
+        self.allowance = Allowance::of(self.allowance_ns);
+        self.parents = None;
+        self.gone.clear();
+        let cursor = self.read_cursor().filter(|_| self.clocks);
+        let born = self.births.since_last(cursor);
         // Before anything else: what is reaped into a parent later must not have been read from
         // that parent now and from the child afterwards, so parents come first.
-        let vanished = self.refresh(resync)?;
-        let news = match (resync, births || vanished) {
-            (true, _) => News::Resync,
-            (false, true) => News::Members,
-            (false, false) => News::Nothing,
-        };
-        if news > News::Nothing {
-            self.discover()?;
-            for pid in self.orphans.find(&self.by_pid, &self.agents, now_ms) {
-                self.adopt(pid)?;
-            }
+        let found = self.refresh().and_then(|()| self.discover(born, now_ms));
+        if let Err(error) = found {
+            self.births = Births::default();
+            return Err(error);
         }
-        self.cursor = cursor;
+        self.cut = self.resume.is_some() || self.crowd.is_due();
+        self.ticks_cut += u64::from(self.cut);
         match self.root() {
-            Some(root) if !root.is_dead() => Ok(news),
+            Some(root) if !root.is_dead() => Ok(self.take_news(now_ms)),
             _ => Err(SampleError::Gone { pid: self.root_pid }),
         }
+    }
+
+    /// Whether this tick was cut short: what it left out kept its last reading.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Ticks that were cut short because they cost too much; what they left out kept its last
+    /// reading, and came next.
+    pub(crate) fn ticks_cut(&self) -> u64 {
+        self.ticks_cut
+    }
+
+    /// The server's processes that are not followed.
+    pub(crate) fn beyond(&self) -> usize {
+        self.crowd.len()
     }
 
     /// The root's reading.
@@ -190,9 +259,9 @@ impl Tree {
         self.load_hundredths
     }
 
-    /// Whether `pid` is one of the server's.
+    /// Whether `pid` is one of the server's, followed or not.
     pub(crate) fn contains(&self, pid: u32) -> bool {
-        self.by_pid.contains_key(&pid)
+        self.by_pid.contains_key(&pid) || self.crowd.contains(pid)
     }
 
     /// Whether `pid` is an agent: this one, or another that runs inside the tree.
@@ -239,21 +308,13 @@ impl Tree {
     }
 
     fn clock(&self, pid: u32) -> Option<ClockId> {
-        let pid = i32::try_from(pid).ok().filter(|_| self.clocks)?;
-        clock_getcpuclockid(Pid::from_raw(pid)).ok()
+        cpu_clock(pid).filter(|_| self.clocks)
     }
 
     /// Whether descriptors may stay open: one of a copied `/proc` would go on telling of what is
     /// no more.
     pub(crate) fn keeps(&self) -> bool {
         self.clocks
-    }
-
-    /// Follows an orphan and all below it.
-    pub(crate) fn adopt(&mut self, pid: u32) -> Result<(), SampleError> {
-        let parents = self.parents_if_needed()?;
-        let mut seen: HashSet<u32> = self.by_pid.keys().copied().collect();
-        self.walk(vec![pid], &mut seen, parents.as_ref())
     }
 
     /// Whether nothing speaks against `pid` being an orphan of this server.
@@ -284,18 +345,67 @@ impl Tree {
         words.next_back()?.parse().ok()
     }
 
-    /// Reads what moved; true when somebody vanished.
-    fn refresh(&mut self, force: bool) -> Result<bool, SampleError> {
+    /// Reads what moved, and a share of what may have changed without.
+    fn refresh(&mut self) -> Result<(), SampleError> {
+        let phase = self.ticks % RESYNC_TICKS;
+        let doubt = self.ticks <= self.doubt_until_tick;
+        self.moved.clear();
+        self.doubtful.clear();
+        if self.agents.len() > 1 && self.clocks {
+            let own_pid = self.own_pid;
+            self.agents
+                .retain(|&pid| pid == own_pid || cpu_clock(pid).is_some());
+        }
         let mut vanished = Vec::new();
-        for (key, process) in &mut self.processes {
-            if !process.refresh(force)? {
-                vanished.push(*key);
+        let from = self.resume.take();
+        let ranges = [
+            (
+                from.map_or(Bound::Unbounded, Bound::Included),
+                Bound::Unbounded,
+            ),
+            (
+                Bound::Unbounded,
+                Bound::Excluded(from.unwrap_or(Key::FIRST)),
+            ),
+        ];
+        'pass: for range in ranges {
+            for (key, process) in self.processes.range_mut(range) {
+                if !self.allowance.allows(GLANCE) {
+                    self.resume = Some(*key);
+                    break 'pass;
+                }
+                let extent = if process.phase == phase {
+                    if doubt {
+                        self.doubtful.push(key.pid);
+                    }
+                    Extent::Resident
+                } else {
+                    Extent::Moved
+                };
+                match process.refresh(extent, &mut self.line)? {
+                    Refreshed::Idle => {}
+                    Refreshed::Read => {
+                        self.allowance.allows(READING);
+                        self.moved.push(key.pid);
+                    }
+                    Refreshed::Gone => vanished.push(*key),
+                }
             }
         }
-        self.gone.clear();
-        for key in &vanished {
-            let gone = self.processes.remove(key);
-            self.gone.extend(gone.map(|process| process.reading));
+        self.bury(&vanished)
+    }
+
+    /// Lets go of those that are gone.
+    fn bury(&mut self, vanished: &[Key]) -> Result<(), SampleError> {
+        if vanished.is_empty() {
+            return Ok(());
+        }
+        self.news = self.news.max(News::Members);
+        for key in vanished {
+            if let Some(process) = self.processes.remove(key) {
+                self.moved.push(process.reading.ppid);
+                self.gone.push(process.reading);
+            }
             if self.by_pid.get(&key.pid) == Some(key) {
                 self.by_pid.remove(&key.pid);
             }
@@ -304,109 +414,34 @@ impl Tree {
         let dead: HashSet<u32> = vanished.iter().map(|key| key.pid).collect();
         for process in self.processes.values_mut() {
             if dead.contains(&process.reading.ppid) {
-                process.refresh(true)?;
+                process.refresh(Extent::All, &mut self.line)?;
             }
-        }
-        Ok(!vanished.is_empty())
-    }
-
-    fn discover(&mut self) -> Result<(), SampleError> {
-        let parents = self.parents_if_needed()?;
-        let mut seen = HashSet::new();
-        self.agents.retain(|&pid| pid == self.own_pid);
-        self.walk(vec![self.root_pid], &mut seen, parents.as_ref())?;
-        if self.subreaper {
-            let mine = self.children(self.own_pid, parents.as_ref());
-            self.walk(mine, &mut seen, parents.as_ref())?;
-        }
-        let orphaned: Vec<u32> = self
-            .by_pid
-            .keys()
-            .filter(|pid| !seen.contains(pid))
-            .copied()
-            .collect();
-        self.walk(orphaned, &mut seen, parents.as_ref())
-    }
-
-    fn walk(
-        &mut self,
-        mut to_visit: Vec<u32>,
-        seen: &mut HashSet<u32>,
-        parents: Option<&HashMap<u32, Vec<u32>>>,
-    ) -> Result<(), SampleError> {
-        while let Some(pid) = to_visit.pop() {
-            if pid == self.own_pid || !seen.insert(pid) {
-                continue;
-            }
-            if !self.by_pid.contains_key(&pid) {
-                if self.processes.len() >= PROCESSES_MAX {
-                    tracing::warn!(limit = PROCESSES_MAX, "more processes than are followed");
-                    return Ok(());
-                }
-                let keep = self.keeps() && self.processes.len() < self.kept_max;
-                let Some(process) = Process::follow(&self.proc_root, pid, self.clocks, keep)?
-                else {
-                    continue;
-                };
-                if self.is_foreign_agent(&process.reading) {
-                    self.agents.insert(pid);
-                    continue;
-                }
-                self.by_pid.insert(pid, process.reading.key);
-                self.processes.insert(process.reading.key, process);
-            }
-            to_visit.extend(self.children(pid, parents));
         }
         Ok(())
     }
 
-    /// Another agent inside the tree: one that Jupyter started while `sample` is run by hand. Its
-    /// name alone proves nothing, anybody may call himself so; the program must be ours.
-    fn is_foreign_agent(&self, reading: &Reading) -> bool {
-        // A child of this one may go by another name (`sample::disk`).
-        let may_be = reading.ppid == self.own_pid || reading.identity.name == AGENT_NAME;
-        if reading.key.pid == self.root_pid || !may_be {
-            return false;
+    /// What is to be said now; `None` while the tree is not known whole.
+    fn take_news(&mut self, now_ms: u64) -> Option<News> {
+        if self.crowd.is_due() && self.news_held_ticks < NEWS_HELD_TICKS_MAX {
+            self.news_held_ticks += 1;
+            return None;
         }
-        let exe = |pid: &str| fs::metadata(self.proc_root.join(pid).join("exe"));
-        let (Ok(theirs), Ok(ours)) = (exe(&reading.key.pid.to_string()), exe("self")) else {
-            return false;
-        };
-        use std::os::unix::fs::MetadataExt;
-        (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())
+        self.news_held_ticks = 0;
+        let news = std::mem::replace(&mut self.news, News::Nothing);
+        let due = |then| now_ms.saturating_sub(then) >= LOOK_AGAIN_MS;
+        if self.looked_ms.is_none_or(due) {
+            self.looked_ms = Some(now_ms);
+            self.orphans.find_adopters();
+            return Some(News::Resync);
+        }
+        Some(news)
     }
+}
 
-    fn children(&self, pid: u32, parents: Option<&HashMap<u32, Vec<u32>>>) -> Vec<u32> {
-        if let Some(parents) = parents {
-            return parents.get(&pid).cloned().unwrap_or_default();
-        }
-        let tasks = self.proc_root.join(pid.to_string()).join("task");
-        let mut children = Vec::new();
-        // Every thread has the children it forked itself. Gone in between: no children.
-        for task in file::read_dir(&tasks).into_iter().flatten().flatten() {
-            if let Ok(text) = read_text(&task.path().join("children")) {
-                children.extend(
-                    text.split_ascii_whitespace()
-                        .filter_map(|pid| pid.parse::<u32>().ok()),
-                );
-            }
-        }
-        children
-    }
-
-    /// Who is whose parent, by reading all of `/proc`: only where `children` files are missing.
-    fn parents_if_needed(&self) -> Result<Option<HashMap<u32, Vec<u32>>>, SampleError> {
-        if self.children_files {
-            return Ok(None);
-        }
-        let mut parents: HashMap<u32, Vec<u32>> = HashMap::new();
-        for pid in pids(&self.proc_root)? {
-            if let Some(stat) = self.stat(pid) {
-                parents.entry(stat.ppid).or_default().push(pid);
-            }
-        }
-        Ok(Some(parents))
-    }
+/// The CPU clock of a process; `None` when there is none with this pid.
+fn cpu_clock(pid: u32) -> Option<ClockId> {
+    calls::clock_asked();
+    clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()
 }
 
 /// How many processes' files may stay open: with all else half of what this process may have
@@ -456,20 +491,4 @@ pub(crate) fn read_stat(proc_root: &Path, pid: u32) -> Option<Stat> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kept_descriptors_are_at_most_half_of_those_allowed() {
-        for descriptors in [0, 3, 64, 256, 1024, 4096, 1 << 20] {
-            let kept = kept_of(descriptors);
-            assert!(kept <= KEPT_PROCESSES_MAX);
-            let held = kept * PROCESS_DESCRIPTORS + OTHER_DESCRIPTORS;
-            assert!(
-                kept == 0 || held <= descriptors / 2,
-                "{descriptors}: {held}"
-            );
-        }
-        assert!(kept_of(1024) >= 150, "a usual server is kept open whole");
-    }
-}
+mod tests;

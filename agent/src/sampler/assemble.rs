@@ -35,6 +35,8 @@ pub(crate) struct Assembly {
     /// As it was when last something changed.
     assignment: Assignment,
     candidates: Candidates,
+    /// The assignment by place: whose the readings are, in their order.
+    slots: Slots,
     ledger: Ledger,
     flows: FlowLedger,
     previous: Option<Previous>,
@@ -80,6 +82,13 @@ struct Previous {
     workload_ns: KeyMap<u64>,
 }
 
+/// Whose each reading is, by its place among them: as long as an assignment holds the places do.
+#[derive(Debug, Default)]
+struct Slots {
+    owners: Vec<Owner>,
+    of_readings: Vec<usize>,
+}
+
 /// Sums of one workload.
 #[derive(Clone, Copy, Debug)]
 struct Sum {
@@ -101,6 +110,7 @@ impl Assembly {
             claims: Claims::default(),
             assignment: Assignment::default(),
             candidates: Candidates::default(),
+            slots: Slots::default(),
             ledger: Ledger::default(),
             flows: FlowLedger::default(),
             previous: None,
@@ -171,6 +181,7 @@ impl Assembly {
             &mut eyes,
         );
         self.candidates.retain(&self.assignment);
+        self.slots = Slots::of(tick.readings, &self.assignment);
         departed
     }
 
@@ -231,23 +242,24 @@ impl Assembly {
 
     /// Every workload with its sums, largest first; the sums are the server's exactly.
     fn workloads(&self, interval_ms: Option<u64>, tick: &Tick<'_>) -> Vec<(Owner, Workload)> {
-        let mut sums: IntMap<Owner, Sum> = IntMap::default();
-        let assignment = &self.assignment;
-        for reading in tick.readings {
-            sums.entry(assignment.owner(&reading.key))
-                .or_default()
-                .add(reading, tick);
+        let mut sums = vec![Sum::default(); self.slots.owners.len()];
+        for (reading, &slot) in tick.readings.iter().zip(&self.slots.of_readings) {
+            if let Some(sum) = sums.get_mut(slot) {
+                sum.add(reading, tick);
+            }
         }
+        let mut of_owners: Vec<(Owner, Sum)> =
+            self.slots.owners.iter().copied().zip(sums).collect();
         // Without a process it is there for the time alone: that of workloads which ended would
         // be missing from the sum. Less than a millisecond is in the server's rounding.
-        if self.ledger.other_ns() >= NS_PER_MS {
-            sums.entry(Owner::Other).or_default();
+        if self.ledger.other_ns() >= NS_PER_MS && !self.slots.owners.contains(&Owner::Other) {
+            of_owners.push((Owner::Other, Sum::default()));
         }
-        let mut workloads: Vec<(Owner, Workload)> = sums
+        let mut workloads: Vec<(Owner, Workload)> = of_owners
             .into_iter()
             .map(|(owner, sum)| {
                 let tag = match owner {
-                    Owner::Root(root) => assignment.tags.get(&root),
+                    Owner::Root(root) => self.assignment.tags.get(&root),
                     Owner::Other => None,
                 };
                 (owner, self.workload(owner, &sum, tag, interval_ms))
@@ -348,6 +360,36 @@ impl Assembly {
             other_ns: self.ledger.other_ns(),
             workload_ns,
         });
+    }
+}
+
+// === impl Assembled ===
+
+impl Assembled {
+    /// How much time is new is known, but not since when.
+    pub(crate) fn forget_rates(&mut self) {
+        self.cpu_cores = None;
+        for workload in &mut self.workloads {
+            workload.cpu_cores = None;
+        }
+    }
+}
+
+// === impl Slots ===
+
+impl Slots {
+    fn of(readings: &[&Reading], assignment: &Assignment) -> Self {
+        let mut slots = Self::default();
+        let mut by_owner: IntMap<Owner, usize> = IntMap::default();
+        for reading in readings {
+            let owner = assignment.owner(&reading.key);
+            let slot = *by_owner.entry(owner).or_insert_with(|| {
+                slots.owners.push(owner);
+                slots.owners.len() - 1
+            });
+            slots.of_readings.push(slot);
+        }
+        slots
     }
 }
 

@@ -1,0 +1,72 @@
+//! What one tick may cost: CPU time of the thread that samples, so that neither thirty thousand
+//! processes nor a fork bomb makes the meter the load it measures.
+
+use nix::time::ClockId;
+
+use super::process::clock_ns;
+
+/// Of one tick. The meter of a usual server needs a thousandth of it.
+pub(crate) const TICK_CPU_NS_MAX: u64 = 20_000_000;
+
+/// Work between two looks at the clock, which costs as much as a look at a process.
+const WORK_UNASKED: u32 = 64;
+
+/// A look at a process that did nothing.
+pub(crate) const GLANCE: u32 = 1;
+
+/// Its kept files read.
+pub(crate) const READING: u32 = 8;
+
+/// Files opened and read.
+pub(crate) const OPENING: u32 = 16;
+
+/// What is left of a tick's time.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    until_ns: u64,
+    unasked: u32,
+    spent: bool,
+}
+
+// === impl Allowance ===
+
+impl Allowance {
+    /// Of `ns` from now.
+    pub(crate) fn of(ns: u64) -> Self {
+        Self {
+            until_ns: own_ns().saturating_add(ns),
+            unasked: 0,
+            spent: false,
+        }
+    }
+
+    /// Takes `work` out of it; false when nothing is left. The first [`WORK_UNASKED`] is free, so
+    /// every tick gets on, however slow the machine.
+    pub(crate) fn allows(&mut self, work: u32) -> bool {
+        self.unasked += work;
+        if self.unasked > WORK_UNASKED {
+            self.unasked = 0;
+            self.spent = self.spent || own_ns() >= self.until_ns;
+        }
+        !self.spent
+    }
+}
+
+fn own_ns() -> u64 {
+    clock_ns(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spent_allowance_stays_spent_and_every_one_lets_some_work_be_done() {
+        let mut none = Allowance::of(0);
+        let done = (0..1000).take_while(|_| none.allows(GLANCE)).count();
+        assert_eq!(done, WORK_UNASKED as usize);
+        assert!(!none.allows(GLANCE));
+        let mut enough = Allowance::of(u64::MAX);
+        assert!((0..1000).all(|_| enough.allows(OPENING)));
+    }
+}
