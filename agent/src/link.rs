@@ -31,6 +31,7 @@ pub mod backoff;
 pub mod connect;
 pub mod credential;
 pub mod encode;
+mod pin;
 pub mod session;
 
 /// Reports on their way: filled by the one who samples, emptied by receipts.

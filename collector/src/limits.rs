@@ -103,6 +103,13 @@ pub const CONNECTIONS_SPARE: usize = 256;
 /// The TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// TLS handshakes at once: each costs about a millisecond of a core, so that more would only make
+/// all of them slower, and a whole hub that reconnects keeps its turn.
+pub const HANDSHAKES_MAX: usize = 64;
+
+/// How often certificate files are looked at again.
+pub const CERTIFICATE_LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Headers of a stream: the token is the largest.
 pub const HEADER_LIST_BYTES_MAX: u32 = 8 * 1024;
 

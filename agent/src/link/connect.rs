@@ -20,6 +20,7 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
+use super::pin::PinnedKey;
 use crate::settings::CollectorUrl;
 
 /// Time for name look-up, TCP and TLS.
@@ -93,11 +94,17 @@ pub(super) async fn channel(
     };
     let connect = async {
         match url {
-            CollectorUrl::Tls { authority } => {
-                let tls = tls(ca_file).await?;
-                let endpoint = Endpoint::from_shared(format!("https://{authority}"))
-                    .and_then(|endpoint| endpoint.tls_config(tls))
-                    .map_err(failed)?;
+            CollectorUrl::Tls { authority, pin } => {
+                let endpoint =
+                    Endpoint::from_shared(format!("https://{authority}")).map_err(failed)?;
+                let endpoint = match pin {
+                    Some(pin) => endpoint.tls_config_with_verifier(
+                        ClientTlsConfig::new(),
+                        Arc::new(PinnedKey::new(*pin)),
+                    ),
+                    None => endpoint.tls_config(tls(ca_file).await?),
+                };
+                let endpoint = endpoint.map_err(failed)?;
                 tuned(endpoint).connect().await.map_err(failed)
             }
             CollectorUrl::Plain { authority } => {

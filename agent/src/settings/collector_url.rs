@@ -12,6 +12,8 @@ pub enum CollectorUrl {
     Tls {
         /// `host:port`.
         authority: String,
+        /// The collector's key, which then is all that is trusted.
+        pin: Option<Pin>,
     },
     /// gRPC in the clear.
     Plain {
@@ -25,6 +27,10 @@ pub enum CollectorUrl {
     },
 }
 
+/// SHA-256 of the collector's public key (its `SubjectPublicKeyInfo`), as the collector prints it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Pin(pub [u8; 32]);
+
 /// Why an address is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CollectorUrlError {
@@ -36,11 +42,14 @@ pub enum CollectorUrlError {
     /// The other carrier.
     #[error("`{0}` asks for a WebSocket, but this build speaks gRPC only: write grpcs://host:port")]
     WebSocket(String),
-    /// A pinned key.
+    /// A pin that is none.
     #[error(
-        "`{0}` pins the collector's key, which this build cannot check: name its certificate in HUBMETER_CA_FILE and leave `#…` out"
+        "`{0}`: what follows `#` must be `sha256:` and the 64 hexadecimal digits that the collector prints at its start"
     )]
     Pin(String),
+    /// A pin where no key is shown.
+    #[error("`{0}` pins a key, but only grpcs:// shows one")]
+    PinWithoutTls(String),
     /// Host or port missing, or more than both.
     #[error("`{0}` needs a host and a port and nothing more, as in grpcs://hub.example.org:8443")]
     Authority(String),
@@ -71,9 +80,16 @@ impl CollectorUrl {
             "grpcs" | "grpc" | "unix" => {}
             _ => return Err(CollectorUrlError::Scheme(shown())),
         }
-        if rest.contains('#') {
-            return Err(CollectorUrlError::Pin(shown()));
-        }
+        let (rest, pin) = match rest.split_once('#') {
+            None => (rest, None),
+            Some(_) if scheme != "grpcs" => {
+                return Err(CollectorUrlError::PinWithoutTls(shown()));
+            }
+            Some((rest, pin)) => {
+                let pin = Pin::parse(pin).ok_or_else(|| CollectorUrlError::Pin(shown()))?;
+                (rest, Some(pin))
+            }
+        };
         if scheme == "unix" {
             let path = PathBuf::from(rest);
             if path.is_absolute() && path.file_name().is_some() {
@@ -85,7 +101,7 @@ impl CollectorUrl {
         let host = host_of(authority).ok_or_else(|| CollectorUrlError::Authority(shown()))?;
         let authority = authority.to_owned();
         if scheme == "grpcs" {
-            return Ok(Self::Tls { authority });
+            return Ok(Self::Tls { authority, pin });
         }
         if allow_plaintext || is_loopback(host) {
             return Ok(Self::Plain { authority });
@@ -97,10 +113,49 @@ impl CollectorUrl {
 impl fmt::Display for CollectorUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tls { authority } => write!(f, "grpcs://{authority}"),
+            Self::Tls {
+                authority,
+                pin: None,
+            } => write!(f, "grpcs://{authority}"),
+            Self::Tls {
+                authority,
+                pin: Some(pin),
+            } => write!(f, "grpcs://{authority}#{pin}"),
             Self::Plain { authority } => write!(f, "grpc://{authority}"),
             Self::Unix { path } => write!(f, "unix://{}", path.display()),
         }
+    }
+}
+
+// === impl Pin ===
+
+impl Pin {
+    /// Reads `sha256:` and 64 hexadecimal digits.
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("sha256:")?.as_bytes();
+        let mut pin = [0; 32];
+        if digits.len() != 2 * pin.len() {
+            return None;
+        }
+        for (byte, pair) in pin.iter_mut().zip(digits.chunks_exact(2)) {
+            let nibble = |digit: u8| char::from(digit).to_digit(16);
+            let value = nibble(pair[0])? << 4 | nibble(pair[1])?;
+            *byte = u8::try_from(value).ok()?;
+        }
+        Some(Self(pin))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -132,6 +187,10 @@ mod tests {
     fn addresses_are_shown_as_they_were_written() {
         for text in [
             "grpcs://hub.example.org:8443",
+            concat!(
+                "grpcs://10.0.0.1:8443#sha256:",
+                "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+            ),
             "grpc://127.0.0.1:9000",
             "grpc://[::1]:9000",
             "grpc://localhost:9000",
@@ -164,8 +223,31 @@ mod tests {
             error.to_string().contains("this build speaks gRPC only"),
             "{error}"
         );
-        let error = CollectorUrl::parse("grpcs://hub:1#sha256:00", false).unwrap_err();
-        assert!(error.to_string().contains("HUBMETER_CA_FILE"), "{error}");
+    }
+
+    #[test]
+    fn half_a_pin_pins_nothing_and_is_refused() {
+        let digits = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+        for pin in [
+            "",
+            "sha256:",
+            "sha256:00",
+            digits,
+            &format!("sha1:{digits}"),
+            &format!("sha256:{digits}0"),
+            &format!("sha256:{}", digits.replace('f', "g")),
+            &format!("sha256:{}", digits.replacen("00", "é", 1)),
+        ] {
+            let error = CollectorUrl::parse(&format!("grpcs://hub:1#{pin}"), true).unwrap_err();
+            assert!(matches!(error, CollectorUrlError::Pin(_)), "{pin}: {error}");
+        }
+        for url in ["grpc://localhost:1", "unix:///run/link.sock"] {
+            let error = CollectorUrl::parse(&format!("{url}#sha256:{digits}"), true).unwrap_err();
+            assert!(
+                matches!(error, CollectorUrlError::PinWithoutTls(_)),
+                "{error}"
+            );
+        }
     }
 
     #[test]

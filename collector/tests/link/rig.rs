@@ -95,6 +95,19 @@ impl Collector {
         line["fields"]["link"].as_str().unwrap().to_owned()
     }
 
+    /// The fingerprint in the address that the log gives for agents.
+    pub(crate) fn pin(&self) -> String {
+        let log = self.log();
+        let mut lines = log
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let address = lines
+            .find_map(|line| Some(line["fields"]["HUBMETER_COLLECTOR"].as_str()?.to_owned()))
+            .unwrap();
+        let (_, pin) = address.split_once('#').unwrap();
+        pin.to_owned()
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap()
     }
