@@ -90,6 +90,15 @@ pub const STREAMS_BURST: u64 = 20;
 /// Notices waiting for one server's stream; the oldest gives way.
 pub const NOTICES_QUEUED_MAX: usize = 16;
 
+/// What a WebSocket reads at once: a few reports.
+pub const WEBSOCKET_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Proxies cut a WebSocket that is silent for 30 or 60 seconds.
+pub const WEBSOCKET_PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Time for the last frames of a WebSocket to leave.
+pub const WEBSOCKET_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Messages waiting for one server's socket. Receipts are not among them: they have one slot.
 pub const DOWN_QUEUE: usize = 2;
 

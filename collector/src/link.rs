@@ -8,8 +8,9 @@
 //!
 //! * [`door`] accepts: a bounded place, and TLS or not; [`certificate`] is what we prove ourselves
 //!   with. [`listen`] has every setting of HTTP/2.
-//! * [`identify`] says whose stream it is: the hub's word about the token, or the kernel's about
-//!   the peer's uid in standalone.
+//! * [`doorman`] says whose stream it is: the hub's word about the token ([`identify`]), or the
+//!   kernel's about the peer's uid in standalone.
+//! * [`websocket`] is the other carrier: the same messages through the hub's HTTP proxy.
 //! * [`session`] lives as long as the stream: order, quotas, silence, receipts, notices.
 //! * [`admit`] is the only door between wire types and ours, both ways.
 //! * [`quota`] has the buckets.
@@ -18,7 +19,9 @@ pub mod admit;
 pub mod certificate;
 mod connection;
 pub mod door;
+pub mod doorman;
 pub mod identify;
 pub mod listen;
 pub mod quota;
 pub mod session;
+pub mod websocket;

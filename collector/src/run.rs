@@ -32,9 +32,11 @@ use crate::{
     link::{
         certificate::{Certificate, CertificateError},
         door::Door,
+        doorman::Doorman,
         identify::Identify,
-        listen::{self, Doorman, ListenError},
+        listen::{self, ListenError},
         session::{Sessions, Settings},
+        websocket::Carrier,
     },
     notice::{Outbox, OutboxError, RenderError, Renderer},
     pipeline::{
@@ -289,7 +291,8 @@ impl Core {
         };
         let certificate = certificate::of_link(&self.config, &link)?;
         tell_where(&http, &link, metrics.as_ref(), &self.config);
-        let people = self.people(http, metrics, authority, stopping.clone());
+        let carrier = Carrier::new(doorman.clone(), self.sessions.clone(), self.stats.clone());
+        let people = self.people(http, metrics, authority, carrier.clone(), stopping.clone());
         stages.spawn(async move {
             serve::run(people).await;
             Ok(())
@@ -313,6 +316,7 @@ impl Core {
             if let Some(certificate) = certificate {
                 background.spawn(certificate::renew_for_ever(certificate));
             }
+            carrier.open();
             systemd::notify(systemd::READY);
             tracing::info!("ready");
             outcome = tokio::select! {
@@ -382,6 +386,7 @@ impl Core {
         http: Socket,
         metrics: Option<Socket>,
         authority: Authority,
+        agents: Carrier,
         shutdown: watch::Receiver<bool>,
     ) -> Serve {
         let listener = |socket| match socket {
@@ -396,6 +401,7 @@ impl Core {
             state: self.state.clone(),
             changes: self.changes.clone(),
             history: self.history.clone(),
+            agents,
             stats: self.stats.clone(),
             clock: self.clock.clone(),
             shutdown,

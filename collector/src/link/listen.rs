@@ -25,15 +25,11 @@ use super::{
     admit::{self, Outgoing},
     connection::Caller,
     door::Door,
-    identify::{self, Denied, Identify},
-    session::{Owner, Sessions},
+    doorman::Doorman,
+    identify::Denied,
+    session::Sessions,
 };
-use crate::{
-    limits,
-    peer::Peer,
-    socket::Socket,
-    stats::{Reject, Stats},
-};
+use crate::{limits, peer::Peer, socket::Socket, stats::Stats};
 
 /// Why the link cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +37,6 @@ pub enum ListenError {
     /// The server does not start or ended.
     #[error("the link's server failed: {0}")]
     Server(#[from] tonic::transport::Error),
-}
-
-/// How callers are told apart.
-#[derive(Clone)]
-pub enum Doorman {
-    /// By their token.
-    Hub(Identify),
-    /// By their uid.
-    Local,
 }
 
 /// The service: one method.
@@ -112,28 +99,19 @@ impl Service {
         caller: Option<Caller>,
         request: Request<Streaming<Bytes>>,
     ) -> Result<Response<ReceiverStream<Result<Outgoing, Status>>>, Status> {
-        let header = request.metadata().get("authorization");
-        let (owner, token) = match &self.doorman {
-            Doorman::Hub(identify) => {
-                let token = identify::bearer(header.map(|value| value.as_encoded_bytes()))
-                    .map_err(|denied| self.denied(&denied))?;
-                let verified = identify
-                    .server(&token)
-                    .await
-                    .map_err(|denied| self.denied(&denied))?;
-                let key = verified.key.clone();
-                identify.watch(token.clone(), verified);
-                (Owner::Server(key), Some((identify.clone(), token)))
-            }
-            Doorman::Local => (Owner::Login(self.login(caller).await?), None),
-        };
+        let authorization = request.metadata().get("authorization");
+        let authorization = authorization.map(|value| value.as_encoded_bytes());
+        let admitted = self
+            .doorman
+            .admit(authorization, peer(caller))
+            .await
+            .map_err(|denied| self.denied(&denied))?;
         let (down, answers) = mpsc::channel(limits::DOWN_QUEUE);
         let messages = request.into_inner();
         tokio::spawn(async move {
+            let owner = admitted.owner.clone();
             self.sessions.run(owner, messages, down).await;
-            if let Some((identify, token)) = token {
-                identify.unwatch(&token);
-            }
+            drop(admitted);
         });
         Ok(Response::new(ReceiverStream::new(answers)))
     }
@@ -146,23 +124,16 @@ impl Service {
             Status::unauthenticated(denied.to_string())
         }
     }
+}
 
-    async fn login(&self, caller: Option<Caller>) -> Result<String, Status> {
-        let peer = match caller {
-            Some(Caller::Unix(peer)) => peer,
-            Some(Caller::Tcp { caller, here }) => {
-                tokio::task::spawn_blocking(move || Peer::of_tcp(caller, here).ok())
-                    .await
-                    .ok()
-                    .flatten()
-            }
-            None => None,
-        };
-        let peer = peer.ok_or_else(|| {
-            self.stats.reject(Reject::UnknownPeer);
-            Status::unauthenticated("who calls cannot be told")
-        })?;
-        Ok(peer.login().as_str().to_owned())
+async fn peer(caller: Option<Caller>) -> Option<Peer> {
+    match caller? {
+        Caller::Unix(peer) => peer,
+        // The kernel's table of connections is a file.
+        Caller::Tcp { caller, here } => {
+            let peer = tokio::task::spawn_blocking(move || Peer::of_tcp(caller, here).ok());
+            peer.await.ok().flatten()
+        }
     }
 }
 
