@@ -102,8 +102,8 @@ impl Board {
     }
 
     /// Shows `reading` as the newest.
-    pub fn show(&self, reading: Reading) {
-        self.recent.lock().push(&reading);
+    pub fn show(&self, mut reading: Reading) {
+        self.recent.lock().push(&mut reading);
         self.newest.send_replace(Some(Arc::new(reading)));
     }
 

@@ -12,6 +12,7 @@ pub mod config;
 pub mod doctor;
 pub mod link;
 pub mod local;
+pub mod log;
 pub mod meter;
 pub mod rate;
 pub mod rhythm;

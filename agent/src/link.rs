@@ -31,8 +31,9 @@ pub mod backoff;
 pub mod connect;
 pub mod credential;
 pub mod encode;
-mod pin;
 pub mod session;
+mod trust;
+mod websocket;
 
 /// Reports on their way: filled by the one who samples, emptied by receipts.
 #[derive(Debug)]

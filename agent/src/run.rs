@@ -6,16 +6,16 @@
 
 use std::{
     ffi::OsString,
-    io::{IsTerminal, Write},
+    io::Write,
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::Path,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::{io::unix::AsyncFd, runtime::Runtime};
 use tracing::{debug, error, warn};
-use tracing_subscriber::EnvFilter;
 
 use self::{
     agent::Agent,
@@ -24,6 +24,7 @@ use self::{
 };
 use crate::{
     config::{EXIT_USAGE, RunArgs},
+    log,
     sampler::Target,
     settings::{self, Mistake, ProcessEnvironment, Settings},
 };
@@ -33,13 +34,14 @@ pub mod child;
 pub mod observer;
 pub mod signals;
 
-/// What is logged when `HUBMETER_LOG` does not say: an agent that works says nothing.
-const LOG_DEFAULT: &str = "warn";
+/// How long a thread that looked a name up waits for another: long enough for all addresses of
+/// one attempt.
+const LOOK_UP_THREAD_KEPT: Duration = Duration::from_secs(1);
 
 /// Runs until the server ends or we are told to; the code to end with.
 #[must_use]
 pub fn run(args: &RunArgs) -> ExitCode {
-    start_log();
+    log::start();
     let file = Path::new(settings::FILE);
     let (settings, mistakes) = Settings::gather(args, &ProcessEnvironment, file);
     // What was typed is refused at once. What the environment or the file says was set by
@@ -166,8 +168,9 @@ async fn ended(pidfd: Option<OwnedFd>) {
 fn build_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Only name look-ups block.
+        // Only name look-ups block, once per connection: their thread need not wait for more.
         .max_blocking_threads(1)
+        .thread_keep_alive(LOOK_UP_THREAD_KEPT)
         .build()
 }
 
@@ -183,18 +186,6 @@ fn become_command(command: &[OsString]) -> ExitCode {
     } else {
         EXIT_NOT_EXECUTABLE
     })
-}
-
-fn start_log() {
-    let filter =
-        EnvFilter::try_from_env("HUBMETER_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        // A closed stderr must not end us, and with us the server.
-        .log_internal_errors(false)
-        .try_init();
 }
 
 fn refuse(mistakes: &[Mistake]) {

@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 mod activity;
 mod build;
 mod checks;
+mod dist;
 mod e2e;
+mod footprint;
 mod http;
 mod hub;
 mod node;
@@ -42,6 +44,10 @@ enum Task {
     },
     /// Measure what meters do to a server's requests and activity
     Activity(activity::Activity),
+    /// Build the agent as one static file, and say where it is
+    Dist,
+    /// Measure what an agent costs that does nothing special
+    Footprint(footprint::Footprint),
     /// Run the tidy test alone
     Tidy,
     /// Check licences, sources and duplicates of dependencies
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(args),
         Task::E2e { args } => e2e::run(args),
         Task::Activity(args) => activity::run(args),
+        Task::Dist => dist::run(),
+        Task::Footprint(args) => footprint::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),
     });

@@ -1,120 +1,176 @@
-//! The last ten minutes, held small: names repeat from sample to sample and are kept once, times
-//! are written when somebody asks. What is given back is what was shown.
+//! The last ten minutes, held small: a row holds only what changed since the one before, names
+//! are kept once, times are written when somebody asks. What is given back is what was shown.
+
+mod columns;
+mod rows;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use self::rows::Rows;
 use super::{RECENT_MAX, RECENT_MS, Reading};
 use crate::{
     meter::Figures,
-    sample::{Sample, Workload, WorkloadKind, WorkloadState, rfc3339},
+    sample::{MemorySource, Sample, Workload, WorkloadKind, rfc3339, vitals::Vitals},
 };
 
 /// Readings of the last ten minutes.
 #[derive(Debug, Default)]
-pub(super) struct Recent(VecDeque<Box<Point>>);
+pub(super) struct Recent {
+    rows: Rows,
+    /// Whose the rows are, oldest first; one entry for all rows in which that is the same.
+    named: VecDeque<Named>,
+    /// Room for the next row.
+    spare: Vec<u64>,
+}
 
-/// One reading, without what it shares with its neighbours.
+/// The texts of rows that follow each other.
 #[derive(Debug)]
-struct Point {
-    names: Arc<Names>,
-    /// Its texts and workloads taken out.
-    numbers: Sample,
-    figures: Figures,
-    loads: Box<[Load]>,
+struct Named {
+    rows: usize,
+    limit_source: Option<Arc<str>>,
+    workloads: Box<[Arc<Name>]>,
 }
 
-/// What hardly changes.
-#[derive(Debug, PartialEq)]
-struct Names {
-    limit_source: Option<String>,
-    workloads: Box<[Name]>,
-}
-
+/// What hardly changes about a workload.
 #[derive(Debug, PartialEq)]
 struct Name {
     kind: WorkloadKind,
-    id: String,
-    name: String,
+    id: Box<str>,
+    name: Box<str>,
     pid: u32,
-    notebook: Option<String>,
-}
-
-/// One workload's numbers.
-#[derive(Debug)]
-struct Load {
-    memory_used_bytes: Option<u64>,
-    rss_bytes: u64,
-    pss_bytes: Option<u64>,
-    cpu_millis: u64,
-    cpu_cores: Option<f64>,
-    processes: u32,
-    threads: u32,
-    state: Option<WorkloadState>,
-    idle_ms: Option<u64>,
-    read_bytes: Option<u64>,
-    written_bytes: Option<u64>,
-    remote: bool,
+    notebook: Option<Box<str>>,
 }
 
 // === impl Recent ===
 
 impl Recent {
     /// Takes the newest, and lets go of what is too old or too much.
-    pub(super) fn push(&mut self, reading: &Reading) {
+    pub(super) fn push(&mut self, reading: &mut Reading) {
         let from_ms = reading.sample.mono_ms.saturating_sub(RECENT_MS);
-        let too_old = |point: &Point| point.numbers.mono_ms < from_ms;
-        while self.0.len() >= RECENT_MAX || self.0.front().is_some_and(|point| too_old(point)) {
-            self.0.pop_front();
+        let too_old = |rows: &Rows| {
+            rows.oldest()
+                .is_some_and(|row| columns::mono_ms(row) < from_ms)
+        };
+        while self.rows.len() >= RECENT_MAX || too_old(&self.rows) {
+            self.pop();
         }
-        let point = Point::of(reading, self.0.back().map(|last| &last.names));
-        self.0.push_back(Box::new(point));
+        match self.named.back_mut() {
+            Some(last) if last.names(&reading.sample) => last.rows += 1,
+            last => {
+                let named = Named::after(last.as_deref(), &reading.sample);
+                self.named.push_back(named);
+            }
+        }
+        columns::write(reading, &mut self.spare);
+        self.rows.push(&mut self.spare);
     }
 
     /// All of them as they were shown, oldest first.
     pub(super) fn readings(&self) -> Vec<Reading> {
-        self.0.iter().map(|point| point.reading()).collect()
+        let mut readings = Vec::with_capacity(self.rows.len());
+        let mut named = self
+            .named
+            .iter()
+            .flat_map(|named| std::iter::repeat_n(named, named.rows));
+        self.rows.each(|row| {
+            if let Some(named) = named.next() {
+                readings.push(named.reading(row));
+            }
+        });
+        readings
+    }
+
+    fn pop(&mut self) {
+        self.rows.pop();
+        if let Some(first) = self.named.front_mut() {
+            first.rows -= 1;
+            if first.rows == 0 {
+                self.named.pop_front();
+            }
+        }
     }
 }
 
-// === impl Point ===
+// === impl Named ===
 
-impl Point {
-    fn of(reading: &Reading, last: Option<&Arc<Names>>) -> Self {
-        let sample = &reading.sample;
-        let names = Names {
-            limit_source: sample.memory_limit_source.clone(),
-            workloads: sample.workloads.iter().map(Name::of).collect(),
-        };
-        let names = match last {
-            Some(last) if **last == names => Arc::clone(last),
-            _ => Arc::new(names),
-        };
+impl Named {
+    /// The texts of `sample`, shared with `last` where they are the same.
+    fn after(last: Option<&Self>, sample: &Sample) -> Self {
+        let known = last.map_or(&[][..], |last| &last.workloads);
+        let source = sample.memory_limit_source.as_deref();
         Self {
-            names,
-            loads: sample.workloads.iter().map(Load::of).collect(),
-            figures: reading.figures,
-            numbers: Sample {
-                time: String::new(),
-                memory_limit_source: None,
-                workloads: Vec::new(),
-                // What ended was told when it did.
-                ended: Vec::new(),
-                ..*sample
+            rows: 1,
+            limit_source: match last.and_then(|last| last.limit_source.as_ref()) {
+                Some(last) if Some(&**last) == source => Some(Arc::clone(last)),
+                _ => source.map(Arc::from),
             },
+            workloads: sample
+                .workloads
+                .iter()
+                .map(|workload| {
+                    let same = known.iter().find(|name| name.is_of(workload));
+                    same.map_or_else(|| Arc::new(Name::of(workload)), Arc::clone)
+                })
+                .collect(),
         }
     }
 
-    fn reading(&self) -> Reading {
-        let workloads = self.names.workloads.iter().zip(&self.loads);
-        Reading {
-            sample: Sample {
-                time: rfc3339(self.numbers.wall_ms),
-                memory_limit_source: self.names.limit_source.clone(),
-                workloads: workloads.map(|(name, load)| load.named(name)).collect(),
-                ended: Vec::new(),
-                ..self.numbers
-            },
-            figures: self.figures,
+    fn names(&self, sample: &Sample) -> bool {
+        self.limit_source.as_deref() == sample.memory_limit_source.as_deref()
+            && self.workloads.len() == sample.workloads.len()
+            && self
+                .workloads
+                .iter()
+                .zip(&sample.workloads)
+                .all(|(name, workload)| name.is_of(workload))
+    }
+
+    fn reading(&self, row: &[u64]) -> Reading {
+        let mut reading = Reading {
+            sample: self.blank(),
+            figures: Figures::default(),
+        };
+        columns::read(row, &mut reading);
+        reading.sample.time = rfc3339(reading.sample.wall_ms);
+        reading
+    }
+
+    /// A sample with its texts and without its numbers.
+    fn blank(&self) -> Sample {
+        Sample {
+            time: String::new(),
+            interval_ms: None,
+            memory_used_bytes: 0,
+            memory_working_set_bytes: None,
+            memory_source: MemorySource::Rss,
+            memory_age_ms: 0,
+            memory_limit_bytes: None,
+            memory_limit_source: self.limit_source.as_deref().map(str::to_owned),
+            memory_limit_enforced: false,
+            memory_limit_shared: false,
+            rss_bytes: 0,
+            pss_bytes: None,
+            swap_bytes: None,
+            unattributed_bytes: None,
+            cpu_millis: 0,
+            cpu_cores: None,
+            processes: 0,
+            threads: 0,
+            workloads: self.workloads.iter().map(|name| name.blank()).collect(),
+            mono_ms: 0,
+            wall_ms: 0,
+            burst: false,
+            oom_kills: None,
+            memory_guarantee_bytes: None,
+            cpu_limit_millicores: None,
+            cpu_guarantee_millicores: None,
+            memory_limit_used_bytes: None,
+            memory_corrected_bytes: 0,
+            cpu_may_miss: false,
+            processes_beyond: 0,
+            vitals: Vitals::default(),
+            // What ended was told when it did.
+            ended: Vec::new(),
         }
     }
 }
@@ -125,99 +181,192 @@ impl Name {
     fn of(workload: &Workload) -> Self {
         Self {
             kind: workload.kind,
-            id: workload.id.clone(),
-            name: workload.name.clone(),
+            id: workload.id.as_str().into(),
+            name: workload.name.as_str().into(),
             pid: workload.pid,
-            notebook: workload.notebook.clone(),
-        }
-    }
-}
-
-// === impl Load ===
-
-impl Load {
-    fn of(workload: &Workload) -> Self {
-        Self {
-            memory_used_bytes: workload.memory_used_bytes,
-            rss_bytes: workload.rss_bytes,
-            pss_bytes: workload.pss_bytes,
-            cpu_millis: workload.cpu_millis,
-            cpu_cores: workload.cpu_cores,
-            processes: workload.processes,
-            threads: workload.threads,
-            state: workload.state,
-            idle_ms: workload.idle_ms,
-            read_bytes: workload.read_bytes,
-            written_bytes: workload.written_bytes,
-            remote: workload.remote,
+            notebook: workload.notebook.as_deref().map(Box::from),
         }
     }
 
-    fn named(&self, name: &Name) -> Workload {
+    fn is_of(&self, workload: &Workload) -> bool {
+        self.kind == workload.kind
+            && self.pid == workload.pid
+            && *self.id == *workload.id
+            && *self.name == *workload.name
+            && self.notebook.as_deref() == workload.notebook.as_deref()
+    }
+
+    /// A workload with its texts and without its numbers.
+    fn blank(&self) -> Workload {
         Workload {
-            kind: name.kind,
-            id: name.id.clone(),
-            name: name.name.clone(),
-            pid: name.pid,
-            memory_used_bytes: self.memory_used_bytes,
-            rss_bytes: self.rss_bytes,
-            pss_bytes: self.pss_bytes,
-            cpu_millis: self.cpu_millis,
-            cpu_cores: self.cpu_cores,
-            processes: self.processes,
-            threads: self.threads,
-            notebook: name.notebook.clone(),
-            state: self.state,
-            idle_ms: self.idle_ms,
-            read_bytes: self.read_bytes,
-            written_bytes: self.written_bytes,
-            remote: self.remote,
+            kind: self.kind,
+            id: self.id.to_string(),
+            name: self.name.to_string(),
+            pid: self.pid,
+            memory_used_bytes: None,
+            rss_bytes: 0,
+            pss_bytes: None,
+            cpu_millis: 0,
+            cpu_cores: None,
+            processes: 0,
+            threads: 0,
+            notebook: self.notebook.as_deref().map(str::to_owned),
+            state: None,
+            idle_ms: None,
+            read_bytes: None,
+            written_bytes: None,
+            remote: false,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hubmeter_kinetics::forecast::Forecast;
+
     use super::*;
-    use crate::link::encode::tests::sample;
+    use crate::{
+        link::encode::tests::sample,
+        sample::{
+            WorkloadState,
+            vitals::{AgentCost, Disk, DiskSource, MachineUse, OpenFiles, Pressure},
+        },
+    };
+
+    fn workload(pid: u32, state: WorkloadState, at_ms: u64) -> Workload {
+        Workload {
+            kind: WorkloadKind::Kernel,
+            id: format!("a{pid}"),
+            name: "python3".to_owned(),
+            pid,
+            memory_used_bytes: Some(at_ms),
+            rss_bytes: 2 * at_ms,
+            pss_bytes: None,
+            cpu_millis: at_ms / 3,
+            cpu_cores: Some(0.1 * at_ms as f64),
+            processes: 1,
+            threads: 4,
+            notebook: Some("train.ipynb".to_owned()),
+            state: Some(state),
+            idle_ms: Some(9),
+            read_bytes: Some(10),
+            written_bytes: Some(u64::MAX),
+            remote: pid == 8,
+        }
+    }
+
+    /// A reading in which no number is what another is.
+    fn full(at_ms: u64) -> Reading {
+        let mut sample = sample(at_ms, 3);
+        sample.time = rfc3339(sample.wall_ms);
+        sample.memory_limit_source = Some("env".to_owned());
+        sample.memory_source = MemorySource::Cgroup1;
+        sample.unattributed_bytes = Some(-17);
+        sample.memory_corrected_bytes = i64::MIN;
+        sample.cpu_cores = Some(1.0 / 3.0);
+        sample.cpu_may_miss = true;
+        sample.processes_beyond = u32::MAX;
+        sample.oom_kills = Some(0);
+        sample.vitals = Vitals {
+            shm_bytes: Some(1),
+            memory_pressure: Some(Pressure {
+                some_bp: 2,
+                full_bp: 3,
+            }),
+            read_bytes: Some(4),
+            written_bytes: Some(5),
+            open_files: Some(OpenFiles {
+                open: 6,
+                limit: 7,
+                pid: 8,
+            }),
+            disk: Some(Disk {
+                used_bytes: 9,
+                limit_bytes: 10,
+                source: DiskSource::Filesystem,
+                age_ms: 11,
+            }),
+            machine: Some(MachineUse {
+                memory_bytes: 12,
+                memory_available_bytes: 13,
+                load_hundredths: 14,
+            }),
+            job_ends_ms: Some(15),
+            agent: AgentCost {
+                cpu_millis: Some(16),
+                rss_bytes: Some(17),
+                ticks_skipped: 18,
+            },
+        };
+        sample.workloads = vec![
+            workload(7, WorkloadState::Busy, at_ms),
+            workload(8, WorkloadState::Dead, at_ms + 1),
+        ];
+        Reading {
+            sample,
+            figures: Figures {
+                momentum_bytes: Some(-1),
+                trend_bytes_per_second: Some(-0.25),
+                forecast: Some(Forecast {
+                    seconds_to_limit: 1.5,
+                    seconds_to_limit_low: 0.1,
+                    seconds_to_limit_high: Some(f64::MAX),
+                }),
+            },
+        }
+    }
 
     #[test]
-    fn what_is_given_back_is_what_was_shown_and_names_are_kept_once() {
+    fn what_is_given_back_is_what_was_shown_whoever_comes_goes_or_changes_places() {
+        let mut bare = full(10_000);
+        bare.sample.workloads.clear();
+        bare.sample.vitals = Vitals::default();
+        bare.sample.memory_limit_source = None;
+        bare.figures = Figures::default();
+        let mut turned = full(20_000);
+        turned.sample.workloads.reverse();
         let mut recent = Recent::default();
         let mut shown = Vec::new();
-        for (at_ms, source) in [(5_000, "env"), (10_000, "env"), (15_000, "machine")] {
-            let mut sample = sample(at_ms, 3);
-            sample.memory_limit_source = Some(source.to_owned());
-            sample.workloads = vec![Workload {
-                kind: WorkloadKind::Kernel,
-                id: "a1".to_owned(),
-                name: "python3".to_owned(),
-                pid: 7,
-                memory_used_bytes: Some(at_ms),
-                rss_bytes: 2 * at_ms,
-                pss_bytes: None,
-                cpu_millis: at_ms / 3,
-                cpu_cores: Some(0.5),
-                processes: 1,
-                threads: 4,
-                notebook: Some("train.ipynb".to_owned()),
-                state: Some(WorkloadState::Busy),
-                idle_ms: Some(9),
-                read_bytes: Some(10),
-                written_bytes: Some(11),
-                remote: false,
-            }];
-            sample.time = rfc3339(sample.wall_ms);
-            recent.push(&Reading {
-                sample: sample.clone(),
-                figures: Figures::default(),
-            });
-            shown.push(sample);
+        for mut reading in [full(5_000), bare, full(15_000), turned, full(25_000)] {
+            recent.push(&mut reading);
+            shown.push((reading.sample, reading.figures));
         }
-        let given: Vec<Sample> = recent.readings().into_iter().map(|r| r.sample).collect();
+        let given: Vec<_> = recent
+            .readings()
+            .into_iter()
+            .map(|reading| (reading.sample, reading.figures))
+            .collect();
         assert_eq!(given, shown);
-        let names: Vec<_> = recent.0.iter().map(|point| &point.names).collect();
-        assert!(Arc::ptr_eq(names[0], names[1]));
-        assert!(!Arc::ptr_eq(names[1], names[2]));
+    }
+
+    #[test]
+    fn names_are_kept_once_also_when_workloads_change_places() {
+        let mut recent = Recent::default();
+        for at_ms in [5_000, 10_000, 15_000] {
+            let mut reading = full(at_ms);
+            if at_ms == 15_000 {
+                reading.sample.workloads.reverse();
+            }
+            recent.push(&mut reading);
+        }
+        assert_eq!(recent.named.len(), 2);
+        let [first, second] = [0, 1].map(|at| &recent.named[at].workloads);
+        assert!(Arc::ptr_eq(&first[0], &second[1]) && Arc::ptr_eq(&first[1], &second[0]));
+    }
+
+    #[test]
+    fn ten_minutes_of_a_busy_server_by_the_second_fit_into_a_hundred_kilobytes() {
+        let mut recent = Recent::default();
+        for second in 0..3 * RECENT_MAX as u64 {
+            let mut reading = full(second * 1_000);
+            for (at, workload) in (1..).zip(&mut reading.sample.workloads) {
+                workload.rss_bytes = (second * 7_919 * at) % 100_000 * 4_096;
+                workload.cpu_cores = Some(1.0 / (second + at) as f64);
+            }
+            recent.push(&mut reading);
+        }
+        assert_eq!(recent.rows.len(), RECENT_MAX);
+        assert_eq!(recent.named.len(), 1);
+        assert!(recent.rows.bytes() <= 100_000, "{}", recent.rows.bytes());
     }
 }

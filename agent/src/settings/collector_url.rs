@@ -15,6 +15,17 @@ pub enum CollectorUrl {
         /// The collector's key, which then is all that is trusted.
         pin: Option<Pin>,
     },
+    /// A WebSocket, through whatever speaks HTTP/1.1.
+    WebSocket {
+        /// Over TLS.
+        secure: bool,
+        /// `host` or `host:port`.
+        authority: String,
+        /// From the root, as `/services/hubmeter/link`.
+        path: String,
+        /// The collector's key, which then is all that is trusted.
+        pin: Option<Pin>,
+    },
     /// gRPC in the clear.
     Plain {
         /// `host:port`.
@@ -36,11 +47,11 @@ pub struct Pin(pub [u8; 32]);
 pub enum CollectorUrlError {
     /// Neither of the schemes we know.
     #[error(
-        "`{0}` is no collector address, write grpcs://host:port, grpc://host:port or unix:///path"
+        "`{0}` is no collector address, write grpcs://host:port, wss://host/services/hubmeter/link, grpc://host:port or unix:///path"
     )]
     Scheme(String),
-    /// The other carrier.
-    #[error("`{0}` asks for a WebSocket, but this build speaks gRPC only: write grpcs://host:port")]
+    /// Host or path missing.
+    #[error("`{0}` needs a host and a path, as in wss://hub.example.org/services/hubmeter/link")]
     WebSocket(String),
     /// A pin that is none.
     #[error(
@@ -48,7 +59,7 @@ pub enum CollectorUrlError {
     )]
     Pin(String),
     /// A pin where no key is shown.
-    #[error("`{0}` pins a key, but only grpcs:// shows one")]
+    #[error("`{0}` pins a key, but only grpcs:// and wss:// show one")]
     PinWithoutTls(String),
     /// Host or port missing, or more than both.
     #[error("`{0}` needs a host and a port and nothing more, as in grpcs://hub.example.org:8443")]
@@ -58,7 +69,7 @@ pub enum CollectorUrlError {
     Path(String),
     /// A token would travel in the clear.
     #[error(
-        "`{0}` would send the server's token in the clear: use grpcs://, or set HUBMETER_ALLOW_PLAINTEXT=1 if the network itself is private"
+        "`{0}` would send the server's token in the clear: use grpcs:// or wss://, or set HUBMETER_ALLOW_PLAINTEXT=1 if the network itself is private"
     )]
     Plaintext(String),
 }
@@ -76,13 +87,12 @@ impl CollectorUrl {
             return Err(CollectorUrlError::Scheme(shown()));
         };
         match scheme {
-            "ws" | "wss" => return Err(CollectorUrlError::WebSocket(shown())),
-            "grpcs" | "grpc" | "unix" => {}
+            "grpcs" | "grpc" | "unix" | "wss" | "ws" => {}
             _ => return Err(CollectorUrlError::Scheme(shown())),
         }
         let (rest, pin) = match rest.split_once('#') {
             None => (rest, None),
-            Some(_) if scheme != "grpcs" => {
+            Some(_) if !matches!(scheme, "grpcs" | "wss") => {
                 return Err(CollectorUrlError::PinWithoutTls(shown()));
             }
             Some((rest, pin)) => {
@@ -96,6 +106,27 @@ impl CollectorUrl {
                 return Ok(Self::Unix { path });
             }
             return Err(CollectorUrlError::Path(shown()));
+        }
+        if matches!(scheme, "wss" | "ws") {
+            let (authority, path) = rest
+                .find('/')
+                .map(|at| rest.split_at(at))
+                .filter(|(_, path)| path.len() > 1 && path.bytes().all(|b| b.is_ascii_graphic()))
+                .ok_or_else(|| CollectorUrlError::WebSocket(shown()))?;
+            // The port may be left to the scheme.
+            let host = host_of(authority)
+                .or_else(|| bare_host(authority))
+                .ok_or_else(|| CollectorUrlError::WebSocket(shown()))?;
+            let secure = scheme == "wss";
+            if !secure && !allow_plaintext && !is_loopback(host) {
+                return Err(CollectorUrlError::Plaintext(shown()));
+            }
+            return Ok(Self::WebSocket {
+                secure,
+                authority: authority.to_owned(),
+                path: path.to_owned(),
+                pin,
+            });
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let host = host_of(authority).ok_or_else(|| CollectorUrlError::Authority(shown()))?;
@@ -121,6 +152,16 @@ impl fmt::Display for CollectorUrl {
                 authority,
                 pin: Some(pin),
             } => write!(f, "grpcs://{authority}#{pin}"),
+            Self::WebSocket {
+                secure,
+                authority,
+                path,
+                pin,
+            } => {
+                let scheme = if *secure { "wss" } else { "ws" };
+                write!(f, "{scheme}://{authority}{path}")?;
+                pin.map_or(Ok(()), |pin| write!(f, "#{pin}"))
+            }
             Self::Plain { authority } => write!(f, "grpc://{authority}"),
             Self::Unix { path } => write!(f, "unix://{}", path.display()),
         }
@@ -163,6 +204,11 @@ impl fmt::Debug for Pin {
 fn host_of(authority: &str) -> Option<&str> {
     let (host, port) = authority.rsplit_once(':')?;
     port.parse::<u16>().ok().filter(|port| *port != 0)?;
+    bare_host(host)
+}
+
+/// A host without a port, without the brackets of an IPv6 address.
+fn bare_host(host: &str) -> Option<&str> {
     if let Some(inner) = host.strip_prefix('[') {
         let inner = inner.strip_suffix(']')?;
         return inner.parse::<std::net::Ipv6Addr>().ok().map(|_| inner);
@@ -191,6 +237,10 @@ mod tests {
                 "grpcs://10.0.0.1:8443#sha256:",
                 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
             ),
+            "wss://hub.example.org/services/hubmeter/link",
+            "wss://hub.example.org:8443/jh/services/hubmeter/link",
+            "ws://127.0.0.1:8000/services/hubmeter/link",
+            "ws://[::1]/services/hubmeter/link",
             "grpc://127.0.0.1:9000",
             "grpc://[::1]:9000",
             "grpc://localhost:9000",
@@ -207,6 +257,7 @@ mod tests {
             "grpc://10.0.0.1:9000",
             "grpc://hub:9000",
             "grpc://127.0.0.1.example.org:9000",
+            "ws://hub/services/hubmeter/link",
         ] {
             assert!(matches!(
                 CollectorUrl::parse(text, false),
@@ -214,15 +265,6 @@ mod tests {
             ));
             assert!(CollectorUrl::parse(text, true).is_ok());
         }
-    }
-
-    #[test]
-    fn what_this_build_cannot_do_is_refused_in_a_sentence() {
-        let error = CollectorUrl::parse("wss://hub/services/hubmeter/link", false).unwrap_err();
-        assert!(
-            error.to_string().contains("this build speaks gRPC only"),
-            "{error}"
-        );
     }
 
     #[test]
@@ -266,6 +308,13 @@ mod tests {
             "grpcs://[::1:1",
             "unix://relative",
             "unix:///",
+            "wss://",
+            "wss://hub",
+            "wss://hub/",
+            "wss:///link",
+            "wss://hub:99999/link",
+            "wss://u@hub/link",
+            "wss://hub/li nk",
         ] {
             assert!(CollectorUrl::parse(text, true).is_err(), "{text}");
         }

@@ -6,3 +6,4 @@ mod encryption;
 mod hub;
 mod rig;
 mod streams;
+mod websocket;

@@ -17,7 +17,7 @@ use tonic::{
 };
 
 /// No wait in a test is longer; none is measured.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Collector {
     child: Child,

@@ -1,0 +1,268 @@
+//! `cargo xtask footprint`: what an agent costs while it does nothing special.
+//!
+//! A real agent beside an idle tree of six processes, a stream open to a collector that keeps
+//! nothing (`agent/examples/link_sink.rs`). Prints one Markdown table, a column per way of
+//! connecting. Processor times are of a shared machine: the counts beside them are what holds.
+
+use std::{fs, path::PathBuf, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use self::{
+    beside::{Agent, Tree},
+    carrier::Carrier,
+    reading::{Reading, instructions, slope_bytes_per_hour},
+    sink::Sink,
+};
+use crate::{
+    build::cargo,
+    dist,
+    progress::{Step, now, say},
+    stop,
+    workspace::Workspace,
+};
+
+mod beside;
+mod carrier;
+mod reading;
+mod sink;
+
+/// When memory is read, after the start.
+const READ_AT: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+
+/// Length of the run in which instructions are counted.
+const COUNTED_SECONDS: u32 = 20;
+
+/// Distance of readings for the slope.
+const SLOPE_EVERY: Duration = Duration::from_secs(10);
+
+/// By then the last ten minutes are full, and nothing may grow any more.
+const FULL_AFTER: Duration = Duration::from_secs(630);
+
+/// Settings of `cargo xtask footprint`.
+#[derive(Args, Debug)]
+pub(crate) struct Footprint {
+    /// Measure this program instead of building the static one
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+    /// Seconds between samples
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
+    interval: u32,
+    /// Starts of which the median is shown
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    starts: u32,
+    /// Go on for so long, with TLS, and show by how much memory grows
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<u64>,
+    /// Measure only this way of connecting
+    #[arg(long, value_enum)]
+    only: Option<Carrier>,
+}
+
+/// One column of the table.
+struct Column {
+    carrier: Carrier,
+    start_ms: f64,
+    at: Vec<Reading>,
+    wakeups_per_tick: f64,
+    cpu_us_per_tick: f64,
+    bytes_per_tick: f64,
+    instructions_per_tick: Option<(f64, f64)>,
+    slope: Option<Slope>,
+}
+
+struct Slope {
+    bytes_per_hour: f64,
+    minutes: u64,
+    after_full: bool,
+}
+
+/// Measures every carrier and prints the table.
+pub(crate) fn run(args: &Footprint) -> Result<()> {
+    let space = Workspace::here()?;
+    let agent = match &args.agent {
+        Some(agent) => agent.clone(),
+        None => dist::agent(&space)?,
+    };
+    build_sink(&space)?;
+    let dir = space.target.join("footprint");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let all = [Carrier::Plain, Carrier::Tls, Carrier::Roots];
+    let carriers = args.only.map_or(all.to_vec(), |only| vec![only]);
+    let mut columns = Vec::new();
+    for carrier in carriers {
+        let mut step = Step::begin(&format!("{} stream", carrier.title()));
+        columns.push(measure(args, &space, &agent, carrier, &mut step)?);
+        step.done();
+    }
+    print(&columns, dist::size_bytes(&agent)?, args);
+    Ok(())
+}
+
+fn build_sink(space: &Workspace) -> Result<()> {
+    let mut step = Step::begin("the collector that keeps nothing");
+    let mut command = cargo(&space.root);
+    command.args(["build", "--package", "hubmeter-agent"]);
+    command.args(["--example", "link_sink"]);
+    step.run(&space.logs, "sink-build", command)?;
+    step.done();
+    Ok(())
+}
+
+fn measure(
+    args: &Footprint,
+    space: &Workspace,
+    program: &std::path::Path,
+    carrier: Carrier,
+    step: &mut Step,
+) -> Result<Column> {
+    let mut sink = Sink::start(space, carrier)?;
+    let tree = Tree::start()?;
+    let start =
+        |sink: &Sink| Agent::start(program, space, carrier, sink.port(), &tree, args.interval);
+
+    let mut starts_ms = Vec::new();
+    for _ in 0..args.starts {
+        let agent = start(&sink)?;
+        starts_ms.push((sink.hello()? - agent.started_ns()) as f64 / 1e6);
+        drop(agent);
+    }
+    starts_ms.sort_by(f64::total_cmp);
+
+    sink.forget();
+    let agent = start(&sink)?;
+    sink.hello()?;
+    let mut at = Vec::new();
+    let mut reports = Vec::new();
+    for after in READ_AT {
+        wait_until(&agent, after, step)?;
+        at.push(Reading::of(agent.pid())?);
+        reports.push(sink.last_report()?);
+    }
+    let ticks = reports[1].seq.saturating_sub(reports[0].seq) as f64;
+    ensure!(
+        ticks > 0.0,
+        "no report came within a minute; see {}",
+        agent.log().display()
+    );
+    let per_tick = |now: u64, before: u64| now.saturating_sub(before) as f64 / ticks;
+    let column = Column {
+        carrier,
+        start_ms: starts_ms[starts_ms.len() / 2],
+        wakeups_per_tick: per_tick(at[1].wakeups, at[0].wakeups),
+        cpu_us_per_tick: per_tick(at[1].cpu_ns, at[0].cpu_ns) / 1e3,
+        bytes_per_tick: per_tick(reports[1].bytes, reports[0].bytes),
+        instructions_per_tick: count(&agent, &mut sink)?,
+        slope: match args.minutes {
+            Some(minutes) if carrier != Carrier::Plain => Some(slope(&agent, minutes, step)?),
+            _ => None,
+        },
+        at,
+    };
+    Ok(column)
+}
+
+/// Instructions of a tick, in the program and in the kernel, where they can be counted.
+fn count(agent: &Agent, sink: &mut Sink) -> Result<Option<(f64, f64)>> {
+    let before = sink.last_report()?.seq;
+    let Some((user, kernel)) = instructions(agent.pid(), COUNTED_SECONDS) else {
+        return Ok(None);
+    };
+    let ticks = sink.last_report()?.seq.saturating_sub(before) as f64;
+    Ok((ticks > 0.0).then(|| (user / ticks, kernel / ticks)))
+}
+
+fn slope(agent: &Agent, minutes: u64, step: &mut Step) -> Result<Slope> {
+    let length = Duration::from_secs(60 * minutes);
+    let after_full = length > 2 * FULL_AFTER;
+    let mut points = Vec::new();
+    let mut next = agent.age();
+    while agent.age() < length {
+        next += SLOPE_EVERY;
+        wait_until(agent, next, step)?;
+        if !after_full || agent.age() >= FULL_AFTER {
+            let seconds = agent.age().as_secs_f64();
+            points.push((seconds, Reading::of(agent.pid())?.anon_bytes as f64));
+        }
+    }
+    Ok(Slope {
+        bytes_per_hour: slope_bytes_per_hour(&points),
+        minutes,
+        after_full,
+    })
+}
+
+fn wait_until(agent: &Agent, age: Duration, step: &mut Step) -> Result<()> {
+    let begun = now();
+    while agent.age() < age {
+        stop::check()?;
+        step.alive(&format!("{} s", begun.elapsed().as_secs()));
+        thread::sleep(stop::GLANCE);
+    }
+    Ok(())
+}
+
+fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
+    let row = |name: &str, cell: &dyn Fn(&Column) -> String| {
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        say(&format!("| {name} | {} |", cells.join(" | ")));
+    };
+    let kib = |bytes: u64| format!("{}", bytes / 1024);
+    say("");
+    row("", &|column| column.carrier.title().to_owned());
+    say(&format!("|---|{}", "---:|".repeat(columns.len())));
+    row("program, kB", &|_| format!("{}", size_bytes / 1000));
+    row(
+        &format!("exec to first message, ms (median of {})", args.starts),
+        &|column| format!("{:.1}", column.start_ms),
+    );
+    for (index, after) in READ_AT.iter().enumerate() {
+        let name = |what: &str| format!("{what} after {} s, KiB", after.as_secs());
+        row(&name("RSS"), &|column| kib(column.at[index].rss_bytes));
+        row(&name("of it anonymous"), &|column| {
+            kib(column.at[index].anon_bytes)
+        });
+        row(&name("PSS"), &|column| kib(column.at[index].pss_bytes));
+        row(&format!("threads after {} s", after.as_secs()), &|column| {
+            column.at[index].threads.to_string()
+        });
+    }
+    row("wake-ups a tick", &|column| {
+        format!("{:.2}", column.wakeups_per_tick)
+    });
+    row("processor time a tick, µs", &|column| {
+        format!("{:.0}", column.cpu_us_per_tick)
+    });
+    row(
+        "instructions a tick, thousands (program + kernel)",
+        &|column| {
+            column.instructions_per_tick.map_or_else(
+                || "not counted: perf is missing or refused".to_owned(),
+                |(user, kernel)| format!("{:.1} + {:.1}", user / 1e3, kernel / 1e3),
+            )
+        },
+    );
+    row("bytes sent a tick (TCP payload)", &|column| {
+        format!("{:.0}", column.bytes_per_tick)
+    });
+    if args.minutes.is_some() {
+        row("growth, bytes an hour", &|column| match &column.slope {
+            None => "–".to_owned(),
+            Some(slope) => format!(
+                "{:.0} ({} min{})",
+                slope.bytes_per_hour,
+                slope.minutes,
+                if slope.after_full {
+                    ", the first 10½ left out"
+                } else {
+                    ""
+                }
+            ),
+        });
+    }
+    say(&format!(
+        "\nSix idle processes, a sample every {} s; medians and sums of one run on this machine.",
+        args.interval
+    ));
+}
