@@ -38,8 +38,9 @@ pub mod connect;
 pub mod credential;
 pub mod encode;
 mod renewed;
-mod roots;
 pub mod session;
+mod trust;
+mod websocket;
 
 /// Reports on their way: filled by the one who samples, emptied by receipts.
 #[derive(Debug)]

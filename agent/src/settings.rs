@@ -20,7 +20,7 @@ use crate::{
 pub mod collector_url;
 mod file;
 
-pub use self::collector_url::CollectorUrl;
+pub use self::collector_url::{CollectorUrl, Pin};
 
 /// Where the machine's administrator puts what holds for every agent.
 pub const FILE: &str = "/etc/hubmeter/agent.toml";

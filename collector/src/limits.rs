@@ -90,6 +90,15 @@ pub const STREAMS_BURST: u64 = 20;
 /// Notices waiting for one server's stream; the oldest gives way.
 pub const NOTICES_QUEUED_MAX: usize = 16;
 
+/// What a WebSocket reads at once: a few reports.
+pub const WEBSOCKET_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Proxies cut a WebSocket that is silent for 30 or 60 seconds.
+pub const WEBSOCKET_PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Time for the last frames of a WebSocket to leave.
+pub const WEBSOCKET_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Messages waiting for one server's socket. Receipts are not among them: they have one slot.
 pub const DOWN_QUEUE: usize = 2;
 
@@ -102,6 +111,13 @@ pub const CONNECTIONS_SPARE: usize = 256;
 
 /// The TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TLS handshakes at once: each costs about a millisecond of a core, so that more would only make
+/// all of them slower, and a whole hub that reconnects keeps its turn.
+pub const HANDSHAKES_MAX: usize = 64;
+
+/// How often certificate files are looked at again.
+pub const CERTIFICATE_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Headers of a stream: the token is the largest.
 pub const HEADER_LIST_BYTES_MAX: u32 = 8 * 1024;

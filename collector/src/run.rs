@@ -14,6 +14,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     clock::{Clock, SystemClock},
@@ -29,9 +30,13 @@ use crate::{
     },
     limits,
     link::{
+        certificate::{Certificate, CertificateError},
+        door::Door,
+        doorman::Doorman,
         identify::Identify,
-        listen::{self, Doorman, ListenError},
+        listen::{self, ListenError},
         session::{Sessions, Settings},
+        websocket::Carrier,
     },
     notice::{Outbox, OutboxError, RenderError, Renderer},
     pipeline::{
@@ -48,6 +53,7 @@ use crate::{
     systemd,
 };
 
+mod certificate;
 mod process;
 mod threads;
 
@@ -81,6 +87,9 @@ pub enum RunError {
     /// An address.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The link's certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The link.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -280,8 +289,10 @@ impl Core {
             }
             Authority::Local(_) => (Doorman::Local, None),
         };
+        let certificate = certificate::of_link(&self.config, &link)?;
         tell_where(&http, &link, metrics.as_ref(), &self.config);
-        let people = self.people(http, metrics, authority, stopping.clone());
+        let carrier = Carrier::new(doorman.clone(), self.sessions.clone(), self.stats.clone());
+        let people = self.people(http, metrics, authority, carrier.clone(), stopping.clone());
         stages.spawn(async move {
             serve::run(people).await;
             Ok(())
@@ -300,8 +311,12 @@ impl Core {
                 background.spawn(async move { identify.recheck_for_ever(&sessions).await });
                 background.spawn(list.run());
             }
-            let agents = self.agents(link, doorman, stopping);
+            let agents = self.agents(link, certificate.as_ref(), doorman, stopping)?;
             stages.spawn(agents);
+            if let Some(certificate) = certificate {
+                background.spawn(certificate::renew_for_ever(certificate));
+            }
+            carrier.open();
             systemd::notify(systemd::READY);
             tracing::info!("ready");
             outcome = tokio::select! {
@@ -371,6 +386,7 @@ impl Core {
         http: Socket,
         metrics: Option<Socket>,
         authority: Authority,
+        agents: Carrier,
         shutdown: watch::Receiver<bool>,
     ) -> Serve {
         let listener = |socket| match socket {
@@ -385,6 +401,7 @@ impl Core {
             state: self.state.clone(),
             changes: self.changes.clone(),
             history: self.history.clone(),
+            agents,
             stats: self.stats.clone(),
             clock: self.clock.clone(),
             shutdown,
@@ -394,27 +411,26 @@ impl Core {
     fn agents(
         &self,
         link: Socket,
+        certificate: Option<&Certificate>,
         doorman: Doorman,
         mut stopping: watch::Receiver<bool>,
-    ) -> impl Future<Output = Result<(), RunError>> + use<> {
-        let tls = self.config.link.tls.clone();
-        let streams_max = self.config.link.streams_max;
+    ) -> Result<impl Future<Output = Result<(), RunError>> + use<>, CertificateError> {
+        let tls = certificate.map(Certificate::server_config).transpose()?;
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let door = Door::new(
+            tls,
+            self.config.link.allow_plaintext,
+            self.config.link.streams_max,
+            self.stats.clone(),
+        );
         let (sessions, stats) = (self.sessions.clone(), self.stats.clone());
-        async move {
+        Ok(async move {
             let stop = async move {
                 let _ = stopping.wait_for(|stop| *stop).await;
             };
-            let served = listen::serve(
-                link,
-                tls.as_ref(),
-                doorman,
-                sessions,
-                streams_max,
-                stats,
-                stop,
-            );
+            let served = listen::serve(link, door, doorman, sessions, stats, stop);
             served.await.map_err(RunError::from)
-        }
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod cull;
 mod guard;
 mod health;
 mod history;
+mod link;
 mod list;
 mod live;
 mod metrics;
@@ -46,6 +47,7 @@ use crate::{
     clock::Clock,
     history::History,
     hub::client::HubClient,
+    link::websocket::Carrier,
     pipeline::{Changes, SharedState},
     stats::Stats,
 };
@@ -74,6 +76,8 @@ pub struct Serve {
     pub changes: Changes,
     /// What was before.
     pub history: History,
+    /// Agents that come by WebSocket.
+    pub agents: Carrier,
     /// The collector's own figures.
     pub stats: Stats,
     /// The time.
@@ -96,6 +100,7 @@ pub(crate) struct Site {
     state: SharedState,
     history: History,
     reading: Semaphore,
+    agents: Carrier,
     stats: Stats,
     clock: Arc<dyn Clock>,
     /// `None` in standalone.
@@ -114,7 +119,7 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 17] {
+fn routes() -> [Route; 18] {
     use Access::{Metrics, Open, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
@@ -125,6 +130,7 @@ fn routes() -> [Route; 17] {
         route("healthz",                                   Open,    get(health::healthz)),
         route("readyz",                                    Open,    get(health::readyz)),
         route("metrics",                                   Metrics, get(metrics::metrics)),
+        route("link",                                      Open,    get(link::link)),
         route("api/openapi.json",                          Open,    get(openapi::document)),
         route("api/v1/me",                                 Rows,    get(now::me)),
         route("api/v1/servers",                            Rows,    get(now::servers)),
@@ -150,6 +156,7 @@ pub async fn run(serve: Serve) {
         state: serve.state,
         history: serve.history,
         reading: Semaphore::new(HISTORY_READS_MAX),
+        agents: serve.agents,
         stats: serve.stats,
         clock: serve.clock,
         verifier,

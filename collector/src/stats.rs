@@ -60,6 +60,8 @@ words! {
         Connections => "connections",
         /// The TLS handshake failed or took too long.
         Handshake => "handshake",
+        /// In the clear from another machine.
+        Plaintext => "plaintext",
         /// The first message was not a Hello, or came too late.
         NoHello => "no_hello",
         /// The protocol versions have nothing in common.
@@ -90,6 +92,8 @@ words! {
     Limit {
         /// Connections to the link.
         Connections => "connections",
+        /// TLS handshakes under way.
+        Handshakes => "handshakes",
         /// Streams past Hello.
         Sessions => "sessions",
         /// Reports waiting for the inbox.

@@ -48,7 +48,22 @@ c.Spawner.cmd = [demo["singleuser"]]
 c.Spawner.args = ["--allow-root"] if os.geteuid() == 0 else []
 c.Spawner.default_url = "/lab"
 c.Spawner.mem_limit = demo["memory_limit_bytes"]
-c.Spawner.environment = demo["server_environment"]
+
+
+def collector_of(spawner):
+    """Every way to the collector is in use here. One is enough for a hub."""
+    ports = demo["ports"]
+    match spawner.user.name:
+        case "alice":  # TLS by the collector's own key: for servers on other machines
+            pin = Path(demo["link_pin"]).read_text().strip()
+            return f"grpcs://127.0.0.1:{ports['link']}#{pin}"
+        case "bob":  # through the hub's own proxy: where nothing else can be reached
+            return f"ws://127.0.0.1:{ports['public']}/services/hubmeter/link"
+        case _:  # in the clear: on the same machine only
+            return f"grpc://127.0.0.1:{ports['link']}"
+
+
+c.Spawner.environment = {**demo["server_environment"], "HUBMETER_COLLECTOR": collector_of}
 c.DemoSpawner.cgroup_parent = demo["cgroup"] or ""
 c.DemoSpawner.cgroup_limit_bytes = demo["memory_limit_bytes"]
 c.DemoSpawner.homes = demo["homes"]

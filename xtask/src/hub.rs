@@ -179,7 +179,7 @@ fn prepare(
         "runtimes": runtimes.0,
         "ports": {
             "public": plan.ports.public, "hub": plan.ports.hub, "proxy": plan.ports.proxy,
-            "service": plan.ports.service,
+            "service": plan.ports.service, "link": plan.ports.link,
         },
         "proxy": [proxy],
         "proxy_debug": plan.proxy_debug,
@@ -190,6 +190,7 @@ fn prepare(
         "test_token": access.test_token,
         "memory_limit_bytes": MEMORY_LIMIT_BYTES,
         "cgroup": cgroup.as_ref().map(|group| &group.path),
+        "link_pin": dir.join("collector/link.pin"),
         "server_environment": server_environment(plan, programs),
         "collector": collector,
         "collector_environment": collector_environment(),
@@ -200,10 +201,6 @@ fn prepare(
 
 fn server_environment(plan: &Plan, programs: &Programs) -> Map<String, Value> {
     let mut all = Map::new();
-    all.insert(
-        "HUBMETER_COLLECTOR".into(),
-        format!("grpc://127.0.0.1:{}", plan.ports.link).into(),
-    );
     all.insert(
         "HUBMETER_AGENT".into(),
         programs.agent.to_string_lossy().into(),

@@ -1,14 +1,14 @@
-//! Opens a connection and one stream on it.
+//! Opens a connection and one stream on it: gRPC, or a WebSocket that carries the same messages.
 //!
 //! The codec passes messages through that were encoded when they were spooled, and keeps its
 //! buffers small: a stream carries a few hundred bytes every few seconds.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes};
 use hubmeter_proto::{limits::MESSAGE_BYTES_MAX, v1};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Status, Streaming,
@@ -16,11 +16,14 @@ use tonic::{
     codec::{BufferSettings, Codec, EncodeBuf, Encoder},
     codegen::http::uri::PathAndQuery,
     metadata::{Ascii, MetadataValue},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-use super::{renewed, roots::MachineRoots};
+use super::{
+    trust::{Trust, TrustError},
+    websocket,
+};
 use crate::settings::CollectorUrl;
 
 /// Time for name look-up, TCP and TLS.
@@ -46,22 +49,14 @@ const CODEC_BUFFER_BYTES: usize = 1024;
 /// Encoded bytes that are handed to the connection at once.
 const CODEC_YIELD_BYTES: usize = 4 * 1024;
 
-/// Bytes of a certificate file; the machine's own bundle of all there are has 250 kB.
-const CA_BYTES_MAX: usize = 1024 * 1024;
-
 const STREAM_PATH: &str = "/hubmeter.v1.Link/Stream";
 
 /// Why no connection could be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The certificate file cannot be read.
-    #[error("cannot read the certificates in {path}")]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    /// There is nothing to know the collector by.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Address, network or TLS.
     #[error("cannot connect to {url}")]
     Transport {
@@ -69,6 +64,14 @@ pub enum ConnectError {
         url: CollectorUrl,
         /// What stopped it.
         source: tonic::transport::Error,
+    },
+    /// Network or TLS.
+    #[error("cannot connect to {url}")]
+    Network {
+        /// Where to.
+        url: CollectorUrl,
+        /// What stopped it.
+        source: std::io::Error,
     },
     /// Nothing came back in time.
     #[error("cannot connect to {url} within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -86,31 +89,42 @@ struct LinkCodec;
 #[derive(Clone, Copy, Debug, Default)]
 struct Encoded;
 
+/// An open connection.
+pub(super) enum Connection {
+    Grpc(Channel),
+    WebSocket(websocket::Connection),
+}
+
+/// What the collector says, whatever carries it.
+pub(super) enum Down {
+    Grpc(Box<Streaming<v1::Down>>),
+    WebSocket(websocket::Down),
+}
+
 /// Connects to `url`; `ca_file` vouches for it in place of the machine's certificates.
-pub(super) async fn channel(
+pub(super) async fn connect(
     url: &CollectorUrl,
     ca_file: Option<&PathBuf>,
-) -> Result<Channel, ConnectError> {
+) -> Result<Connection, ConnectError> {
     let failed = |source| ConnectError::Transport {
         url: url.clone(),
         source,
     };
     let connect = async {
-        match url {
-            CollectorUrl::Tls { authority } => {
-                let ca = match ca_file {
-                    Some(path) => Some(ca_certificates(path).await?),
-                    None => None,
-                };
+        let channel = match url {
+            CollectorUrl::Tls { authority, pin } => {
+                let verifier = Trust::of(*pin, ca_file).await?.verifier();
                 let endpoint = Endpoint::from_shared(format!("https://{authority}"))
-                    .and_then(|endpoint| trusting(endpoint, ca))
+                    .and_then(|endpoint| {
+                        endpoint.tls_config_with_verifier(ClientTlsConfig::new(), verifier)
+                    })
                     .map_err(failed)?;
-                tuned(endpoint).connect().await.map_err(failed)
+                tuned(endpoint).connect().await
             }
             CollectorUrl::Plain { authority } => {
                 let endpoint =
                     Endpoint::from_shared(format!("http://{authority}")).map_err(failed)?;
-                tuned(endpoint).connect().await.map_err(failed)
+                tuned(endpoint).connect().await
             }
             CollectorUrl::Unix { path } => {
                 let path: Arc<std::path::Path> = path.as_path().into();
@@ -121,22 +135,39 @@ pub(super) async fn channel(
                 tuned(Endpoint::from_static("http://localhost"))
                     .connect_with_connector(connector)
                     .await
-                    .map_err(failed)
             }
-        }
+            CollectorUrl::WebSocket {
+                secure,
+                authority,
+                path,
+                pin,
+            } => {
+                let trust = match secure {
+                    true => Some(Trust::of(*pin, ca_file).await?),
+                    false => None,
+                };
+                let connected = websocket::Connection::open(authority, path, trust).await;
+                return connected.map(Connection::WebSocket).map_err(|source| {
+                    ConnectError::Network {
+                        url: url.clone(),
+                        source,
+                    }
+                });
+            }
+        };
+        channel.map(Connection::Grpc).map_err(failed)
     };
     tokio::time::timeout(CONNECT_TIMEOUT, connect)
         .await
         .unwrap_or_else(|_| Err(ConnectError::Timeout { url: url.clone() }))
 }
 
-/// Opens the stream; `up` should hold the first message already.
-pub(super) async fn stream(
+async fn grpc_stream(
     channel: Channel,
     authorization: Option<MetadataValue<Ascii>>,
-    up: ReceiverStream<Bytes>,
+    up: mpsc::Receiver<Bytes>,
 ) -> Result<Streaming<v1::Down>, Status> {
-    let mut request = Request::new(up);
+    let mut request = Request::new(ReceiverStream::new(up));
     if let Some(value) = authorization {
         request.metadata_mut().insert("authorization", value);
     }
@@ -152,29 +183,6 @@ pub(super) async fn stream(
         .into_inner())
 }
 
-async fn ca_certificates(path: &PathBuf) -> Result<Certificate, ConnectError> {
-    let read = renewed::read(path, CA_BYTES_MAX).await;
-    let pem = read.map_err(|source| ConnectError::CaFile {
-        path: path.clone(),
-        source,
-    })?;
-    Ok(Certificate::from_pem(pem))
-}
-
-/// TLS by those certificates, else by the machine's.
-fn trusting(
-    endpoint: Endpoint,
-    ca: Option<Certificate>,
-) -> Result<Endpoint, tonic::transport::Error> {
-    match ca {
-        Some(ca) => endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca)),
-        None => {
-            let roots = Arc::new(MachineRoots::default());
-            endpoint.tls_config_with_verifier(ClientTlsConfig::new(), roots)
-        }
-    }
-}
-
 fn tuned(endpoint: Endpoint) -> Endpoint {
     endpoint
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -183,6 +191,39 @@ fn tuned(endpoint: Endpoint) -> Endpoint {
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .buffer_size(REQUESTS_WAITING)
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Opens the stream; `up` should hold the first message already.
+    pub(super) async fn stream(
+        self,
+        authorization: Option<MetadataValue<Ascii>>,
+        up: mpsc::Receiver<Bytes>,
+    ) -> Result<Down, Status> {
+        match self {
+            Self::Grpc(channel) => grpc_stream(channel, authorization, up)
+                .await
+                .map(|down| Down::Grpc(Box::new(down))),
+            Self::WebSocket(connection) => connection
+                .stream(authorization.as_ref(), up)
+                .await
+                .map(Down::WebSocket),
+        }
+    }
+}
+
+// === impl Down ===
+
+impl Down {
+    /// The next message; `None` at the end.
+    pub(super) async fn message(&mut self) -> Result<Option<v1::Down>, Status> {
+        match self {
+            Self::Grpc(stream) => stream.message().await,
+            Self::WebSocket(stream) => stream.message().await,
+        }
+    }
 }
 
 // === impl LinkCodec ===

@@ -18,11 +18,15 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tracing::info;
 
-use super::{Link, connect, connect::ConnectError, credential::CredentialError, encode};
+use super::{
+    Link,
+    connect::{self, ConnectError, Down},
+    credential::CredentialError,
+    encode,
+};
 use crate::{
     board::{LinkState, NOTICE_TEXT_BYTES_MAX, Notice},
     spool::Next,
@@ -102,7 +106,7 @@ enum Event {
 /// An open stream.
 struct Open {
     up: mpsc::Sender<Bytes>,
-    down: Streaming<v1::Down>,
+    down: Down,
 }
 
 // === impl SessionError ===
@@ -173,13 +177,12 @@ impl<'a> Session<'a> {
     async fn open(&mut self) -> Result<Result<Open, End>, SessionError> {
         let link = self.link;
         let authorization = link.credential.authorization().await?;
-        let channel = connect::channel(&link.url, link.ca_file.as_ref()).await?;
+        let connection = connect::connect(&link.url, link.ca_file.as_ref()).await?;
         let (up, messages) = mpsc::channel(SENDS_IN_FLIGHT);
         let greet = async {
             // There is room: the channel is new.
             let _ = up.send(encode::hello(self.hello())).await;
-            let messages = ReceiverStream::new(messages);
-            let mut down = connect::stream(channel, authorization, messages).await?;
+            let mut down = connection.stream(authorization, messages).await?;
             let first = down.message().await?.and_then(|message| message.body);
             Ok::<_, SessionError>((down, first))
         };

@@ -73,15 +73,6 @@ pub(super) fn config(
             }
         }
     }
-    if !link.listen.is_local() && link.tls.is_none() && !link.allow_plaintext {
-        let what = format!(
-            "{} can be reached from elsewhere: set link.tls.cert_file and link.tls.key_file, or \
-             link.allow_plaintext = true where the network itself is trusted",
-            link.listen
-        );
-        draft.mistake(link_place, what);
-    }
-
     let data_dir_set: Option<PathBuf> = draft.take("data_dir");
     let data_dir = flags
         .data_dir

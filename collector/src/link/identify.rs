@@ -82,6 +82,9 @@ pub enum Denied {
     /// Too many questions already.
     #[error("too many new tokens at once")]
     Budget,
+    /// No hub says who is who, and the kernel cannot tell either.
+    #[error("who calls cannot be told")]
+    UnknownPeer,
 }
 
 /// What the hub said about a token.
@@ -207,6 +210,7 @@ impl Denied {
             Self::Wrong(_) => Reject::WrongToken,
             Self::HubUnreachable => Reject::HubUnreachable,
             Self::Budget => Reject::VerifyBudget,
+            Self::UnknownPeer => Reject::UnknownPeer,
         }
     }
 

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use hubmeter_proto::{PROTOCOL_VERSION, limits as wire};
 use parking_lot::Mutex;
 use tokio::{sync::mpsc, time::timeout};
-use tonic::{Status, Streaming};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status;
 
 use super::{
     admit::{self, ByeReason, ClockOffset, Incoming, Notice, Outgoing, Refusal},
@@ -36,6 +37,11 @@ use stream::Session;
 
 /// Where a stream's messages to the agent go.
 pub type Down = mpsc::Sender<Result<Outgoing, Status>>;
+
+/// Where an agent's messages come from, whatever carries them.
+pub trait Messages: Stream<Item = Result<Bytes, Status>> + Unpin + Send {}
+
+impl<S: Stream<Item = Result<Bytes, Status>> + Unpin + Send> Messages for S {}
 
 /// All live streams. Clones share everything.
 #[derive(Clone)]
@@ -167,10 +173,10 @@ impl Sessions {
     }
 
     /// Lives one stream to its end.
-    pub async fn run(&self, owner: Owner, mut messages: Streaming<Bytes>, down: Down) {
-        let begun = match timeout(wire::HELLO_TIMEOUT, messages.message()).await {
-            Ok(Ok(Some(message))) => self.begin(owner, message),
-            Ok(Ok(None) | Err(_)) => return,
+    pub async fn run(&self, owner: Owner, mut messages: impl Messages, down: Down) {
+        let begun = match timeout(wire::HELLO_TIMEOUT, messages.next()).await {
+            Ok(Some(Ok(message))) => self.begin(owner, message),
+            Ok(None | Some(Err(_))) => return,
             Err(_) => {
                 self.0.stats.reject(Reject::NoHello);
                 Err(End::Ours(ByeReason::Silent, spread(limits::BYE_PROTOCOL)))

@@ -2,6 +2,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod durability;
+mod encryption;
 mod hub;
 mod rig;
 mod streams;
+mod websocket;

@@ -17,7 +17,7 @@ use tonic::{
 };
 
 /// No wait in a test is longer; none is measured.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Collector {
     child: Child,
@@ -93,6 +93,19 @@ impl Collector {
         let line = log.lines().find(|line| line.contains("listening")).unwrap();
         let line: Value = serde_json::from_str(line).unwrap();
         line["fields"]["link"].as_str().unwrap().to_owned()
+    }
+
+    /// The fingerprint in the address that the log gives for agents.
+    pub(crate) fn pin(&self) -> String {
+        let log = self.log();
+        let mut lines = log
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let address = lines
+            .find_map(|line| Some(line["fields"]["HUBMETER_COLLECTOR"].as_str()?.to_owned()))
+            .unwrap();
+        let (_, pin) = address.split_once('#').unwrap();
+        pin.to_owned()
     }
 
     pub(crate) fn log(&self) -> String {

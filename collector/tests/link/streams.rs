@@ -1,7 +1,6 @@
 //! What one stream may do, and what it is told when it does not.
 
 use hubmeter_proto::v1::{self, bye::Reason};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::rig::{Collector, hello, login, sample};
 
@@ -155,42 +154,4 @@ async fn a_flood_is_told_when_to_come_back() {
         metrics.contains("hubmeter_rejected_total{reason=\"quota\"} 1"),
         "{metrics}"
     );
-}
-
-#[tokio::test]
-async fn agents_come_in_by_tls() {
-    let dir = tempfile::tempdir().unwrap();
-    let fixture = |name| format!("{}/tests/link/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    let environment = [
-        (
-            "HUBMETER_COLLECTOR_LINK_TLS_CERT_FILE",
-            &*fixture("cert.pem"),
-        ),
-        ("HUBMETER_COLLECTOR_LINK_TLS_KEY_FILE", &*fixture("key.pem")),
-    ];
-    let flags = ["--standalone", "--link-listen", "127.0.0.1:0"];
-    let collector = Collector::start(dir.path(), &flags, &environment).await;
-    let certificate = std::fs::read(fixture("cert.pem")).unwrap();
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(certificate))
-        .domain_name("localhost");
-    let channel = Endpoint::from_shared(format!("https://{}", collector.link_addr()))
-        .unwrap()
-        .tls_config(tls)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let mut agent = collector
-        .connect_over(channel, None, hello(1, 1, 1))
-        .await
-        .unwrap();
-    agent.welcome().await;
-    agent.report(1).await;
-    agent.receipt(1).await;
-    // Who calls was told by the kernel, through TLS as well.
-    let path = format!("/api/v1/users/{}/server", login());
-    collector
-        .until(&path, |server| server["user"] == login())
-        .await;
 }

@@ -11,9 +11,9 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
-use tonic::Streaming;
+use tokio_stream::StreamExt as _;
 
-use super::{Command, Down, End, Live, Quota, Sessions, after, spread};
+use super::{Command, Down, End, Live, Messages, Quota, Sessions, after, spread};
 use crate::{
     fact::ServerKey,
     inbox::{self, Body, Deposit, Entry, Receipt, Slot, row},
@@ -94,7 +94,7 @@ impl Session {
 
     pub(super) async fn live(
         &mut self,
-        messages: &mut Streaming<Bytes>,
+        messages: &mut impl Messages,
         mut commands: mpsc::Receiver<Command>,
         down: &Down,
     ) -> End {
@@ -106,11 +106,8 @@ impl Session {
         loop {
             let due = receipt_due.is_some() || !self.notices.is_empty();
             tokio::select! {
-                message = messages.message() => {
-                    let bytes = match message {
-                        Ok(Some(bytes)) => bytes,
-                        Ok(None) | Err(_) => return End::Cut,
-                    };
+                message = messages.next() => {
+                    let Some(Ok(bytes)) = message else { return End::Cut };
                     silent_at = Instant::now() + patience;
                     match self.take(bytes) {
                         Ok(None) => {}

@@ -33,6 +33,12 @@ use crate::{
     },
     history::{History, HistoryConfig, HistoryEntry, HistoryMode},
     hub::client::HubClient,
+    inbox::{Inbox, journal::SqliteJournal},
+    link::{
+        doorman::Doorman,
+        session::{Sessions, Settings},
+        websocket::Carrier,
+    },
     serve::{Authority, Identify, Listener, Serve, Site, auth, live, query::Query, router},
     state::{Policy, State},
     stats::Stats,
@@ -41,6 +47,21 @@ use crate::{
 
 pub(super) const NOW_MS: i64 = 1_574_027_796_500; // 2019-11-17T21:56:36.500Z
 pub(super) const PREFIX: &str = "/jh/services/hubmeter/";
+
+/// No agent comes in here: a collector that is still starting.
+fn closed_to_agents(clock: Arc<ManualClock>, stats: Stats) -> Carrier {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = SqliteJournal::open(dir.path()).expect("a journal");
+    let (facts, _) = std::sync::mpsc::sync_channel(1);
+    let (inbox, _) = Inbox::new(journal, facts, clock.clone(), stats.clone());
+    let settings = Settings {
+        streams_max: 1,
+        interval: None,
+        api_url: String::new(),
+    };
+    let sessions = Sessions::new(settings, inbox, clock, stats.clone());
+    Carrier::new(Doorman::Local, sessions, stats)
+}
 
 // === a hub ===
 
@@ -314,6 +335,7 @@ impl Bed {
             state: state.clone(),
             history: history.clone(),
             reading: tokio::sync::Semaphore::new(1),
+            agents: closed_to_agents(clock.clone(), stats.clone()),
             stats: stats.clone(),
             clock,
             verifier: Some(auth::Verifier::new(client.clone(), stats.clone())),
@@ -401,6 +423,7 @@ impl Bed {
             state: self.state.clone(),
             changes: self.changes.clone(),
             history: self.history.clone(),
+            agents: self.site.agents.clone(),
             stats: self.stats.clone(),
             clock: Arc::new(ManualClock::at(NOW_MS)),
             shutdown: self.stop.subscribe(),
