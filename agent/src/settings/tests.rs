@@ -109,7 +109,7 @@ fn an_interval_outside_its_bounds_is_refused_with_the_bounds() {
 #[test]
 fn all_mistakes_are_told_at_once_and_each_with_its_place() {
     let env = [
-        ("HUBMETER_COLLECTOR", "wss://hub/x"),
+        ("HUBMETER_COLLECTOR", "https://hub/x"),
         ("HUBMETER_NAMES", "some"),
         ("HUBMETER_SOCKET", "a"),
     ];

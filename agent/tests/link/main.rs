@@ -9,6 +9,7 @@
 
 mod renewal;
 mod rig;
+mod websocket;
 
 use std::time::Duration;
 

@@ -9,6 +9,8 @@ use std::{
 
 use hubmeter_agent::{board::LinkState, link::credential::Credential};
 use hubmeter_proto::v1::{self, bye::Reason, down::Body as Down, link_server::LinkServer};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -217,9 +219,12 @@ impl Secured {
     }
 
     fn agent(&self, host: &str, ca_file: Option<PathBuf>) -> Agent {
-        let url = format!("grpcs://{host}:{}", self.port);
+        self.agent_at(&format!("grpcs://{host}:{}", self.port), ca_file)
+    }
+
+    fn agent_at(&self, url: &str, ca_file: Option<PathBuf>) -> Agent {
         let credential = Credential::new(None, Some("t0ken".to_owned()));
-        Agent::start_trusting(ca_file, &url, credential, 1 << 19)
+        Agent::start_trusting(ca_file, url, credential, 1 << 19)
     }
 
     /// The next stream is one that works.
@@ -289,5 +294,33 @@ async fn certificates_that_are_swapped_by_link_count_from_the_next_connect() {
     drop(stream);
     collector.lets_nobody_in().await;
     mounted.swap(3, "ca.pem", &certificate("ca.pem"));
+    collector.carries(&mut agent).await;
+}
+
+/// SHA-256 of the public key in a certificate, as hexadecimal digits.
+fn fingerprint(pem: &[u8]) -> String {
+    let certificate = CertificateDer::from_pem_slice(pem).unwrap();
+    let certificate = webpki::EndEntityCert::try_from(&certificate).unwrap();
+    let digest = Sha256::digest(certificate.subject_public_key_info());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_pinned_key_is_trusted_by_itself_and_any_other_is_not_whoever_signed_it() {
+    let mut collector = Secured::start().await;
+    let at = |pin: &str| format!("grpcs://127.0.0.1:{}#sha256:{pin}", collector.port);
+    let (right, wrong) = (
+        at(&fingerprint(&certificate("server.pem"))),
+        at(&fingerprint(&stranger())),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let ca_file = dir.path().join("ca.pem");
+    std::fs::write(&ca_file, certificate("ca.pem")).unwrap();
+    // The file vouches for the collector; the pin says that this is another.
+    let mistaken = collector.agent_at(&wrong, Some(ca_file));
+    collector.lets_nobody_in().await;
+    assert_eq!(mistaken.board.link().state, LinkState::Connecting);
+    // Nobody vouches for it, and its name is not in its certificate: the key is enough.
+    let mut agent = collector.agent_at(&right, None);
     collector.carries(&mut agent).await;
 }
