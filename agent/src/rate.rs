@@ -106,24 +106,27 @@ impl Ledger {
             account.ppid = reading.ppid;
             let own_ns = reading.own_ns.saturating_sub(account.own_ns);
             account.own_ns = account.own_ns.max(reading.own_ns);
-            let new_ns = own_ns + account.reaper.settle(reading.reaped_ns, self.tick);
+            let reaped_ns = account.reaper.settle(reading.reaped_ns, self.tick);
+            let new_ns = own_ns.saturating_add(reaped_ns);
             match owner(&reading.key) {
                 Owner::Root(root) => {
                     living.insert(root);
-                    *self.workloads.entry(root).or_insert(0) += new_ns;
+                    let ns = self.workloads.entry(root).or_insert(0);
+                    *ns = ns.saturating_add(new_ns);
                 }
-                Owner::Other => self.other_ns += new_ns,
+                Owner::Other => self.other_ns = self.other_ns.saturating_add(new_ns),
             }
         }
         if let Some((_, reaped_ns)) = agent {
-            self.other_ns += self.agent.settle(reaped_ns, self.tick);
+            let ns = self.agent.settle(reaped_ns, self.tick);
+            self.other_ns = self.other_ns.saturating_add(ns);
         }
         // What ended workloads used stays in the sum.
         let other_ns = &mut self.other_ns;
         self.workloads.retain(|root, ns| {
             let lives = living.contains(root);
             if !lives {
-                *other_ns += *ns;
+                *other_ns = other_ns.saturating_add(*ns);
             }
             lives
         });
@@ -151,13 +154,14 @@ impl Ledger {
             .saturating_sub(account.counted_ns);
         let unseen_ns = cgroup_ns.saturating_sub(tree_ns);
         let more_ns = unseen_ns.saturating_sub(account.counted_ns);
-        account.counted_ns += more_ns;
-        self.other_ns += more_ns;
+        account.counted_ns = account.counted_ns.saturating_add(more_ns);
+        self.other_ns = self.other_ns.saturating_add(more_ns);
     }
 
     /// All time counted.
     pub(crate) fn total_ns(&self) -> u64 {
-        self.workloads.values().sum::<u64>() + self.other_ns
+        let of_workloads = self.workloads.values();
+        of_workloads.fold(self.other_ns, |sum, ns| sum.saturating_add(*ns))
     }
 
     /// One workload's.
@@ -196,7 +200,7 @@ impl Ledger {
             .map(|account| (account.pid, account))
             .collect();
         for account in dead.values() {
-            let counted_ns = account.own_ns + account.reaper.reaped_ns;
+            let counted_ns = account.own_ns.saturating_add(account.reaper.reaped_ns);
             let mut above = account.ppid;
             // A chain of dead parents is as long as there are dead, at most.
             for _ in 0..=dead.len() {

@@ -4,12 +4,14 @@
 
 pub mod cgroup;
 pub mod error;
+pub mod faults;
 pub(crate) mod file;
 pub(crate) mod gauges;
 pub mod kernels;
 pub(crate) mod keyed;
 pub mod limit;
 pub mod memory;
+pub(crate) mod mountinfo;
 pub(crate) mod orphans;
 pub mod own;
 pub mod process;
@@ -235,12 +237,12 @@ impl Workload {
         self.memory_used_bytes = sum(self.memory_used_bytes, other.memory_used_bytes);
         self.rss_bytes += other.rss_bytes;
         self.pss_bytes = sum(self.pss_bytes, other.pss_bytes);
-        self.cpu_millis += other.cpu_millis;
+        self.cpu_millis = self.cpu_millis.saturating_add(other.cpu_millis);
         self.cpu_cores = self
             .cpu_cores
             .and_then(|cores| Some(cores + other.cpu_cores?));
         self.processes += other.processes;
-        self.threads += other.threads;
+        self.threads = self.threads.saturating_add(other.threads);
         self.read_bytes = sum(self.read_bytes, other.read_bytes);
         self.written_bytes = sum(self.written_bytes, other.written_bytes);
     }

@@ -17,6 +17,7 @@ use crate::{
     sample::{
         MemorySource, Sample,
         cgroup::{CGROUP_ROOT, Group, Version},
+        faults::{self, Faults},
         gauges::GroupMemory,
         kernels::Identity,
         limit::{EnvLimits, Limit, Machine},
@@ -70,6 +71,8 @@ pub struct Sampler {
     tree: Tree,
     pss_budget: PssBudget,
     assembly: Assembly,
+    /// Faults in the tick before.
+    faults: u64,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -143,6 +146,7 @@ impl Sampler {
             tree,
             pss_budget: PssBudget::default(),
             assembly: Assembly::new(target.root_pid, target.names),
+            faults: 0,
             target,
         })
     }
@@ -157,7 +161,31 @@ impl Sampler {
     /// # Errors
     /// [`SampleError::Gone`] when the root process is gone, else which file failed.
     pub fn tick(&mut self, clock: &dyn Clock) -> Result<Sample, SampleError> {
-        let (mono_ms, wall_ms) = (clock.mono_ms(), clock.wall_ms());
+        let mono_ms = clock.mono_ms();
+        let before = Faults::so_far().total();
+        let sample = self.sample(mono_ms, clock.wall_ms());
+        let faults = Faults::so_far().total() - before;
+        if faults > self.faults {
+            // What failed may have left anything behind, for as long as it stands. What fails
+            // at every tick is not looked after at every tick.
+            self.distrust();
+        }
+        self.faults = faults;
+        faults::tell(mono_ms);
+        sample
+    }
+
+    /// Holds on to nothing that was found by reading: it is found again at the next tick.
+    fn distrust(&mut self) {
+        self.tree.distrust();
+        self.standing.distrust();
+        self.environ = None;
+        if self.machine.memory_bytes.is_none() {
+            self.machine = Machine::read(&self.target.proc_root);
+        }
+    }
+
+    fn sample(&mut self, mono_ms: u64, wall_ms: u64) -> Result<Sample, SampleError> {
         let news = self.tree.update(mono_ms)?;
         for pid in self.standing.look(&self.tree, news) {
             self.tree.adopt(*pid)?;

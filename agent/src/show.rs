@@ -15,7 +15,7 @@ use crate::{
     config::{Format, Pss, Reader, SampleArgs},
     sample::{
         MemorySource, Sample, Workload,
-        file::read_bytes,
+        file::read_strings,
         kernels::{is_jupyter_server, strings},
         tree::ancestors,
     },
@@ -64,7 +64,7 @@ pub fn default_pid() -> u32 {
     let proc_root = std::path::Path::new("/proc");
     let above = ancestors(proc_root, std::process::id());
     let jupyter = above.iter().find(|pid| {
-        let block = read_bytes(&proc_root.join(pid.to_string()).join("cmdline"));
+        let block = read_strings(&proc_root.join(pid.to_string()).join("cmdline"));
         let arguments: Vec<String> = strings(&block.unwrap_or_default())
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
             .collect();

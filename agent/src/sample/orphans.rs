@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    file::read_bytes,
+    file::read_strings,
     kernels::variable,
     process::Key,
     tree::{ancestors, pids, read_stat},
@@ -121,7 +121,7 @@ impl Orphans {
     }
 
     fn environ(&self, pid: u32) -> Vec<u8> {
-        read_bytes(&self.proc_root.join(pid.to_string()).join("environ")).unwrap_or_default()
+        read_strings(&self.proc_root.join(pid.to_string()).join("environ")).unwrap_or_default()
     }
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn could_be_of(proc_root: &Path, pid: u32, root_pid: u32) -> bool {
     let (Ok(theirs), Ok(ours)) = (owner(pid), owner(root_pid)) else {
         return false;
     };
-    let environ = |pid: u32| read_bytes(&dir(pid).join("environ")).unwrap_or_default();
+    let environ = |pid: u32| read_strings(&dir(pid).join("environ")).unwrap_or_default();
     let (their_environ, our_environ) = (environ(pid), environ(root_pid));
     let token = |environ| variable(environ, "JUPYTERHUB_API_TOKEN");
     let other_server =

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{cgroup::Group, tree::Tree};
+use super::{
+    cgroup::Group,
+    tree::{Fate, Tree},
+};
 
 /// Strangers named to a person, and looked for: a shared cgroup may hold thousands.
 const STRANGERS_NAMED_MAX: usize = 5;
@@ -192,10 +195,10 @@ impl<'a> Family<'a> {
             .readings()
             .filter(|reading| !reading.zombie && !pids.contains(&reading.key.pid))
             // It may have ended since it was read.
-            .filter(|reading| {
-                self.tree
-                    .stat(reading.key.pid)
-                    .is_some_and(|stat| !stat.is_zombie())
+            .filter(|reading| match self.tree.fate(reading.key.pid) {
+                Fate::There(stat) => !stat.is_zombie(),
+                Fate::Gone => false,
+                Fate::Unread => true,
             })
             .count()
     }
@@ -210,8 +213,11 @@ impl<'a> Family<'a> {
         if pid == 0 {
             return Relation::Stranger;
         }
-        let Some(stat) = self.tree.stat(pid) else {
-            return Relation::Gone;
+        let stat = match self.tree.fate(pid) {
+            Fate::There(stat) => stat,
+            Fate::Gone => return Relation::Gone,
+            // Hidden from us is somebody else's.
+            Fate::Unread => return Relation::Stranger,
         };
         // Born since the tree was read, or a child of an agent.
         let above = self.tree.ancestors(pid);

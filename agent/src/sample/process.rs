@@ -5,6 +5,7 @@
 //! reused pid, so a moved clock is believed only after the kept descriptor still answers.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,9 +17,10 @@ use nix::{
 
 use super::{
     error::SampleError,
-    file::{Kept, Line, failed, field_kb, is_gone, read_text},
+    faults::{self, Fault},
+    file::{Kept, Line, failed, field_kb, is_gone, read_bytes, read_dir, read_text},
     kernels::Identity,
-    stat::{self, Stat, Statm},
+    stat::{self, RESIDENT_BYTES_MAX, Stat, Statm},
 };
 
 /// Names a process for ever: pids come again, start times with them don't.
@@ -74,8 +76,10 @@ pub struct PssReading {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) reading: Reading,
-    /// Whether the kernel refused its proportional set: asked once, not again.
+    /// Whether the kernel refused its proportional set: not asked again until all is looked at.
     pub(crate) pss_denied: bool,
+    /// Whether something it says about itself could not be read.
+    identity_cut: bool,
     /// First seen at this tick.
     pub(crate) new: bool,
     dir: PathBuf,
@@ -97,7 +101,8 @@ impl Reading {
 // === impl Process ===
 
 impl Process {
-    /// Follows `pid`; `None` when it is gone already. `clocks` says whether pids of this `/proc`
+    /// Follows `pid`; `None` when it is gone already. What may not be read or says nonsense is
+    /// counted and an error. `clocks` says whether pids of this `/proc`
     /// are our own, so that CPU clocks may be asked; `keep` whether descriptors may stay open.
     pub(crate) fn follow(
         proc_root: &Path,
@@ -106,27 +111,36 @@ impl Process {
         keep: bool,
     ) -> Result<Option<Self>, SampleError> {
         let dir = proc_root.join(pid.to_string());
-        let (stat_path, statm_path) = (dir.join("stat"), dir.join("statm"));
+        let clock = i32::try_from(pid)
+            .ok()
+            .filter(|_| clocks)
+            .map(Pid::from_raw);
+        let hidden = || clock.is_some_and(|pid| clock_getcpuclockid(pid).is_ok());
         let mut line = Line::default();
-        let open = |path: PathBuf| match Kept::open(path.clone(), keep) {
-            Ok(kept) => Ok(Some(kept)),
-            Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(failed(&path, error)),
+        let open = |name: &str| {
+            let path = dir.join(name);
+            match Kept::open(path.clone(), keep) {
+                Ok(kept) => Ok(Some(kept)),
+                // `hidepid` says that there is nobody; its clock knows better.
+                Err(error) if is_gone(&error) && hidden() => {
+                    Err(counted(&path, io::ErrorKind::PermissionDenied.into()))
+                }
+                Err(error) if is_gone(&error) => Ok(None),
+                Err(error) => Err(counted(&path, error)),
+            }
         };
-        let (Some(stat_file), Some(statm)) = (open(stat_path)?, open(statm_path)?) else {
+        let (Some(stat_file), Some(statm)) = (open("stat")?, open("statm")?) else {
             return Ok(None);
         };
         let text = match stat_file.read(&mut line) {
             Ok(text) => text,
             Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(failed(stat_file.path(), error)),
+            Err(error) => return Err(counted(stat_file.path(), error)),
         };
         let stat = parse_stat(stat_file.path(), text)?;
         let name = stat::name(text).unwrap_or_default();
-        let clock = i32::try_from(pid)
-            .ok()
-            .filter(|_| clocks)
-            .and_then(|pid| clock_getcpuclockid(Pid::from_raw(pid)).ok());
+        let clock = clock.and_then(|pid| clock_getcpuclockid(pid).ok());
+        let (identity, identity_cut) = Identity::read(&dir, name);
         let mut process = Self {
             reading: Reading {
                 key: Key {
@@ -141,10 +155,11 @@ impl Process {
                 reaped_ns: 0,
                 zombie: false,
                 terminal: stat.terminal(),
-                identity: Arc::new(Identity::read(&dir, name)),
+                identity: Arc::new(identity),
                 pss: None,
             },
             pss_denied: false,
+            identity_cut,
             new: true,
             dir,
             stat: stat_file,
@@ -156,6 +171,7 @@ impl Process {
     }
 
     /// Reads it again if it did anything since, or in any case with `force`. False: it is gone.
+    /// A fault is counted and an error, and what was last read stands.
     pub(crate) fn refresh(&mut self, force: bool) -> Result<bool, SampleError> {
         let clock_ns = match self.clock.map(clock_ns) {
             None => None,
@@ -167,33 +183,51 @@ impl Process {
         }
         let mut line = Line::default();
         let statm = match self.statm.read(&mut line) {
-            Ok(text) => Statm::parse(text).ok_or_else(|| SampleError::Parse {
-                path: self.statm.path().to_owned(),
-                what: "resident and shared pages",
-            })?,
+            Ok(text) => Statm::parse(text)
+                .ok_or_else(|| malformed(self.statm.path(), "resident and shared pages"))?,
             Err(error) if is_gone(&error) => return Ok(false),
-            Err(error) => return Err(failed(self.statm.path(), error)),
+            Err(error) => return Err(counted(self.statm.path(), error)),
         };
         let (stat, name) = match self.stat.read(&mut line) {
             Ok(text) => (parse_stat(self.stat.path(), text)?, stat::name(text)),
             Err(error) if is_gone(&error) => return Ok(false),
-            Err(error) => return Err(failed(self.stat.path(), error)),
+            Err(error) => return Err(counted(self.stat.path(), error)),
         };
         if stat.start_ticks != self.reading.key.start_ticks {
             return Ok(false);
         }
-        self.take(&stat, statm, name.unwrap_or_default(), clock_ns);
+        if force {
+            self.pss_denied = false;
+        }
+        let outlived = stat.is_zombie() && stat.threads > 1;
+        let statm = outlived
+            .then(|| self.outlived())
+            .flatten()
+            .unwrap_or(statm);
+        self.take(&stat, statm, name.unwrap_or_default(), clock_ns, force);
         Ok(true)
     }
 
-    fn take(&mut self, stat: &Stat, statm: Statm, name: String, clock_ns: Option<u64>) {
+    fn take(
+        &mut self,
+        stat: &Stat,
+        statm: Statm,
+        name: String,
+        clock_ns: Option<u64>,
+        force: bool,
+    ) {
         let page_bytes = procfs::page_size();
         let another = stat.arg_start != self.arg_start || name != self.reading.identity.name;
-        if another && !stat.is_zombie() {
+        let again = another || (force && self.identity_cut);
+        if again && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
             // arguments. What is dead has none, and stays what it was.
             self.arg_start = stat.arg_start;
-            self.reading.identity = Arc::new(Identity::read(&self.dir, name));
+            let (identity, cut) = Identity::read(&self.dir, name);
+            self.identity_cut = cut;
+            if identity != *self.reading.identity || another {
+                self.reading.identity = Arc::new(identity);
+            }
         }
         let reading = &mut self.reading;
         reading.ppid = stat.ppid;
@@ -204,31 +238,54 @@ impl Process {
         reading.reaped_ns = stat.reaped_ns;
         reading.zombie = stat.is_zombie();
         reading.terminal = stat.terminal();
-        if reading.zombie {
+        if reading.is_dead() {
             reading.pss = None;
         }
     }
 
+    /// A main thread that ended before the others says nothing of the memory they hold; each of
+    /// them does.
+    fn outlived(&self) -> Option<Statm> {
+        Statm::parse(&read_bytes(&self.other_thread()?.join("statm")).ok()?)
+    }
+
+    fn other_thread(&self) -> Option<PathBuf> {
+        let main = self.reading.key.pid.to_string();
+        let mut threads = read_dir(&self.dir.join("task")).ok()?.flatten();
+        let other = threads.find(|thread| thread.file_name() != main.as_str())?;
+        Some(other.path())
+    }
+
     /// Reads the proportional set: costs microseconds per megabyte, under the process' own lock.
     pub(crate) fn read_pss(&mut self, now_ms: u64) {
-        if self.pss_denied || self.reading.zombie {
+        if self.pss_denied || self.reading.is_dead() {
             return;
         }
-        let text = match read_text(&self.dir.join("smaps_rollup")) {
+        let other = self.reading.zombie.then(|| self.other_thread()).flatten();
+        let path = other.as_ref().unwrap_or(&self.dir).join("smaps_rollup");
+        let text = match read_text(&path) {
             Ok(text) => text,
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => String::new(),
             // The directory went with the process; a kernel without the file has the directory.
             Err(error) if is_gone(&error) && !self.dir.is_dir() => String::new(),
-            Err(_) => {
+            Err(error) => {
                 self.pss_denied = true;
+                match Fault::of(&error) {
+                    Some(fault) => faults::note_as(fault, &path),
+                    None => faults::note_as(Fault::Missing, &path),
+                }
                 return;
             }
         };
-        let Some(pss_bytes) = field_kb(&text, "Pss:") else {
+        if text.is_empty() {
             // It died since it was read, and holds nothing any more.
             self.reading.zombie = true;
             (self.reading.rss_bytes, self.reading.shared_bytes) = (0, 0);
             self.reading.pss = None;
+            return;
+        }
+        let Some(pss_bytes) = field_kb(&text, "Pss:").filter(|&at| at <= RESIDENT_BYTES_MAX) else {
+            faults::note_as(Fault::Malformed, &path);
             return;
         };
         self.reading.pss = Some(PssReading {
@@ -251,8 +308,18 @@ pub(crate) fn clock_ns(clock: ClockId) -> Option<u64> {
 }
 
 fn parse_stat(path: &Path, text: &[u8]) -> Result<Stat, SampleError> {
-    Stat::parse(text).ok_or_else(|| SampleError::Parse {
+    Stat::parse(text).ok_or_else(|| malformed(path, "the fields of stat"))
+}
+
+fn counted(path: &Path, error: io::Error) -> SampleError {
+    faults::note(path, &error);
+    failed(path, error)
+}
+
+fn malformed(path: &Path, what: &'static str) -> SampleError {
+    faults::note_as(Fault::Malformed, path);
+    SampleError::Parse {
         path: path.to_owned(),
-        what: "the fields of stat",
-    })
+        what,
+    }
 }

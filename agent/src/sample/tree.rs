@@ -21,6 +21,7 @@ use nix::{
 
 use super::{
     error::SampleError,
+    faults::{self, Fault},
     file::{self, Lasting, Page, failed, is_gone, read_text},
     gauges,
     orphans::{Orphans, could_be_of},
@@ -71,6 +72,8 @@ pub(crate) struct Tree {
     pub(super) processes: BTreeMap<Key, Process>,
     pub(super) by_pid: HashMap<u32, Key>,
     agents: BTreeSet<u32>,
+    /// There, and the server's, but not to be read.
+    unread: BTreeSet<u32>,
     orphans: Orphans,
     loadavg: Lasting,
     page: Page,
@@ -78,6 +81,16 @@ pub(crate) struct Tree {
     /// Processes whose files stay open.
     kept_max: usize,
     ticks: u64,
+}
+
+/// What can be said of any process.
+pub(crate) enum Fate {
+    /// It is there.
+    There(Stat),
+    /// It is not, or not any more.
+    Gone,
+    /// It is there, and says nothing to us: hidden, another's, or unreadable just now.
+    Unread,
 }
 
 /// What an update found out about who the server's processes are.
@@ -103,6 +116,11 @@ impl Tree {
     ) -> Result<Self, SampleError> {
         let dir = proc_root.join(root_pid.to_string());
         let stat = dir.join("stat");
+        if fs::symlink_metadata(proc_root.join("self")).is_err() {
+            return Err(SampleError::NoProc {
+                path: proc_root.to_owned(),
+            });
+        }
         match fs::metadata(&stat) {
             Ok(_) => {}
             Err(error) if is_gone(&error) => return Err(SampleError::Gone { pid: root_pid }),
@@ -121,6 +139,7 @@ impl Tree {
             processes: BTreeMap::new(),
             by_pid: HashMap::new(),
             agents: BTreeSet::from([own_pid]),
+            unread: BTreeSet::new(),
             orphans: Orphans::new(proc_root, root_pid),
             loadavg: Lasting::new(proc_root.join("loadavg"), clocks),
             page: Page::default(),
@@ -130,11 +149,25 @@ impl Tree {
         })
     }
 
-    /// Reads every process that did anything, and finds the new ones.
+    /// Reads every process that did anything, and finds the new ones. What failed is tried again
+    /// at the next tick.
     pub(crate) fn update(&mut self, now_ms: u64) -> Result<News, SampleError> {
+        let found = self.look(now_ms);
+        match found {
+            Ok(_) => self.ticks += 1,
+            Err(_) => self.cursor = None,
+        }
+        found
+    }
+
+    /// Has everything looked at again at the next tick.
+    pub(crate) fn distrust(&mut self) {
+        self.ticks = 0;
+    }
+
+    fn look(&mut self, now_ms: u64) -> Result<News, SampleError> {
         let cursor = self.read_cursor();
         let resync = self.ticks.is_multiple_of(RESYNC_TICKS);
-        self.ticks += 1;
         let births = cursor.is_none() || cursor != self.cursor;
         // Before anything else: what is reaped into a parent later must not have been read from
         // that parent now and from the child afterwards, so parents come first.
@@ -192,6 +225,11 @@ impl Tree {
     pub(crate) fn pss_denied(&self) -> usize {
         let denied = |process: &&Process| process.pss_denied;
         self.processes.values().filter(denied).count()
+    }
+
+    /// Processes of the server that may not be read at all.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
     }
 
     /// CPU time of what this agent waited for as the server's subreaper.
@@ -254,6 +292,26 @@ impl Tree {
         read_stat(&self.proc_root, pid)
     }
 
+    /// A fresh look at any process, for those who must tell a hidden one from none.
+    pub(crate) fn fate(&self, pid: u32) -> Fate {
+        let path = self.proc_root.join(pid.to_string()).join("stat");
+        match file::read_bytes(&path) {
+            Ok(text) => match Stat::parse(&text) {
+                Some(stat) => Fate::There(stat),
+                None => {
+                    faults::note_as(Fault::Malformed, &path);
+                    Fate::Unread
+                }
+            },
+            // `hidepid` says that there is nobody; the clock of whoever it is knows better.
+            Err(error) if is_gone(&error) && self.clock(pid).is_none() => Fate::Gone,
+            Err(error) => {
+                faults::note(&path, &error);
+                Fate::Unread
+            }
+        }
+    }
+
     /// The short name of any process.
     pub(crate) fn name(&self, pid: u32) -> Option<String> {
         let text = file::read_bytes(&self.proc_root.join(pid.to_string()).join("stat")).ok()?;
@@ -269,8 +327,12 @@ impl Tree {
     fn refresh(&mut self, force: bool) -> Result<bool, SampleError> {
         let mut vanished = Vec::new();
         for (key, process) in &mut self.processes {
-            if !process.refresh(force)? {
-                vanished.push(*key);
+            match process.refresh(force) {
+                Ok(true) => {}
+                Ok(false) => vanished.push(*key),
+                Err(error) if key.pid == self.root_pid => return Err(error),
+                // Counted; what was last read of it stands.
+                Err(_) => {}
             }
         }
         for key in &vanished {
@@ -283,7 +345,7 @@ impl Tree {
         let dead: HashSet<u32> = vanished.iter().map(|key| key.pid).collect();
         for process in self.processes.values_mut() {
             if dead.contains(&process.reading.ppid) {
-                process.refresh(true)?;
+                let _ = process.refresh(true);
             }
         }
         Ok(!vanished.is_empty())
@@ -293,6 +355,7 @@ impl Tree {
         let parents = self.parents_if_needed()?;
         let mut seen = HashSet::new();
         self.agents.retain(|&pid| pid == self.own_pid);
+        self.unread.clear();
         self.walk(vec![self.root_pid], &mut seen, parents.as_ref())?;
         if self.subreaper {
             let mine = self.children(self.own_pid, parents.as_ref());
@@ -323,9 +386,17 @@ impl Tree {
                     return Ok(());
                 }
                 let keep = self.keeps() && self.processes.len() < self.kept_max;
-                let Some(process) = Process::follow(&self.proc_root, pid, self.clocks, keep)?
-                else {
-                    continue;
+                let followed = Process::follow(&self.proc_root, pid, self.clocks, keep);
+                let process = match followed {
+                    Ok(Some(process)) => process,
+                    Ok(None) => continue,
+                    Err(error) if pid == self.root_pid => return Err(error),
+                    // Counted; those below it may be readable.
+                    Err(_) => {
+                        self.unread.insert(pid);
+                        to_visit.extend(self.children(pid, parents));
+                        continue;
+                    }
                 };
                 if self.is_foreign_agent(&process.reading) {
                     self.agents.insert(pid);
@@ -360,12 +431,15 @@ impl Tree {
         let tasks = self.proc_root.join(pid.to_string()).join("task");
         let mut children = Vec::new();
         // Every thread has the children it forked itself. Gone in between: no children.
-        for task in file::read_dir(&tasks).into_iter().flatten().flatten() {
-            if let Ok(text) = read_text(&task.path().join("children")) {
-                children.extend(
-                    text.split_ascii_whitespace()
-                        .filter_map(|pid| pid.parse::<u32>().ok()),
-                );
+        let threads = faults::noted(&tasks, file::read_dir(&tasks));
+        for task in threads.into_iter().flatten().flatten() {
+            let path = task.path().join("children");
+            let Some(text) = faults::noted(&path, read_text(&path)) else {
+                continue;
+            };
+            match file::pids(&text) {
+                Some(pids) => children.extend(pids),
+                None => faults::note_as(Fault::Malformed, &path),
             }
         }
         children

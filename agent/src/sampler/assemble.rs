@@ -140,7 +140,10 @@ impl Assembly {
             cpu_millis: total_ns / NS_PER_MS,
             cpu_cores,
             processes: workloads.iter().map(|w| w.processes).sum(),
-            threads: workloads.iter().map(|w| w.threads).sum(),
+            threads: workloads
+                .iter()
+                .map(|w| w.threads)
+                .fold(0, u32::saturating_add),
             workloads,
             ended,
         }
@@ -224,7 +227,8 @@ impl Assembly {
     /// server's.
     fn give_rounding_to_server(&self, workloads: &mut [(Owner, Workload)]) {
         let total_millis = self.ledger.total_ns() / NS_PER_MS;
-        let sum_millis: u64 = workloads.iter().map(|(_, w)| w.cpu_millis).sum();
+        let millis = workloads.iter().map(|(_, w)| w.cpu_millis);
+        let sum_millis = millis.fold(0, u64::saturating_add);
         let server = workloads
             .iter_mut()
             .find(|(_, w)| w.kind == WorkloadKind::Server);
@@ -244,9 +248,9 @@ impl Assembly {
                     .workload_ns
                     .iter()
                     .filter(|(root, _)| self.ledger.workload_ns(root) == 0)
-                    .map(|(_, ns)| ns)
-                    .sum();
-                previous.other_ns + moved
+                    .map(|(_, ns)| *ns)
+                    .fold(0, u64::saturating_add);
+                previous.other_ns.saturating_add(moved)
             }
         })
     }
@@ -389,7 +393,7 @@ impl Sum {
             };
         }
         self.processes += 1;
-        self.threads += reading.threads;
+        self.threads = self.threads.saturating_add(reading.threads);
         if self.top_pid == 0 {
             self.top_pid = reading.key.pid;
         }

@@ -139,9 +139,9 @@ impl Machine {
             let children: Vec<String> = processes
                 .iter()
                 .filter(|child| child.ppid == process.pid)
-                .map(|child| child.pid.to_string())
+                .map(|child| format!("{} ", child.pid))
                 .collect();
-            fs::write(task.join("children"), children.join(" ")).unwrap();
+            fs::write(task.join("children"), children.concat()).unwrap();
             fs::write(dir.join("stat"), stat(process)).unwrap();
             let statm = format!(
                 "99999 {} {} 1 0 9 0\n",
