@@ -6,6 +6,10 @@
 //! collector), [`meter`], [`board`] and [`local`] (to the meter on this machine). [`run`] ties
 //! them together. [`show`] and [`doctor`] print once and end.
 
+// The machines built of files are shared with the tests outside of the library.
+#[cfg(test)]
+extern crate self as hubmeter_agent;
+
 pub mod board;
 pub mod clock;
 pub mod config;

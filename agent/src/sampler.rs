@@ -1,6 +1,8 @@
 //! One server, tick by tick: reads the machine, tells workloads apart, derives rates.
 
 mod assemble;
+#[cfg(test)]
+mod hostile;
 mod portable;
 mod standing;
 

@@ -5,10 +5,7 @@
 
 use std::path::Path;
 
-use super::{
-    faults,
-    file::{is_gone, read_strings},
-};
+use super::{faults, file::read_strings};
 
 /// Characters of a kernel id: a UUID in Jupyter, longer and freer elsewhere.
 const KERNEL_ID_CHARS_MAX: usize = 128;
@@ -52,7 +49,7 @@ impl Identity {
         let mut block = |name: &str| {
             let path = proc_dir.join(name);
             let read = read_strings(&path);
-            cut |= read.as_ref().is_err_and(|error| !is_gone(error));
+            cut |= read.is_err();
             faults::noted(&path, read).unwrap_or_default()
         };
         let (arguments, environ) = (block("cmdline"), block("environ"));

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -305,6 +305,8 @@ impl Tree {
             },
             // `hidepid` says that there is nobody; the clock of whoever it is knows better.
             Err(error) if is_gone(&error) && self.clock(pid).is_none() => Fate::Gone,
+            // That there are others whom we may not look at is no fault.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Fate::Unread,
             Err(error) => {
                 faults::note(&path, &error);
                 Fate::Unread
@@ -314,8 +316,8 @@ impl Tree {
 
     /// The short name of any process.
     pub(crate) fn name(&self, pid: u32) -> Option<String> {
-        let text = file::read_bytes(&self.proc_root.join(pid.to_string()).join("stat")).ok()?;
-        stat::name(&text)
+        let path = self.proc_root.join(pid.to_string()).join("stat");
+        stat::name(&faults::noted(&path, file::read_bytes(&path))?)
     }
 
     fn read_cursor(&mut self) -> Option<u32> {
@@ -452,8 +454,9 @@ impl Tree {
         }
         let mut parents: HashMap<u32, Vec<u32>> = HashMap::new();
         for pid in pids(&self.proc_root)? {
-            if let Some(stat) = self.stat(pid) {
-                parents.entry(stat.ppid).or_default().push(pid);
+            match self.fate(pid) {
+                Fate::There(stat) => parents.entry(stat.ppid).or_default().push(pid),
+                Fate::Gone | Fate::Unread => {}
             }
         }
         Ok(Some(parents))
@@ -479,7 +482,10 @@ fn ns(time: TimeVal) -> u64 {
 
 /// All pids under a `/proc`.
 pub(crate) fn pids(proc_root: &Path) -> Result<Vec<u32>, SampleError> {
-    let entries = file::read_dir(proc_root).map_err(|error| failed(proc_root, error))?;
+    let entries = file::read_dir(proc_root).map_err(|error| {
+        faults::note(proc_root, &error);
+        failed(proc_root, error)
+    })?;
     Ok(entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -500,10 +506,14 @@ pub(crate) fn ancestors(proc_root: &Path, pid: u32) -> Vec<u32> {
     above
 }
 
-/// A fresh `stat`; `None` when it is gone.
+/// A fresh `stat`; `None` when it is gone, or after counting why it could not be read.
 pub(crate) fn read_stat(proc_root: &Path, pid: u32) -> Option<Stat> {
     let path = proc_root.join(pid.to_string()).join("stat");
-    Stat::parse(&file::read_bytes(&path).ok()?)
+    let stat = Stat::parse(&faults::noted(&path, file::read_bytes(&path))?);
+    if stat.is_none() {
+        faults::note_as(Fault::Malformed, &path);
+    }
+    stat
 }
 
 #[cfg(test)]

@@ -98,9 +98,9 @@ pub struct Machine {
 impl Machine {
     /// With cgroups of version 2 at the usual place and 16 GiB.
     pub fn new() -> Self {
-        let machine = Self {
-            dir: TempDir::new().unwrap(),
-        };
+        // In memory where there is room for that: some tests build thousands of machines.
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+        let machine = Self { dir: dir.unwrap() };
         fs::create_dir_all(machine.proc().join("self")).unwrap();
         fs::create_dir_all(machine.cgroups()).unwrap();
         machine.mounts(
