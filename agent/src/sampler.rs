@@ -92,6 +92,16 @@ pub(crate) struct Seen {
     pub(crate) jupyter: bool,
     /// What all together use of a limit that others share.
     pub(crate) shared_use_bytes: Option<u64>,
+    /// Processes whose proportional set was read.
+    pub(crate) pss_read: usize,
+    /// Processes of the server that may not be read at all.
+    pub(crate) unread: usize,
+    /// The agent that started the server, and is where its orphans come to.
+    pub(crate) agent_above: Option<u32>,
+    /// Whether any cgroup is mounted.
+    pub(crate) cgroups_mounted: bool,
+    /// The server's processes.
+    pub(crate) pids: Vec<u32>,
 }
 
 /// The memory of the whole server.
@@ -233,6 +243,11 @@ impl Sampler {
             cpu_group: self.standing.own_cpu().map(Group::source),
             jupyter: self.tree.readings().any(|r| r.identity.jupyter),
             shared_use_bytes: self.standing.shared_use(),
+            pss_read: self.tree.readings().filter(|r| r.pss.is_some()).count(),
+            unread: self.tree.unread(),
+            agent_above: self.tree.agent_above(),
+            cgroups_mounted: self.standing.sees_mounts(),
+            pids: self.tree.readings().map(|r| r.key.pid).collect(),
         }
     }
 

@@ -57,10 +57,29 @@ pub fn run(args: &SampleArgs, names: Names) -> ExitCode {
     }
 }
 
+/// How the root process was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FoundBy {
+    /// Somebody named it.
+    Flag,
+    /// The nearest Jupyter server above this process.
+    Jupyter,
+    /// The leader of the login session, above this process.
+    Session,
+    /// The parent process.
+    Parent,
+}
+
 /// Whom to measure when nobody says: the nearest Jupyter server above this process; else the
 /// leader of the login session, if it is above; else the parent process.
 #[must_use]
 pub fn default_pid() -> u32 {
+    find_root().0
+}
+
+/// The same, with how it was found.
+pub(crate) fn find_root() -> (u32, FoundBy) {
     let proc_root = std::path::Path::new("/proc");
     let above = ancestors(proc_root, std::process::id());
     let jupyter = above.iter().find(|pid| {
@@ -70,13 +89,15 @@ pub fn default_pid() -> u32 {
             .collect();
         is_jupyter_server(&arguments)
     });
+    if let Some(pid) = jupyter {
+        return (*pid, FoundBy::Jupyter);
+    }
     let as_u32 = |pid: Pid| u32::try_from(pid.as_raw()).ok();
     let leader = getsid(None).ok().and_then(as_u32);
-    jupyter
-        .copied()
-        .or_else(|| leader.filter(|pid| above.contains(pid) && *pid != 1))
-        .or_else(|| as_u32(getppid()))
-        .unwrap_or(1)
+    match leader.filter(|pid| above.contains(pid) && *pid != 1) {
+        Some(pid) => (pid, FoundBy::Session),
+        None => (as_u32(getppid()).unwrap_or(1), FoundBy::Parent),
+    }
 }
 
 fn show(args: &SampleArgs, names: Names, out: &mut impl Write) -> Result<(), ShowError> {

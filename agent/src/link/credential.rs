@@ -44,6 +44,11 @@ impl Credential {
         Self { file, token }
     }
 
+    /// The file it is read from, if one was named.
+    pub(crate) fn file(&self) -> Option<&std::path::Path> {
+        self.file.as_deref()
+    }
+
     /// The `authorization` metadata; `None` where nobody gave us a token, as on a machine
     /// without a hub.
     ///

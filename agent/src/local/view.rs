@@ -92,6 +92,7 @@ fn agent() -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "rss_bytes": own_rss_bytes(),
         "cpu_millis": own_cpu_millis(),
+        "readings_failed": crate::sample::faults::Faults::so_far(),
     })
 }
 

@@ -277,8 +277,8 @@ impl Group {
                 // Removed in between: nobody was in it. The top one must answer.
                 Err(error) if dir != self.dir && is_gone(&error) => continue,
                 // A threaded cgroup lists nobody: who is in it stands in the one above.
-                Err(error)
-                    if dir != self.dir && error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+                Err(error) if dir != self.dir && error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                }
                 Err(error) => {
                     faults::note(&path, &error);
                     return None;

@@ -141,6 +141,20 @@ impl Faults {
         }
     }
 
+    /// Those that came after `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let more = |fault| self.count(fault).saturating_sub(before.count(fault));
+        Self {
+            denied: more(Fault::Denied),
+            missing: more(Fault::Missing),
+            malformed: more(Fault::Malformed),
+            too_large: more(Fault::TooLarge),
+            timed_out: more(Fault::TimedOut),
+            io: more(Fault::Io),
+        }
+    }
+
     /// How many for any reason.
     #[must_use]
     pub fn total(&self) -> u64 {

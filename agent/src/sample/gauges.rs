@@ -90,9 +90,7 @@ impl Gauges {
     pub(crate) fn memory(&mut self) -> Option<GroupMemory> {
         let used = number(&mut self.memory_usage, &mut self.page)?;
         let v2 = self.group.version() == Version::V2;
-        let swap_of_v2 = v2
-            .then(|| number(&mut self.swap, &mut self.page))
-            .flatten();
+        let swap_of_v2 = v2.then(|| number(&mut self.swap, &mut self.page)).flatten();
         let stat = self.memory_stat.text(&mut self.page)?;
         let (inactive, active) = match self.group.version() {
             Version::V2 => ("inactive_file", "active_file"),
@@ -102,7 +100,9 @@ impl Gauges {
         let slab = v2.then(|| field(stat, "slab_reclaimable")).flatten();
         let given_back = inactive_file
             .zip(field(stat, active))
-            .and_then(|(inactive, active)| inactive.checked_add(active)?.checked_add(slab.unwrap_or(0)));
+            .and_then(|(inactive, active)| {
+                inactive.checked_add(active)?.checked_add(slab.unwrap_or(0))
+            });
         // More than there is cannot be given back, and without these lines nobody knows what can:
         // then the figure is unknown, not zero and not everything.
         let known = inactive_file.zip(given_back.and_then(|bytes| used.checked_sub(bytes)));
@@ -113,7 +113,11 @@ impl Gauges {
         Some(GroupMemory {
             used_bytes,
             working_set_bytes: used.saturating_sub(inactive_file),
-            swap_bytes: if v2 { swap_of_v2 } else { field(stat, "total_swap") },
+            swap_bytes: if v2 {
+                swap_of_v2
+            } else {
+                field(stat, "total_swap")
+            },
         })
     }
 

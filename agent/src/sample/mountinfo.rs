@@ -1,11 +1,7 @@
 //! `/proc/self/mountinfo` and `/proc/<pid>/cgroup`, line by line: one that makes no sense says
 //! nothing, and never hides the others. Anybody may mount a file system at a name that is no text.
 
-use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStringExt,
-    path::PathBuf,
-};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
 /// One mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +126,10 @@ mod tests {
         .concat();
         let mounts: Vec<MountLine> = mounts(&text).collect();
         assert_eq!(mounts.len(), 3, "{mounts:?}");
-        assert_eq!(mounts[0].mount_point.as_os_str().as_bytes(), b"/home/\xff\xfe");
+        assert_eq!(
+            mounts[0].mount_point.as_os_str().as_bytes(),
+            b"/home/\xff\xfe"
+        );
         assert_eq!(mounts[1].mount_point, Path::new("/mnt/a b\\c\nd"));
         assert_eq!(mounts[1].fs_type, "ext4");
         assert_eq!(mounts[2].root, Path::new("/hub"));
@@ -144,6 +143,9 @@ mod tests {
         assert_eq!(memberships.len(), 2, "{memberships:?}");
         assert_eq!(memberships[0].controllers, ["cpu", "cpuacct"]);
         assert_eq!(memberships[0].path, "/a:b c (deleted)");
-        assert_eq!((memberships[1].hierarchy, memberships[1].path.as_str()), (0, "/hub/../jo"));
+        assert_eq!(
+            (memberships[1].hierarchy, memberships[1].path.as_str()),
+            (0, "/hub/../jo")
+        );
     }
 }

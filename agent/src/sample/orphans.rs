@@ -171,7 +171,9 @@ fn owner(dir: &Path) -> Option<u32> {
     let path = dir.join("status");
     match read_bytes(&path) {
         Ok(text) => {
-            let line = text.split(|&b| b == b'\n').find_map(|l| l.strip_prefix(b"Uid:\t"))?;
+            let line = text
+                .split(|&b| b == b'\n')
+                .find_map(|l| l.strip_prefix(b"Uid:\t"))?;
             let real = line.split(|byte| byte.is_ascii_whitespace()).next()?;
             std::str::from_utf8(real).ok()?.parse().ok()
         }

@@ -200,10 +200,7 @@ impl Process {
             self.pss_denied = false;
         }
         let outlived = stat.is_zombie() && stat.threads > 1;
-        let statm = outlived
-            .then(|| self.outlived())
-            .flatten()
-            .unwrap_or(statm);
+        let statm = outlived.then(|| self.outlived()).flatten().unwrap_or(statm);
         self.take(&stat, statm, name.unwrap_or_default(), clock_ns, force);
         Ok(true)
     }

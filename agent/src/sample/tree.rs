@@ -129,6 +129,12 @@ impl Tree {
         let children = dir.join(format!("task/{root_pid}/children"));
         let own = std::process::id().to_string();
         let clocks = fs::read_link(proc_root.join("self")).is_ok_and(|to| to == Path::new(&own));
+        // Without them (old kernels, `subset=pid`) all is found still, at a higher price.
+        for needed in [&children, &proc_root.join("loadavg")] {
+            if clocks && fs::metadata(needed).is_err_and(|error| is_gone(&error)) {
+                faults::note_as(Fault::Missing, needed);
+            }
+        }
         Ok(Self {
             proc_root: proc_root.to_owned(),
             root_pid,
@@ -230,6 +236,12 @@ impl Tree {
     /// Processes of the server that may not be read at all.
     pub(crate) fn unread(&self) -> usize {
         self.unread.len()
+    }
+
+    /// The agent among the root's ancestors: it started the server, and orphans come to it.
+    pub(crate) fn agent_above(&self) -> Option<u32> {
+        let is_agent = |pid: &u32| self.name(*pid).as_deref() == Some(AGENT_NAME);
+        self.ancestors(self.root_pid).into_iter().find(is_agent)
     }
 
     /// CPU time of what this agent waited for as the server's subreaper.

@@ -1,16 +1,12 @@
 //! The sampler on a machine that fails it: at every single step of reading, with every error;
 //! and where whoever is read goes away between any two steps.
 
-#[path = "../../tests/built_machine/machine.rs"]
-#[allow(unreachable_pub, dead_code, clippy::expect_used, clippy::unwrap_used)]
-mod machine;
-
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use nix::libc;
 
-use self::machine::{At, MIB, Machine, Proc, TREE, assert_sums, server, v2_files};
 use super::{PssMode, SampleError, Sampler};
+use crate::machine::{At, MIB, Machine, Proc, TREE, assert_sums, server, v2_files};
 use crate::sample::{Sample, WorkloadKind, faults::Faults, file::faulty};
 
 /// What the system refuses with, and whether that means that what was read is gone.
@@ -90,7 +86,11 @@ fn built(place: Place) -> Machine {
     match place {
         Place::Own => machine.group("hub/jo", &TREE, &v2_files(900 * MIB, MIB, "2147483648")),
         Place::Shared => {
-            machine.group("hub/jo", &everybody, &v2_files(900 * MIB, MIB, "2147483648"));
+            machine.group(
+                "hub/jo",
+                &everybody,
+                &v2_files(900 * MIB, MIB, "2147483648"),
+            );
         }
         Place::Bare => return machine,
     }
@@ -140,7 +140,9 @@ fn a_step_that_fails_costs_at_most_its_tick_is_counted_and_the_next_tick_is_righ
                 let path = std::rc::Rc::new(std::cell::RefCell::new(String::new()));
                 let seen = std::rc::Rc::clone(&path);
                 faulty::at(k, move |path| {
-                    path.display().to_string().clone_into(&mut seen.borrow_mut());
+                    path.display()
+                        .to_string()
+                        .clone_into(&mut seen.borrow_mut());
                     Err(io::Error::from_raw_os_error(errno))
                 });
                 let disturbed = sampler.tick(&At(ticks * 5000));
@@ -220,7 +222,10 @@ fn whoever_ends_between_any_two_steps_is_missed_quietly_and_nobody_else_is() {
                 let after = sampler.tick(&At((ticks + 1) * 5000));
                 assert_eq!(Faults::so_far(), before, "{case}: to end is no fault");
                 if pid == 100 {
-                    assert!(matches!(after, Err(SampleError::Gone { pid: 100 })), "{case}");
+                    assert!(
+                        matches!(after, Err(SampleError::Gone { pid: 100 })),
+                        "{case}"
+                    );
                     continue;
                 }
                 let (during, after) = (during.unwrap(), after.unwrap());

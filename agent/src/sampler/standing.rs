@@ -122,6 +122,11 @@ impl Standing {
         }
     }
 
+    /// Whether any cgroup is mounted.
+    pub(super) fn sees_mounts(&self) -> bool {
+        !self.mounts.is_empty()
+    }
+
     /// The first of those who make the cgroup not ours, where none is ours.
     fn stranger(&self) -> Option<u32> {
         if self.own_cpu.is_some() {
