@@ -7,6 +7,8 @@ pub mod error;
 pub mod faults;
 pub(crate) mod file;
 pub(crate) mod gauges;
+#[cfg(test)]
+mod hostile;
 pub mod kernels;
 pub(crate) mod keyed;
 pub mod limit;

@@ -3,6 +3,8 @@
 mod assemble;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod mutated;
 mod portable;
 mod standing;
 

@@ -257,7 +257,7 @@ impl Group {
     }
 
     fn direct_pids(&self) -> Option<Vec<u32>> {
-        file::pids(&self.text("cgroup.procs")?)
+        listed(&self.file("cgroup.procs"), &self.text("cgroup.procs")?)
     }
 
     /// All processes in it and below; `None` when they can't be listed, or are in too many cgroups
