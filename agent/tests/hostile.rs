@@ -224,8 +224,12 @@ fn a_hidden_process_of_the_tree_is_counted_as_unread_and_hidden_others_keep_a_cg
     let Some((_dir, agent)) = for_everybody() else {
         return;
     };
+    // One of somebody else's that becomes root's, as with sudo.
+    let setuid = agent.with_file_name("setuid-sleep");
+    fs::copy("/bin/sleep", &setuid).unwrap();
+    fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
+    let script = format!("sleep 600 & {} 600 & echo up; read x", setuid.display());
     for option in ["hidepid=1", "hidepid=2"] {
-        // The tree of somebody else's, with root's child in it.
         let server = Group::start(Command::new("setpriv").args([
             &format!("--reuid={STRANGER_UID}"),
             &format!("--regid={STRANGER_UID}"),
@@ -233,18 +237,37 @@ fn a_hidden_process_of_the_tree_is_counted_as_unread_and_hidden_others_keep_a_cg
             "--inh-caps=-all",
             "sh",
             "-c",
-            "sleep 600 & echo up; read x",
+            &script,
         ]));
+        let became_root = || {
+            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid()));
+            let children = children.unwrap();
+            let mut statuses = children
+                .split_whitespace()
+                .map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap());
+            statuses.any(|status| status.contains(&format!("Uid:\t{STRANGER_UID}\t0\t")))
+        };
+        while !became_root() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         let prepare = format!("mount -t proc -o {option} proc /proc");
         let Some((code, text)) = doctor(&agent, &prepare, server.pid()) else {
             return;
         };
         let report: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(report["processes"], 2, "{text}");
+        assert_eq!(report["processes_unread"], 1, "{option}: {text}");
+        assert!(report["readings_failed"]["denied"].as_u64().unwrap() > 0);
         assert_eq!(code, 0, "{text}");
         // We ourselves are in the same cgroups, and hidden from it: it is not the server's own.
         let source = report["memory_source"].as_str().unwrap();
         assert!(["pss", "rss"].contains(&source), "{option}: {text}");
+        // Seen, its time and size are told; its share of shared pages is nobody else's business.
+        let (code, text) = doctor(&agent, "true", server.pid()).unwrap();
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["processes"], 3, "{text}");
+        assert_eq!(report["processes_unread"], 0, "{text}");
+        assert_eq!(code, 0, "{text}");
 
         let hidden = mixed();
         let Some((code, text)) = doctor(&agent, &prepare, hidden.pid()) else {
@@ -281,5 +304,39 @@ fn with_little_or_nothing_in_proc_it_is_said_what_is_missing() {
     if let Some((code, text)) = doctor(&agent, "mount -t tmpfs none /proc", server.pid()) {
         assert_eq!(code, 1);
         assert!(text.contains("no processes can be read: /proc"), "{text}");
+    }
+}
+
+#[path = "built_machine/machine.rs"]
+#[allow(unreachable_pub, dead_code)]
+mod machine;
+
+/// Processes of a fork bomb, as far as a machine built of files is bearable.
+const MANY: u32 = 4_000;
+
+#[test]
+fn a_tick_over_thousands_opens_a_few_files_each_however_they_hang_together() {
+    use hubmeter_agent::sample::files_opened;
+    use machine::{At, Machine, Proc};
+
+    for (shape, parent) in [
+        ("all of one parent", (|_| 100) as fn(u32) -> u32),
+        ("each of the one before", |pid| pid - 1),
+        ("two of each", |pid| 100 + (pid - 100) / 2),
+    ] {
+        let machine = Machine::new();
+        let mut processes = vec![Proc::new(1, 0), Proc::new(100, 1).jupyter()];
+        processes.extend((101..100 + MANY).map(|pid| Proc::new(pid, parent(pid))));
+        machine.run(&processes);
+        let mut sampler = Sampler::new(machine.target(100), PssMode::Budget).unwrap();
+        for tick in 0..2 {
+            let before = files_opened();
+            let sample = sampler.tick(&At(tick * 5000)).unwrap();
+            let opened = files_opened() - before;
+            assert_eq!(sample.processes, MANY, "{shape}");
+            assert_sums(&sample);
+            // Two figures, arguments, environment, threads, children, and once the share.
+            assert!(opened <= 12 * u64::from(MANY), "{shape}: {opened}");
+        }
     }
 }

@@ -118,6 +118,9 @@ impl Mounts {
             faults::note_as(Fault::Missing, &path);
         }
         let text = faults::noted(&path, read).unwrap_or_default();
+        if text.last().is_some_and(|&last| last != b'\n') {
+            faults::note_as(Fault::Malformed, &path);
+        }
         Self::parse(&text, cgroup_root)
     }
 

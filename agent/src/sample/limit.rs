@@ -137,8 +137,12 @@ impl Machine {
             faults::note_as(Fault::Missing, &path);
         }
         let text = faults::noted(&path, read).unwrap_or_default();
+        let memory_bytes = field_kb(&text, "MemTotal:");
+        if memory_bytes.is_none() && !text.is_empty() {
+            faults::note_as(Fault::Malformed, &path);
+        }
         Self {
-            memory_bytes: field_kb(&text, "MemTotal:"),
+            memory_bytes,
             swap_bytes: field_kb(&text, "SwapTotal:"),
         }
     }
