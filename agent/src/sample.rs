@@ -16,6 +16,7 @@ pub mod memory;
 pub(crate) mod mountinfo;
 pub(crate) mod orphans;
 pub mod own;
+pub(crate) mod passers;
 pub mod process;
 pub(crate) mod stat;
 pub(crate) mod tree;

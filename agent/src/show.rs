@@ -17,7 +17,7 @@ use crate::{
         MemorySource, Sample, Workload,
         file::read_strings,
         kernels::{is_jupyter_server, strings},
-        tree::ancestors,
+        passers::ancestors,
     },
     sampler::{PortableSampler, PssMode, SampleError, Sampler, Target},
     workload::Names,

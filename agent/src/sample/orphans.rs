@@ -15,8 +15,8 @@ use super::{
     faults,
     file::{read_bytes, read_strings},
     kernels::variable,
+    passers::{ancestors, pids, read_stat},
     process::Key,
-    tree::{ancestors, pids, read_stat},
 };
 
 /// Distance between two looks at processes outside the tree: each costs a microsecond or two per

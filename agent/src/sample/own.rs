@@ -8,10 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{
-    cgroup::Group,
-    tree::{Fate, Tree},
-};
+use super::{cgroup::Group, passers::Fate, tree::Tree};
 
 /// Strangers named to a person, and looked for: a shared cgroup may hold thousands.
 const STRANGERS_NAMED_MAX: usize = 5;

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -25,6 +25,7 @@ use super::{
     file::{self, Lasting, Page, failed, is_gone, read_text},
     gauges,
     orphans::{Orphans, could_be_of},
+    passers::{Fate, ancestors, pids, read_stat},
     process::{Key, Process, Reading, clock_ns},
     stat::{self, Stat},
 };
@@ -55,9 +56,6 @@ pub(crate) const PROCESSES_MAX: usize = 32_768;
 /// The agent's own name as the kernel keeps it.
 const AGENT_NAME: &str = "hubmeter-agent";
 
-/// Parents between a process and pid 1: a bound against a changing table, not a real depth.
-const ANCESTORS_MAX: usize = 128;
-
 /// The server's processes.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -81,16 +79,6 @@ pub(crate) struct Tree {
     /// Processes whose files stay open.
     kept_max: usize,
     ticks: u64,
-}
-
-/// What can be said of any process.
-pub(crate) enum Fate {
-    /// It is there.
-    There(Stat),
-    /// It is not, or not any more.
-    Gone,
-    /// It is there, and says nothing to us: hidden, another's, or unreadable just now.
-    Unread,
 }
 
 /// What an update found out about who the server's processes are.
@@ -306,24 +294,7 @@ impl Tree {
 
     /// A fresh look at any process, for those who must tell a hidden one from none.
     pub(crate) fn fate(&self, pid: u32) -> Fate {
-        let path = self.proc_root.join(pid.to_string()).join("stat");
-        match file::read_bytes(&path) {
-            Ok(text) => match Stat::parse(&text) {
-                Some(stat) => Fate::There(stat),
-                None => {
-                    faults::note_as(Fault::Malformed, &path);
-                    Fate::Unread
-                }
-            },
-            // `hidepid` says that there is nobody; the clock of whoever it is knows better.
-            Err(error) if is_gone(&error) && self.clock(pid).is_none() => Fate::Gone,
-            // That there are others whom we may not look at is no fault.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Fate::Unread,
-            Err(error) => {
-                faults::note(&path, &error);
-                Fate::Unread
-            }
-        }
+        Fate::of(&self.proc_root, pid, || self.clock(pid).is_some())
     }
 
     /// The short name of any process.
@@ -490,42 +461,6 @@ fn kept_of(descriptors: usize) -> usize {
 fn ns(time: TimeVal) -> u64 {
     let part = |part: i64| u64::try_from(part).unwrap_or(0);
     part(time.tv_sec()) * 1_000_000_000 + part(time.tv_usec()) * 1000
-}
-
-/// All pids under a `/proc`.
-pub(crate) fn pids(proc_root: &Path) -> Result<Vec<u32>, SampleError> {
-    let entries = file::read_dir(proc_root).map_err(|error| {
-        faults::note(proc_root, &error);
-        failed(proc_root, error)
-    })?;
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect())
-}
-
-/// From the parent of `pid` up to pid 1.
-pub(crate) fn ancestors(proc_root: &Path, pid: u32) -> Vec<u32> {
-    let mut above = Vec::new();
-    let mut at = pid;
-    while let Some(stat) = read_stat(proc_root, at) {
-        if stat.ppid == 0 || above.len() >= ANCESTORS_MAX {
-            break;
-        }
-        above.push(stat.ppid);
-        at = stat.ppid;
-    }
-    above
-}
-
-/// A fresh `stat`; `None` when it is gone, or after counting why it could not be read.
-pub(crate) fn read_stat(proc_root: &Path, pid: u32) -> Option<Stat> {
-    let path = proc_root.join(pid.to_string()).join("stat");
-    let stat = Stat::parse(&faults::noted(&path, file::read_bytes(&path))?);
-    if stat.is_none() {
-        faults::note_as(Fault::Malformed, &path);
-    }
-    stat
 }
 
 #[cfg(test)]

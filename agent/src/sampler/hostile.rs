@@ -100,8 +100,9 @@ fn built(place: Place) -> Machine {
     machine
 }
 
-/// Ticks before the one that is disturbed: the first finds everything, the others find it again.
-const TICKS_BEFORE: [u64; 2] = [0, 1];
+/// How shares are read, and ticks before the one that is disturbed: the first finds everything,
+/// the others find it again.
+const WHEN: [(PssMode, u64); 2] = [(PssMode::Always, 0), (PssMode::Budget, 1)];
 
 fn sampler_at(machine: &Machine, mode: PssMode, ticks: u64) -> Sampler {
     let mut sampler = Sampler::new(machine.target(100), mode).unwrap();
@@ -122,10 +123,10 @@ fn steps(machine: &Machine, mode: PssMode, ticks: u64) -> u64 {
 #[test]
 fn a_step_that_fails_costs_at_most_its_tick_is_counted_and_the_next_tick_is_right() {
     let mut cases = 0;
-    for (place, mode, ticks) in [Place::Own, Place::Shared, Place::Bare]
+    let places = [Place::Own, Place::Shared, Place::Bare];
+    for (place, (mode, ticks)) in places
         .into_iter()
-        .flat_map(|place| [PssMode::Always, PssMode::Budget].map(|mode| (place, mode)))
-        .flat_map(|(place, mode)| TICKS_BEFORE.map(|ticks| (place, mode, ticks)))
+        .flat_map(|place| WHEN.map(|when| (place, when)))
     {
         let machine = built(place);
         let mut undisturbed = sampler_at(&machine, mode, ticks + 1);
