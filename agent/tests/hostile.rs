@@ -340,3 +340,109 @@ fn a_tick_over_thousands_opens_a_few_files_each_however_they_hang_together() {
         }
     }
 }
+
+#[test]
+fn a_cgroup_path_may_hold_anything_and_is_believed_only_where_it_leads_to_the_server() {
+    use hubmeter_agent::sample::MemorySource;
+    use machine::{At, Machine, TREE, server, v2_files};
+
+    for (path, own) in [
+        ("/hub:1/a b,c/jo", true),
+        ("/hub\\040/jo", true),
+        ("/h\u{fc}b/jo", true),
+        ("/hub/jo (deleted)", false),
+        ("/../../hub/jo", false),
+        ("/..", false),
+        ("hub/jo", false),
+        ("", false),
+    ] {
+        let machine = Machine::new();
+        machine.run(&server());
+        let files = v2_files(900 * MIB, MIB, "2147483648");
+        machine.group(if own { path } else { "hub/jo" }, &TREE, &files);
+        machine.member(&TREE, &format!("1:name=x:y:/z\n0::{path}\n"));
+        let sample = machine.sampler(100).tick(&At(0)).unwrap();
+        assert_sums(&sample);
+        let source = sample.memory_limit_source.as_deref().unwrap();
+        if own {
+            assert_eq!(sample.memory_source, MemorySource::Cgroup2, "{path}");
+            assert_eq!(source, format!("cgroup2:{path}"));
+        } else {
+            assert_eq!(sample.memory_source, MemorySource::Pss, "{path}");
+            assert_eq!(source, "machine");
+        }
+    }
+    let machine = Machine::new();
+    machine.run(&server());
+    for pid in TREE {
+        fs::write(
+            machine.proc().join(format!("{pid}/cgroup")),
+            b"0::/\xff\xfe\n",
+        )
+        .unwrap();
+    }
+    let sample = machine.sampler(100).tick(&At(0)).unwrap();
+    assert_eq!(sample.memory_source, MemorySource::Pss);
+}
+
+#[test]
+fn a_server_as_old_as_the_machine_and_children_born_in_its_first_tick_are_told_apart() {
+    use machine::{At, Machine, Proc};
+
+    let machine = Machine::new();
+    let born_at_0 = |process: Proc| Proc {
+        start: 0,
+        ..process
+    };
+    machine.run(&[
+        born_at_0(Proc::new(1, 0)),
+        born_at_0(Proc::new(100, 1).jupyter()),
+        born_at_0(Proc::new(90, 100).kernel("aaa")),
+        born_at_0(Proc::new(91, 90)),
+    ]);
+    let mut sampler = machine.sampler(100);
+    for tick in 0..3 {
+        let sample = sampler.tick(&At(tick * 5000)).unwrap();
+        assert_sums(&sample);
+        assert_eq!(sample.processes, 3);
+        let kernel = sample.workloads.iter().find(|w| w.id == "aaa").unwrap();
+        assert_eq!(kernel.cpu_millis + 100, sample.cpu_millis);
+    }
+}
+
+#[test]
+fn names_that_look_like_the_fields_after_them_change_no_figure() {
+    use machine::{At, Machine, server};
+
+    let machine = Machine::new();
+    machine.run(&server());
+    let right = machine.sampler(100).tick(&At(0)).unwrap();
+    for name in [
+        &b"a) R 1 ("[..],
+        b") S 1 1 1 1 1 1",
+        b"",
+        b"(",
+        b")",
+        b"a\nb\n",
+        b"\xff\xfe",
+        b"a\0b",
+        b"\x1b[31m\xe2\x80\xae",
+    ] {
+        machine.run(&server());
+        for process in server() {
+            let path = machine.proc().join(format!("{}/stat", process.pid));
+            let stat = fs::read_to_string(&path).unwrap();
+            let (before, after) = stat.split_once("thing").unwrap();
+            let stat = [before.as_bytes(), name, after.as_bytes()].concat();
+            fs::write(&path, stat).unwrap();
+        }
+        let sample = machine.sampler(100).tick(&At(0)).unwrap();
+        assert_sums(&sample);
+        assert_eq!(sample.rss_bytes, right.rss_bytes);
+        assert_eq!(sample.cpu_millis, right.cpu_millis);
+        assert_eq!(sample.processes, right.processes);
+        for workload in &sample.workloads {
+            assert!(!workload.name.contains(char::is_control), "{workload:?}");
+        }
+    }
+}
