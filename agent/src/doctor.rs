@@ -138,7 +138,8 @@ struct Visit<'a, E> {
     found_by: FoundBy,
     settings: Settings,
     mistakes: Vec<String>,
-    environment: &'a E,
+    /// Where the socket's place is asked for; none where it is not looked for.
+    environment: Option<&'a E>,
 }
 
 /// Runs the command: 0 when all is well, 1 when something cannot be measured or used.
@@ -159,7 +160,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         found_by,
         settings,
         mistakes: mistakes.iter().map(ToString::to_string).collect(),
-        environment: &ProcessEnvironment,
+        environment: Some(&ProcessEnvironment),
     };
     let report = match visit.report(&SystemClock) {
         Ok(report) => report,
@@ -183,6 +184,29 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The page about the server of `target`, without settings and socket: for machines built of
+/// files.
+///
+/// # Errors
+/// When no sample can be taken.
+pub fn words_on(target: Target) -> Result<String, SampleError> {
+    struct Nothing;
+    impl Environment for Nothing {
+        fn get(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+    let (settings, _) = Settings::gather(&RunArgs::default(), &Nothing, Path::new(""));
+    let visit = Visit::<Nothing> {
+        target,
+        found_by: FoundBy::Flag,
+        settings,
+        mistakes: Vec::new(),
+        environment: None,
+    };
+    Ok(visit.report(&SystemClock)?.words())
+}
+
 // === impl Visit ===
 
 impl<E: Environment> Visit<'_, E> {
@@ -197,7 +221,10 @@ impl<E: Environment> Visit<'_, E> {
         let failures = failures(&readings_failed);
         let seen = sampler.seen();
         cost.next(|| sampler.tick(clock))?;
-        let (socket, socket_state) = socket(&self.settings, pid, self.environment);
+        let (socket, socket_state) = match self.environment {
+            Some(environment) => socket(&self.settings, pid, environment),
+            None => (None, Ok("not looked for".to_owned())),
+        };
         let mut report = Report {
             version: env!("CARGO_PKG_VERSION"),
             pid,

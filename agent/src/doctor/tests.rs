@@ -28,7 +28,7 @@ fn visit<E: Environment>(machine: &Machine, environment: &E) -> Report {
     let missing = Path::new("/nonexistent/agent.toml");
     let (mut settings, mistakes) = Settings::gather(&RunArgs::default(), environment, missing);
     settings.socket = Some(machine.dir.path().join("meter.sock"));
-    let environment = &Nothing;
+    let environment = Some(&Nothing);
     let visit = Visit {
         target: machine.target(100),
         found_by: FoundBy::Flag,
@@ -130,6 +130,23 @@ fn the_page_of_a_server_of_which_little_can_be_seen_says_what_and_why() {
     assert_eq!(json["cpu_complete"], "tree");
     assert_eq!(json["found_by"], "flag");
     assert_eq!(json["failures"][1]["reason"], "malformed");
+}
+
+#[test]
+fn without_settings_the_same_is_said_of_the_server() {
+    let machine = Machine::new();
+    machine.run(&server());
+    let words = words_on(machine.target(100)).unwrap();
+    assert!(
+        words.contains("\nsocket     none: not looked for\n"),
+        "{words}"
+    );
+    let of_server = |words: &str| {
+        let until_limit = words.lines().take_while(|line| !line.starts_with("memory"));
+        until_limit.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let whole = visit(&machine, &Nothing).words();
+    assert_eq!(of_server(&words), of_server(&whole));
 }
 
 #[test]
