@@ -319,6 +319,9 @@ fn a_tick_over_thousands_opens_a_few_files_each_however_they_hang_together() {
     use hubmeter_agent::sample::files_opened;
     use machine::{At, Machine, Proc};
 
+    /// A tick takes in as many as its time allows; a debug build on a busy machine few.
+    const TICKS_MAX: u64 = 1_000;
+
     for (shape, parent) in [
         ("all of one parent", (|_| 100) as fn(u32) -> u32),
         ("each of the one before", |pid| pid - 1),
@@ -329,15 +332,21 @@ fn a_tick_over_thousands_opens_a_few_files_each_however_they_hang_together() {
         processes.extend((101..100 + MANY).map(|pid| Proc::new(pid, parent(pid))));
         machine.run(&processes);
         let mut sampler = Sampler::new(machine.target(100), PssMode::Budget).unwrap();
-        for tick in 0..2 {
+        let mut seen = 0;
+        for tick in 0..TICKS_MAX {
             let before = files_opened();
             let sample = sampler.tick(&At(tick * 5000)).unwrap();
             let opened = files_opened() - before;
-            assert_eq!(sample.processes, MANY, "{shape}");
             assert_sums(&sample);
             // Two figures, arguments, environment, threads, children, and once the share.
             assert!(opened <= 12 * u64::from(MANY), "{shape}: {opened}");
+            assert!(sample.processes >= seen, "{shape}: nobody is let go of");
+            seen = sample.processes;
+            if seen == MANY {
+                break;
+            }
         }
+        assert_eq!(seen, MANY, "{shape}");
     }
 }
 
