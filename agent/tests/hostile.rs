@@ -311,11 +311,12 @@ fn with_little_or_nothing_in_proc_it_is_said_what_is_missing() {
 #[allow(unreachable_pub, dead_code)]
 mod machine;
 
-/// Processes of a fork bomb, as far as a machine built of files is bearable.
-const MANY: u32 = 4_000;
+/// Processes on a machine built of files, whose files are opened at every tick: as many as a debug
+/// build takes in within ticks that have an allowance. Of thousands `crowd` tells.
+const MANY: u32 = 400;
 
 #[test]
-fn a_tick_over_thousands_opens_a_few_files_each_however_they_hang_together() {
+fn a_tick_over_hundreds_opens_a_few_files_each_however_they_hang_together() {
     use hubmeter_agent::sample::files_opened;
     use machine::{At, Machine, Proc};
 
