@@ -3,27 +3,32 @@
 //! It takes one sample the way `run` does and says how each figure came about. Nothing in its
 //! answer is a command line, a variable's value or a token.
 
+mod exactness;
+mod words;
+
 use std::{
-    fmt::Write as _,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use serde::Serialize;
 
+use self::exactness::Exactness;
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{DoctorArgs, Format, RunArgs},
     local::place::Place,
     sample::{
-        MemorySource, Sample, WorkloadKind, cpus,
-        memory::precision::{Extent, rss_error_bytes},
+        MemorySource, Sample, WorkloadKind,
+        faults::{self, Fault, Faults},
+        files_opened,
         own::Checked,
+        vitals::Vitals,
     },
     sampler::{PssMode, SampleError, Sampler, Seen, Target},
-    settings::{self, Environment, Mistake, ProcessEnvironment, Settings},
-    show::{default_pid, human},
+    settings::{self, Environment, ProcessEnvironment, Settings},
+    show::{FoundBy, find_root},
 };
 
 /// All that doctor says.
@@ -31,14 +36,22 @@ use crate::{
 struct Report {
     version: &'static str,
     pid: u32,
+    found_by: FoundBy,
     /// Whether the tree holds a Jupyter server.
     jupyter: bool,
     processes: u32,
     threads: u32,
+    /// Processes of the server that may not be read at all.
+    processes_unread: usize,
     workloads: Vec<Seat>,
     memory_used_bytes: u64,
     memory_source: MemorySource,
+    memory_age_ms: u64,
     memory_why: String,
+    /// Processes whose proportional set was read, and those whose may not be.
+    pss_read: usize,
+    pss_denied: usize,
+    rss_exactness: Exactness,
     cgroups: Vec<Checked>,
     memory_limit_bytes: Option<u64>,
     memory_limit_source: Option<String>,
@@ -46,15 +59,66 @@ struct Report {
     memory_limit_shared: bool,
     /// What all that share the limit use of it together.
     memory_limit_used_bytes: Option<u64>,
+    cpu_complete: CpuComplete,
     cpu_why: String,
+    vitals: Vitals,
+    names: &'static str,
     collector: Option<String>,
     collector_advice: Option<String>,
+    token: Usable,
+    ca_file: Usable,
     socket: Option<String>,
     socket_state: String,
     /// What in the settings cannot be used.
     mistakes: Vec<String>,
+    /// What should work, and does not.
+    wrong: Vec<String>,
     /// What cannot be seen or counted here.
     unseen: Vec<String>,
+    /// Readings that were refused or failed while the sample was taken.
+    readings_failed: Faults,
+    failures: Vec<Failure>,
+    cost: Cost,
+}
+
+/// Whose time is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum CpuComplete {
+    /// Everybody's: the own cgroup counts it.
+    Cgroup,
+    /// All but that of children whose parent ignores their end.
+    Subreaper,
+    /// All but that and that of daemons.
+    Tree,
+}
+
+/// Something from a file or a variable, which is never shown itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Usable {
+    /// Where it is looked for; none when nothing is set.
+    from: Option<String>,
+    /// Why it cannot be used.
+    problem: Option<String>,
+}
+
+/// One reason for which readings failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Failure {
+    reason: Fault,
+    count: u64,
+    /// The last file.
+    last: Option<PathBuf>,
+}
+
+/// What the one sample cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Cost {
+    /// The first sample finds everything; those after it cost a hundredth.
+    first_sample_cpu_micros: u64,
+    first_sample_files_opened: u64,
+    next_sample_cpu_micros: u64,
+    next_sample_files_opened: u64,
 }
 
 /// One workload, named.
@@ -67,11 +131,37 @@ struct Seat {
     processes: u32,
 }
 
+/// What a doctor goes by, so that tests bring their own.
+struct Visit<'a, E> {
+    target: Target,
+    found_by: FoundBy,
+    settings: Settings,
+    mistakes: Vec<String>,
+    /// Where the socket's place is asked for; none where it is not looked for.
+    environment: Option<&'a E>,
+}
+
 /// Runs the command: 0 when all is well, 1 when something cannot be measured or used.
 #[must_use]
 pub fn run(args: &DoctorArgs) -> ExitCode {
-    let pid = args.pid.unwrap_or_else(default_pid);
-    let report = match Report::of(pid) {
+    let (pid, found_by) = match args.pid {
+        Some(pid) => (pid, FoundBy::Flag),
+        None => find_root(),
+    };
+    let flags = RunArgs::default();
+    let (settings, mistakes) =
+        Settings::gather(&flags, &ProcessEnvironment, Path::new(settings::FILE));
+    let visit = Visit {
+        target: Target {
+            names: settings.names,
+            ..Target::this_machine(pid)
+        },
+        found_by,
+        settings,
+        mistakes: mistakes.iter().map(ToString::to_string).collect(),
+        environment: Some(&ProcessEnvironment),
+    };
+    let report = match visit.report(&SystemClock) {
         Ok(report) => report,
         Err(error) => {
             // Nothing is left to do when even the message cannot be written.
@@ -87,14 +177,14 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         },
     };
     let written = io::stdout().lock().write_all(text.as_bytes());
-    if written.is_err() || !report.mistakes.is_empty() {
+    if written.is_err() || !report.is_well() {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// What doctor says about the server of `target`, with no settings and no socket: for machines
-/// built of files.
+/// The page about the server of `target`, without settings and socket: for machines built of
+/// files.
 ///
 /// # Errors
 /// When no sample can be taken.
@@ -105,156 +195,234 @@ pub fn words_on(target: Target) -> Result<String, SampleError> {
             None
         }
     }
-    let (settings, mistakes) = Settings::gather(&RunArgs::default(), &Nothing, Path::new(""));
-    let socket = (None, "not looked for".to_owned());
-    Ok(Report::on(target, &settings, &mistakes, socket)?.words())
+    let (settings, _) = Settings::gather(&RunArgs::default(), &Nothing, Path::new(""));
+    let visit = Visit::<Nothing> {
+        target,
+        found_by: FoundBy::Flag,
+        settings,
+        mistakes: Vec::new(),
+        environment: None,
+    };
+    Ok(visit.report(&SystemClock)?.words())
 }
 
-// === impl Report ===
+// === impl Visit ===
 
-impl Report {
-    fn of(pid: u32) -> Result<Self, SampleError> {
-        let flags = RunArgs::default();
-        let (settings, mistakes) =
-            Settings::gather(&flags, &ProcessEnvironment, Path::new(settings::FILE));
-        let target = Target {
-            names: settings.names,
-            ..Target::this_machine(pid)
-        };
-        let socket = socket(&settings, pid);
-        Self::on(target, &settings, &mistakes, socket)
-    }
-
-    fn on(
-        target: Target,
-        settings: &Settings,
-        mistakes: &[Mistake],
-        (socket, socket_state): (Option<String>, String),
-    ) -> Result<Self, SampleError> {
-        let pid = target.root_pid;
-        let mut sampler = Sampler::new(target, PssMode::Budget)?;
-        let sample = sampler.tick(&SystemClock)?;
+impl<E: Environment> Visit<'_, E> {
+    fn report(self, clock: &dyn Clock) -> Result<Report, SampleError> {
+        let pid = self.target.root_pid;
+        let proc_root = self.target.proc_root.clone();
+        let mut cost = Cost::default();
+        let before = Faults::so_far();
+        let mut sampler = Sampler::new(self.target, PssMode::Budget)?;
+        let sample = cost.first(|| sampler.tick(clock))?;
+        let readings_failed = Faults::so_far().since(&before);
+        let failures = failures(&readings_failed);
         let seen = sampler.seen();
-        Ok(Self {
+        cost.next(|| sampler.tick(clock))?;
+        let (socket, socket_state) = match self.environment {
+            Some(environment) => socket(&self.settings, pid, environment),
+            None => (None, Ok("not looked for".to_owned())),
+        };
+        let mut report = Report {
             version: env!("CARGO_PKG_VERSION"),
             pid,
+            found_by: self.found_by,
             jupyter: seen.jupyter,
             processes: sample.processes,
             threads: sample.threads,
+            processes_unread: seen.unread,
             workloads: sample.workloads.iter().map(Seat::of).collect(),
             memory_used_bytes: sample.memory_used_bytes,
             memory_source: sample.memory_source,
-            memory_why: memory_why(&sample, &seen),
+            memory_age_ms: sample.memory_age_ms,
+            memory_why: words::memory_why(&sample, &seen),
+            pss_read: seen.pss_read,
+            pss_denied: seen.pss_denied,
+            rss_exactness: Exactness::of(&proc_root, &seen.pids),
             cgroups: seen.memory_groups.clone(),
             memory_limit_bytes: sample.memory_limit_bytes,
             memory_limit_source: sample.memory_limit_source.clone(),
             memory_limit_enforced: sample.memory_limit_enforced,
             memory_limit_shared: sample.memory_limit_shared,
             memory_limit_used_bytes: sample.memory_limit_used_bytes,
-            cpu_why: match &seen.cpu_group {
-                Some(group) => format!("the tree's, and what {group} counted beyond it"),
-                None => "the tree's, with the children its processes waited for".to_owned(),
-            },
-            collector: settings.collector.as_ref().map(ToString::to_string),
-            collector_advice: settings.collector.is_none().then(|| {
-                format!(
-                    "no collector is set, samples stay on this machine: set HUBMETER_COLLECTOR \
-                     (c.Spawner.environment on the hub) or `collector` in {}",
-                    settings::FILE
-                )
-            }),
+            cpu_complete: CpuComplete::of(&seen),
+            cpu_why: words::cpu_why(&seen),
+            vitals: sample.vitals,
+            names: words::names(self.settings.names),
+            collector: self.settings.collector.as_ref().map(ToString::to_string),
+            collector_advice: words::collector_advice(&self.settings),
+            token: token(&self.settings),
+            ca_file: ca_file(&self.settings),
+            wrong: Vec::new(),
             socket,
-            socket_state,
-            mistakes: mistakes.iter().map(ToString::to_string).collect(),
-            unseen: unseen(&sample, &seen),
-        })
+            socket_state: socket_state.clone().unwrap_or_else(|error| error),
+            mistakes: self.mistakes,
+            unseen: words::unseen(&sample, &seen),
+            readings_failed,
+            failures,
+            cost,
+        };
+        report.wrong = report.find_wrong(socket_state.err());
+        Ok(report)
     }
+}
 
-    fn words(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let mut say = |topic: &str, words: &str| {
-            let _ = writeln!(text, "{topic:<10} {words}");
-        };
-        say("agent", &format!("hubmeter-agent {}", self.version));
-        let what = if self.jupyter {
-            "a Jupyter server"
-        } else {
-            "no Jupyter server is in this tree"
-        };
-        say(
-            "server",
-            &format!(
-                "pid {} with {} processes and {} threads; {what}",
-                self.pid, self.processes, self.threads
-            ),
-        );
-        for seat in &self.workloads {
-            say("", &format!("  {}", seat.words()));
-        }
-        say(
-            "memory",
-            &format!(
-                "{}: {}",
-                human(Some(self.memory_used_bytes)),
-                self.memory_why
-            ),
-        );
-        for group in &self.cgroups {
-            say("", &format!("  {}: {}", group.group, group.why));
-            for stranger in &group.strangers {
-                say("", &format!("    pid {} {}", stranger.pid, stranger.name));
+fn token(settings: &Settings) -> Usable {
+    let problem = waited_for(settings.credential.authorization())
+        .and_then(|token| token.map_err(|error| error.to_string()));
+    let given = !matches!(problem, Ok(None));
+    let from = match settings.credential.file() {
+        Some(file) => file.display().to_string(),
+        None => "JUPYTERHUB_API_TOKEN".to_owned(),
+    };
+    Usable {
+        from: given.then_some(from),
+        problem: problem.err(),
+    }
+}
+
+/// What the link finds out while it runs, waited for here. What hangs for good is left behind.
+fn waited_for<T>(found: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let found = runtime.block_on(found);
+    runtime.shutdown_background();
+    Ok(found)
+}
+
+fn ca_file(settings: &Settings) -> Usable {
+    let read = settings.ca_file.as_deref().map(regular);
+    Usable {
+        from: settings
+            .ca_file
+            .as_ref()
+            .map(|file| file.display().to_string()),
+        problem: match read {
+            Some(Err(error)) => Some(error.to_string()),
+            Some(Ok(bytes)) if !bytes.starts_with(b"-----BEGIN") && !has_certificate(&bytes) => {
+                Some("no certificate in PEM form is in it".to_owned())
             }
+            _ => None,
+        },
+    }
+}
+
+/// What is in a regular file: another kind would be waited for.
+fn regular(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    std::fs::read(path)
+}
+
+fn has_certificate(bytes: &[u8]) -> bool {
+    const HEAD: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    bytes.windows(HEAD.len()).any(|window| window == HEAD)
+}
+
+fn socket(
+    settings: &Settings,
+    pid: u32,
+    environment: &impl Environment,
+) -> (Option<String>, Result<String, String>) {
+    match Place::beside(settings.socket.as_deref(), pid, environment) {
+        Ok(place) => {
+            let state = if place.is_lively() {
+                "an agent listens"
+            } else {
+                "no agent listens now"
+            };
+            place.leave();
+            (Some(place.path.display().to_string()), Ok(state.to_owned()))
         }
-        say("limit", &self.limit_words());
-        say("cpu", &self.cpu_why);
-        say(
-            "collector",
-            self.collector
-                .as_deref()
-                .or(self.collector_advice.as_deref())
-                .unwrap_or_default(),
-        );
-        let socket = self.socket.as_deref().unwrap_or("none");
-        say("socket", &format!("{socket}: {}", self.socket_state));
-        for mistake in &self.mistakes {
-            say("mistake", mistake);
+        Err(error) => (None, Err(error.to_string())),
+    }
+}
+
+fn failures(failed: &Faults) -> Vec<Failure> {
+    let reasons = Fault::ALL.into_iter();
+    reasons
+        .map(|reason| Failure {
+            reason,
+            count: failed.count(reason),
+            last: faults::last(reason),
+        })
+        .filter(|failure| failure.count > 0)
+        .collect()
+}
+
+// === impl CpuComplete ===
+
+impl CpuComplete {
+    fn of(seen: &Seen) -> Self {
+        match (&seen.cpu_group, seen.agent_above) {
+            (Some(_), _) => Self::Cgroup,
+            (None, Some(_)) => Self::Subreaper,
+            (None, None) => Self::Tree,
         }
-        if self.unseen.is_empty() {
-            say("unseen", "nothing that we know of");
-        }
-        for unseen in &self.unseen {
-            say("unseen", unseen);
-        }
-        text
+    }
+}
+
+// === impl Cost ===
+
+impl Cost {
+    fn first<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (done, micros, opened) = measured(work);
+        (self.first_sample_cpu_micros, self.first_sample_files_opened) = (micros, opened);
+        done
     }
 
-    fn limit_words(&self) -> String {
-        let Some(source) = &self.memory_limit_source else {
-            return "none is known".to_owned();
-        };
-        let source_words = match source.as_str() {
-            "env" => "MEM_LIMIT in the server's environment",
-            "machine" => "all the memory of the machine",
-            cgroup => cgroup,
-        };
-        let enforced = if self.memory_limit_enforced {
-            "passing it kills"
-        } else {
-            "nobody enforces it"
-        };
-        let shared = match (self.memory_limit_shared, self.memory_limit_used_bytes) {
-            (false, _) => String::new(),
-            (true, None) => "; others use it up, too".to_owned(),
-            (true, Some(used)) => format!(
-                "; others use it up, too: all together use {} of it",
-                human(Some(used))
-            ),
-        };
-        format!(
-            "{} from {source_words}; {enforced}{shared}",
-            human(self.memory_limit_bytes)
-        )
+    fn next<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (done, micros, opened) = measured(work);
+        (self.next_sample_cpu_micros, self.next_sample_files_opened) = (micros, opened);
+        done
+    }
+}
+
+fn measured<T>(work: impl FnOnce() -> T) -> (T, u64, u64) {
+    let (micros, opened) = (own_cpu_micros(), files_opened());
+    let done = work();
+    (
+        done,
+        own_cpu_micros().saturating_sub(micros),
+        files_opened() - opened,
+    )
+}
+
+fn own_cpu_micros() -> u64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let part = |part: i64| u64::try_from(part).unwrap_or(0);
+    part(spent.tv_sec) * 1_000_000 + part(spent.tv_nsec) / 1000
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Whether all that should work does.
+    fn is_well(&self) -> bool {
+        self.mistakes.is_empty() && self.wrong.is_empty()
+    }
+
+    /// What was set up and cannot be used, and readings that fail for no good reason. What the
+    /// machine does not allow or offer is only not seen.
+    fn find_wrong(&self, no_socket: Option<String>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        wrong.extend(no_socket.map(|why| format!("no local socket, so no meter: {why}")));
+        wrong.extend(self.token.problem.clone());
+        if let (Some(file), Some(problem)) = (&self.ca_file.from, &self.ca_file.problem) {
+            wrong.push(format!("cannot use the CA file {file}: {problem}"));
+        }
+        for failure in &self.failures {
+            if matches!(failure.reason, Fault::Denied | Fault::Missing) {
+                continue;
+            }
+            wrong.push(failure.words());
+        }
+        wrong
     }
 }
 
@@ -270,118 +438,15 @@ impl Seat {
             processes: workload.processes,
         }
     }
-
-    fn words(&self) -> String {
-        let processes = match self.processes {
-            1 => "1 process".to_owned(),
-            n => format!("{n} processes"),
-        };
-        match self.kind {
-            WorkloadKind::Kernel => format!("kernel {} {}, {processes}", self.name, self.id),
-            WorkloadKind::Terminal => format!("terminal {}, {processes}", self.id),
-            WorkloadKind::App => format!("app {}, {processes}", self.id),
-            WorkloadKind::Server => format!("the server itself, {processes}"),
-            WorkloadKind::Other => format!("claimed by nobody, {processes}"),
-        }
-    }
 }
 
-fn memory_why(sample: &Sample, seen: &Seen) -> String {
-    match sample.memory_source {
-        MemorySource::Cgroup2 | MemorySource::Cgroup1 => {
-            "what the server's own cgroup cannot give back".to_owned()
-        }
-        MemorySource::Pss => {
-            let because = if seen.memory_groups.is_empty() {
-                "no memory cgroup of the server can be seen"
-            } else {
-                "no cgroup is the server's alone"
-            };
-            format!("proportional set sizes over the tree, because {because}")
-        }
-        MemorySource::Rss => format!(
-            "resident set sizes over the tree, which count shared pages more than once, because \
-             the proportional sets of {} processes may not be read",
-            seen.pss_denied
-        ),
-    }
-}
-
-fn socket(settings: &Settings, pid: u32) -> (Option<String>, String) {
-    match Place::beside(settings.socket.as_deref(), pid, &ProcessEnvironment) {
-        Ok(place) => {
-            let state = if place.is_lively() {
-                "an agent listens"
-            } else {
-                "no agent listens now"
-            };
-            place.leave();
-            (Some(place.path.display().to_string()), state.to_owned())
-        }
-        Err(error) => (None, error.to_string()),
-    }
-}
-
-/// What of resident sizes this kernel keeps back.
-fn rss_error(sample: &Sample) -> Option<String> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    let extent = Extent {
-        processes: sample.processes,
-        threads: sample.threads,
-        cpus: cpus::online()?,
-    };
-    let bytes = rss_error_bytes(&release, extent)?;
-    Some(format!(
-        "up to {} of the resident set sizes: Linux {} may count pages in batches (exact from \
-         6.16 on, and where that was taken back)",
-        human(Some(bytes)),
-        release.trim()
-    ))
-}
-
-fn unseen(sample: &Sample, seen: &Seen) -> Vec<String> {
-    let mut unseen = Vec::new();
-    let mut add = |words: String| unseen.push(words);
-    let own_cgroup = matches!(
+/// Whether the memory figure is that of the server's own cgroup.
+fn of_own_cgroup(sample: &Sample) -> bool {
+    matches!(
         sample.memory_source,
         MemorySource::Cgroup1 | MemorySource::Cgroup2
-    );
-    if !own_cgroup {
-        add("files in /dev/shm that no process maps, and memory of the kernel".to_owned());
-        add(
-            "daemons that left the tree with an empty environment, unless the server was started \
-             by `hubmeter-agent run -- …`"
-                .to_owned(),
-        );
-    }
-    if sample.cpu_may_miss {
-        add(
-            "CPU time of orphans between their last sample and their end, unless the server was \
-             started by `hubmeter-agent run -- …`"
-                .to_owned(),
-        );
-    }
-    if seen.cpu_group.is_none() {
-        add("CPU time of children whose parent ignores SIGCHLD".to_owned());
-    }
-    if let Some(words) = rss_error(sample) {
-        add(words);
-    }
-    if seen.pss_denied > 0 {
-        add(format!(
-            "the share of {} processes in shared pages: their proportional sets may not be read",
-            seen.pss_denied
-        ));
-    }
-    if seen.scans_proc {
-        add(
-            "nothing more, but discovery is dear: this kernel has no `children` files, all of \
-             /proc is read"
-                .to_owned(),
-        );
-    }
-    if sample.swap_bytes.is_none() {
-        add("how much is swapped out".to_owned());
-    }
-    unseen
+    )
 }
+
+#[cfg(test)]
+mod tests;

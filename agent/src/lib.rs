@@ -6,6 +6,14 @@
 //! collector), [`meter`], [`board`] and [`local`] (to the meter on this machine). [`run`] ties
 //! them together. [`show`] and [`doctor`] print once and end.
 
+// The machines built of files are shared with the tests outside of the library.
+#[cfg(test)]
+extern crate self as hubmeter_agent;
+#[cfg(test)]
+#[path = "../tests/built_machine/machine.rs"]
+#[allow(unreachable_pub, dead_code, clippy::expect_used, clippy::unwrap_used)]
+mod machine;
+
 pub mod board;
 pub mod clock;
 pub mod config;

@@ -116,17 +116,18 @@ impl Ledger {
                 reaped_ns = account.reaper.pay(owed, reaped_ns);
                 reaped_ns = self.orphans.pay(owed, Some(&reading.key), reaped_ns);
             }
-            let new_ns = own_ns + reaped_ns;
+            let new_ns = own_ns.saturating_add(reaped_ns);
             match owner(&reading.key) {
                 Owner::Root(root) => {
                     living.insert(root);
-                    self.workloads.entry(root).or_default().held_ns += new_ns;
+                    self.workloads.entry(root).or_default().hold(new_ns);
                 }
-                Owner::Other => self.other.held_ns += new_ns,
+                Owner::Other => self.other.hold(new_ns),
             }
         }
         if let Some((_, reaped_ns)) = agent {
-            self.other.held_ns += self.reaped_by_agent(reaped_ns);
+            let more_ns = self.reaped_by_agent(reaped_ns);
+            self.other.hold(more_ns);
         }
         self.age();
         // What ended workloads used stays in the sum.
@@ -134,8 +135,8 @@ impl Ledger {
         self.workloads.retain(|root, counted| {
             let lives = living.contains(root);
             if !lives {
-                other.shown_ns += counted.shown_ns;
-                other.held_ns += counted.held_ns;
+                other.shown_ns = other.shown_ns.saturating_add(counted.shown_ns);
+                other.hold(counted.held_ns);
             }
             lives
         });
@@ -207,8 +208,8 @@ impl Ledger {
             .saturating_add(self.reapers.saturating_mul(ROUNDING_NS));
         let unseen_ns = cgroup_ns.saturating_sub(tree_ns);
         let more_ns = unseen_ns.saturating_sub(account.counted_ns);
-        account.counted_ns += more_ns;
-        self.other.held_ns += more_ns;
+        account.counted_ns = account.counted_ns.saturating_add(more_ns);
+        self.other.hold(more_ns);
     }
 
     /// Shows what is known by now, but no more than `cpus` can have used in `interval_ms`; `None`
@@ -229,7 +230,8 @@ impl Ledger {
 
     /// All time that is shown.
     pub(crate) fn total_ns(&self) -> u64 {
-        self.workloads.values().map(|c| c.shown_ns).sum::<u64>() + self.other.shown_ns
+        let of_workloads = self.workloads.values();
+        of_workloads.fold(self.other.shown_ns, |sum, c| sum.saturating_add(c.shown_ns))
     }
 
     /// One workload's.
@@ -244,8 +246,9 @@ impl Ledger {
 
     /// All time that is known.
     fn known_ns(&self) -> u64 {
-        let known = |c: &Counted| c.shown_ns + c.held_ns;
-        self.workloads.values().map(known).sum::<u64>() + known(&self.other)
+        let known = |c: &Counted| c.shown_ns.saturating_add(c.held_ns);
+        let of_workloads = self.workloads.values().map(known);
+        of_workloads.fold(known(&self.other), u64::saturating_add)
     }
 
     /// Moves what vanished processes were counted for to whoever will have waited for them.
@@ -270,7 +273,7 @@ impl Ledger {
             .map(|account| (account.key.pid, account))
             .collect();
         for account in dead.values() {
-            let counted_ns = account.own_ns + account.reaper.counted_ns();
+            let counted_ns = account.own_ns.saturating_add(account.reaper.counted_ns());
             let parent_of = |pid: u32, before: &Key| {
                 let (key, _) = living.get(&pid)?;
                 // A younger one has the pid of a parent that is gone.
@@ -314,11 +317,16 @@ fn ancestors(account: &Account, dead: &PidMap<Account>, living: &PidMap<(Key, u3
 // === impl Counted ===
 
 impl Counted {
+    /// Is to be shown.
+    fn hold(&mut self, ns: u64) {
+        self.held_ns = self.held_ns.saturating_add(ns);
+    }
+
     /// Shows its part of `bound_ns`, of all `held_ns` together.
     fn show(&mut self, bound_ns: u64, held_ns: u64) {
         let part = u128::from(self.held_ns) * u128::from(bound_ns);
         let part_ns = part.checked_div(u128::from(held_ns)).unwrap_or(0) as u64;
-        self.shown_ns += part_ns;
+        self.shown_ns = self.shown_ns.saturating_add(part_ns);
         self.held_ns -= part_ns;
     }
 }

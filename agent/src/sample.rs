@@ -11,9 +11,12 @@ pub(crate) mod crowd;
 pub(crate) mod details;
 pub(crate) mod disk;
 pub mod error;
+pub mod faults;
 pub(crate) mod file;
 pub(crate) mod files;
 pub(crate) mod gauges;
+#[cfg(test)]
+mod hostile;
 pub mod io;
 pub(crate) mod job;
 pub mod kernels;
@@ -22,8 +25,10 @@ pub mod limit;
 pub(crate) mod listen;
 pub(crate) mod machine;
 pub mod memory;
+pub(crate) mod mountinfo;
 pub(crate) mod orphans;
 pub mod own;
+pub(crate) mod passers;
 pub(crate) mod pressure;
 pub mod process;
 pub(crate) mod stat;
@@ -260,12 +265,12 @@ impl Workload {
         self.memory_used_bytes = sum(self.memory_used_bytes, other.memory_used_bytes);
         self.rss_bytes += other.rss_bytes;
         self.pss_bytes = sum(self.pss_bytes, other.pss_bytes);
-        self.cpu_millis += other.cpu_millis;
+        self.cpu_millis = self.cpu_millis.saturating_add(other.cpu_millis);
         self.cpu_cores = self
             .cpu_cores
             .and_then(|cores| Some(cores + other.cpu_cores?));
         self.processes += other.processes;
-        self.threads += other.threads;
+        self.threads = self.threads.saturating_add(other.threads);
         self.read_bytes = sum(self.read_bytes, other.read_bytes);
         self.written_bytes = sum(self.written_bytes, other.written_bytes);
     }

@@ -4,6 +4,10 @@ mod assemble;
 mod checkup;
 mod ended;
 mod eyes;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod mutated;
 mod portable;
 mod standing;
 
@@ -24,6 +28,7 @@ use crate::{
     sample::{
         MemorySource, Sample,
         cgroup::{CGROUP_ROOT, Group, Version},
+        faults::{self, Faults},
         gauges::GroupMemory,
         kernels::Identity,
         limit::{EnvLimits, Limit, Machine},
@@ -86,6 +91,12 @@ pub struct Sampler {
     checkup: Checkup,
     /// Whether the tick before was cut.
     cut_before: bool,
+    /// Faults in the tick before.
+    faults: u64,
+    /// Faults in the last one at which what fails always was asked for, too.
+    faults_again: u64,
+    /// Of this tick's, those that are nobody's but the vitals'.
+    faults_beside: u64,
 }
 
 /// How the last sample came about; for `doctor`.
@@ -101,6 +112,16 @@ pub(crate) struct Seen {
     pub(crate) cpu_group: Option<String>,
     /// Whether the tree holds a Jupyter server.
     pub(crate) jupyter: bool,
+    /// Processes whose proportional set was read.
+    pub(crate) pss_read: usize,
+    /// Processes of the server that may not be read at all.
+    pub(crate) unread: usize,
+    /// The agent that started the server, and is where its orphans come to.
+    pub(crate) agent_above: Option<u32>,
+    /// Whether any cgroup is mounted.
+    pub(crate) cgroups_mounted: bool,
+    /// The server's processes.
+    pub(crate) pids: Vec<u32>,
 }
 
 /// The memory of the whole server.
@@ -165,6 +186,9 @@ impl Sampler {
             machine_kills: MachineKills::new(&target.proc_root, keeps),
             checkup: Checkup::new(&target.proc_root, target.root_pid, keeps),
             cut_before: false,
+            faults: 0,
+            faults_again: 0,
+            faults_beside: 0,
             target,
         })
     }
@@ -186,7 +210,40 @@ impl Sampler {
     /// # Errors
     /// [`SampleError::Gone`] when the root process is gone, else which file failed.
     pub fn tick(&mut self, clock: &dyn Clock) -> Result<Sample, SampleError> {
-        let (mono_ms, wall_ms) = (clock.mono_ms(), clock.wall_ms());
+        let mono_ms = clock.mono_ms();
+        let before = Faults::so_far().total();
+        self.faults_beside = 0;
+        let sample = self.sample(mono_ms, clock.wall_ms());
+        self.judge(Faults::so_far().total() - before - self.faults_beside);
+        faults::tell(mono_ms);
+        sample
+    }
+
+    /// What failed may have left anything behind, for as long as it stands. What fails at every
+    /// tick, or whenever it is asked for again, is not looked after at every tick.
+    fn judge(&mut self, faults: u64) {
+        let usual = match self.tree.looks_again() {
+            true => &mut self.faults_again,
+            false => &mut self.faults,
+        };
+        if faults > std::mem::replace(usual, faults) {
+            self.distrust();
+        }
+    }
+
+    /// Holds on to nothing that was found by reading: it is found again at the next tick.
+    fn distrust(&mut self) {
+        self.tree.distrust();
+        self.standing.distrust();
+        self.eyes.distrust();
+        self.assembly.distrust();
+        self.environ = None;
+        if self.machine.memory_bytes.is_none() {
+            self.machine = Machine::read(&self.target.proc_root);
+        }
+    }
+
+    fn sample(&mut self, mono_ms: u64, wall_ms: u64) -> Result<Sample, SampleError> {
         // Before the tree, as parents before children: what these counted is never of later.
         let cpu_ns = self.standing.cpu_ns();
         let children_ns = self.checkup.children_ns();
@@ -230,6 +287,7 @@ impl Sampler {
         let corrected_bytes =
             self.correction
                 .take(memory.source, memory.used_bytes, foreseen_bytes);
+        let faults_before = Faults::so_far().total();
         let vitals = self.checkup.take(&Round {
             tree: &self.tree,
             own: self.standing.owned().own.as_ref(),
@@ -238,6 +296,7 @@ impl Sampler {
             flow: assembled.flow,
             mono_ms,
         });
+        self.faults_beside = Faults::so_far().total() - faults_before;
         let sample = Sample {
             memory_corrected_bytes: corrected_bytes,
             cpu_may_miss: !self.target.subreaper && cgroup.is_none(),
@@ -300,6 +359,11 @@ impl Sampler {
             scans_proc: !self.tree.has_children_files(),
             cpu_group: self.standing.own_cpu().map(Group::source),
             jupyter: self.tree.readings().any(|r| r.identity.jupyter),
+            pss_read: self.tree.readings().filter(|r| r.pss.is_some()).count(),
+            unread: self.tree.unread(),
+            agent_above: self.tree.agent_above(),
+            cgroups_mounted: self.standing.sees_mounts(),
+            pids: self.tree.readings().map(|r| r.key.pid).collect(),
         }
     }
 

@@ -19,9 +19,9 @@ use crate::{
         MemorySource, Sample, Workload,
         details::Details,
         disk::ask,
-        file::read_bytes,
+        file::read_strings,
         kernels::{is_jupyter_server, strings},
-        tree::ancestors,
+        passers::ancestors,
     },
     sampler::{PortableSampler, PssMode, SampleError, Sampler, Target},
     workload::Names,
@@ -61,26 +61,47 @@ pub fn run(args: &SampleArgs, names: Names) -> ExitCode {
     }
 }
 
+/// How the root process was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FoundBy {
+    /// Somebody named it.
+    Flag,
+    /// The nearest Jupyter server above this process.
+    Jupyter,
+    /// The leader of the login session, above this process.
+    Session,
+    /// The parent process.
+    Parent,
+}
+
 /// Whom to measure when nobody says: the nearest Jupyter server above this process; else the
 /// leader of the login session, if it is above; else the parent process.
 #[must_use]
 pub fn default_pid() -> u32 {
+    find_root().0
+}
+
+/// The same, with how it was found.
+pub(crate) fn find_root() -> (u32, FoundBy) {
     let proc_root = std::path::Path::new("/proc");
     let above = ancestors(proc_root, std::process::id());
     let jupyter = above.iter().find(|pid| {
-        let block = read_bytes(&proc_root.join(pid.to_string()).join("cmdline"));
+        let block = read_strings(&proc_root.join(pid.to_string()).join("cmdline"));
         let arguments: Vec<String> = strings(&block.unwrap_or_default())
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
             .collect();
         is_jupyter_server(&arguments)
     });
+    if let Some(pid) = jupyter {
+        return (*pid, FoundBy::Jupyter);
+    }
     let as_u32 = |pid: Pid| u32::try_from(pid.as_raw()).ok();
     let leader = getsid(None).ok().and_then(as_u32);
-    jupyter
-        .copied()
-        .or_else(|| leader.filter(|pid| above.contains(pid) && *pid != 1))
-        .or_else(|| as_u32(getppid()))
-        .unwrap_or(1)
+    match leader.filter(|pid| above.contains(pid) && *pid != 1) {
+        Some(pid) => (pid, FoundBy::Session),
+        None => (as_u32(getppid()).unwrap_or(1), FoundBy::Parent),
+    }
 }
 
 /// Says how full a file system is, in place of an agent that must not hang there.

@@ -26,6 +26,8 @@ use crate::{
 };
 use assign::Assigner;
 pub(crate) use claims::Claims;
+#[cfg(test)]
+pub(crate) use naming::label;
 
 /// How much of a workload's name may leave the agent (`HUBMETER_NAMES`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]

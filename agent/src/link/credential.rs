@@ -46,12 +46,17 @@ impl Credential {
         Self { file, token }
     }
 
+    /// The file it is read from, if one was named.
+    pub(crate) fn file(&self) -> Option<&std::path::Path> {
+        self.file.as_deref()
+    }
+
     /// The `authorization` metadata; `None` where nobody gave us a token, as on a machine
     /// without a hub.
     ///
     /// # Errors
     /// A token that was promised but cannot be read or sent.
-    pub(super) async fn authorization(
+    pub(crate) async fn authorization(
         &self,
     ) -> Result<Option<MetadataValue<Ascii>>, CredentialError> {
         let from_file;

@@ -99,6 +99,7 @@ fn agent() -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "rss_bytes": own_rss_bytes(),
         "cpu_millis": own_cpu_millis(),
+        "readings_failed": crate::sample::faults::Faults::so_far(),
     })
 }
 
@@ -112,4 +113,24 @@ fn own_cpu_millis() -> Option<u64> {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let seconds = u64::try_from(spent.tv_sec).ok()?;
     Some(seconds * 1000 + u64::try_from(spent.tv_nsec).ok()? / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_the_agent_could_not_read_is_told_by_reason() {
+        let agent = super::agent();
+        let failed = agent["readings_failed"].as_object().unwrap();
+        let reasons: Vec<&str> = failed.keys().map(String::as_str).collect();
+        let wanted = [
+            "denied",
+            "io",
+            "malformed",
+            "missing",
+            "timed_out",
+            "too_large",
+        ];
+        assert_eq!(reasons, wanted);
+        assert!(failed.values().all(|count| count == 0));
+    }
 }

@@ -61,7 +61,8 @@ impl Reaper {
         if owed == Owed::Now {
             return self.pay(owed, more_ns);
         }
-        let over_ns = (self.rounding_ns + self.due_ns).saturating_sub(ROUNDING_NS);
+        let owed_ns = self.rounding_ns.saturating_add(self.due_ns);
+        let over_ns = owed_ns.saturating_sub(ROUNDING_NS);
         let paid_ns = over_ns.min(self.due_ns).min(more_ns);
         self.due_ns -= paid_ns;
         more_ns - paid_ns
@@ -86,12 +87,13 @@ impl Reaper {
     }
 
     pub(super) fn owe_rounding(&mut self, ns: u64) {
-        self.rounding_ns = (self.rounding_ns + ns).min(ROUNDING_NS);
+        self.rounding_ns = self.rounding_ns.saturating_add(ns).min(ROUNDING_NS);
     }
 
     /// All that was counted and is, or will be, in its sum.
     pub(super) fn counted_ns(&self) -> u64 {
-        self.reaped_ns + self.fresh_ns + self.due_ns + self.rounding_ns
+        let owed = [self.fresh_ns, self.due_ns, self.rounding_ns];
+        owed.into_iter().fold(self.reaped_ns, u64::saturating_add)
     }
 }
 

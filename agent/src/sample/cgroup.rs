@@ -2,14 +2,18 @@
 
 use std::{
     collections::BTreeSet,
-    io::Cursor,
+    fs,
     path::{Path, PathBuf},
 };
 
-use procfs::{FromBufRead, ProcessCGroups, process::MountInfos};
+use nix::libc;
 use serde::Serialize;
 
-use super::file::{read_bytes, read_dir, read_text};
+use super::{
+    faults::{self, Fault},
+    file::{self, is_gone, only_number, read_bytes, read_dir, read_text},
+    mountinfo::{Membership, memberships, mounts},
+};
 
 /// Cgroups looked into below one: containers that run a service manager have some tens.
 const GROUPS_MAX: usize = 256;
@@ -60,23 +64,20 @@ pub(crate) struct Groups {
 impl Groups {
     /// Finds the cgroups of `pid`, whose `/proc/<pid>/cgroup` says `text`.
     pub(crate) fn of(mounts: &Mounts, text: &[u8], pid: u32) -> Self {
-        let Ok(memberships) = ProcessCGroups::from_buf_read(Cursor::new(text)) else {
-            return Self::default();
-        };
+        let memberships: Vec<Membership> = memberships(text).collect();
         let find = |controller: &str, proof: &str| {
             // A controller is on version 1 or on 2, never both; where it is on 1 it is named.
             let named = memberships
-                .0
                 .iter()
                 .find(|m| m.controllers.iter().any(|c| c == controller));
-            let unified = memberships.0.iter().find(|m| m.hierarchy == 0);
+            let unified = memberships.iter().find(|m| m.hierarchy == 0);
             let v1 = named.and_then(|m| {
                 let mount = mounts.0.iter().find(|mount| mount.has(controller))?;
-                mount.group(Version::V1, &m.pathname, pid)
+                mount.group(Version::V1, &m.path, pid)
             });
             v1.or_else(|| {
                 let mount = mounts.0.iter().find(|mount| mount.controllers.is_none())?;
-                let group = mount.group(Version::V2, &unified?.pathname, pid)?;
+                let group = mount.group(Version::V2, &unified?.path, pid)?;
                 // Hybrid machines mount version 2 without controllers.
                 group
                     .up()
@@ -109,24 +110,39 @@ struct Mount {
 // === impl Mounts ===
 
 impl Mounts {
-    /// As this process sees them.
+    /// Reads them; `cgroup_root` is where [`CGROUP_ROOT`] is.
     pub(crate) fn read(proc_root: &Path, cgroup_root: &Path) -> Self {
-        let text = read_bytes(&proc_root.join("self/mountinfo")).unwrap_or_default();
-        let infos =
-            MountInfos::from_buf_read(Cursor::new(text)).map_or_else(|_| Vec::new(), |m| m.0);
-        let mounts = infos
-            .into_iter()
-            .filter(|info| info.fs_type == "cgroup" || info.fs_type == "cgroup2")
-            .map(|info| Mount {
-                controllers: (info.fs_type == "cgroup")
-                    .then(|| info.super_options.keys().cloned().collect()),
-                dir: match info.mount_point.strip_prefix(CGROUP_ROOT) {
-                    Ok(below) => cgroup_root.join(below),
-                    Err(_) => info.mount_point,
-                },
-                root: info.root,
+        let path = proc_root.join("self/mountinfo");
+        let read = read_bytes(&path);
+        if read.as_ref().is_err_and(is_gone) {
+            faults::note_as(Fault::Missing, &path);
+        }
+        let text = faults::noted(&path, read).unwrap_or_default();
+        if text.last().is_some_and(|&last| last != b'\n') {
+            faults::note_as(Fault::Malformed, &path);
+        }
+        Self::parse(&text, cgroup_root)
+    }
+
+    fn parse(text: &[u8], cgroup_root: &Path) -> Self {
+        let mounts = mounts(text)
+            .filter(|line| line.fs_type == "cgroup" || line.fs_type == "cgroup2")
+            .filter_map(|line| {
+                Some(Mount {
+                    root: line.root.to_str()?.to_owned(),
+                    controllers: (line.fs_type == "cgroup").then_some(line.super_options),
+                    dir: match line.mount_point.strip_prefix(CGROUP_ROOT) {
+                        Ok(below) => cgroup_root.join(below),
+                        Err(_) => line.mount_point,
+                    },
+                })
             });
         Self(mounts.collect())
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -194,12 +210,18 @@ impl Group {
 
     /// A file in it.
     pub(crate) fn text(&self, file: &str) -> Option<String> {
-        read_text(&self.dir.join(file)).ok()
+        let path = self.dir.join(file);
+        faults::noted(&path, read_text(&path))
     }
 
-    /// A file in it that holds one number; `max` is none.
+    /// A file in it that holds one number; `max` and −1 are none.
     pub(crate) fn number(&self, file: &str) -> Option<u64> {
-        self.text(file)?.trim().parse().ok()
+        let text = self.text(file)?;
+        let number = only_number(&text);
+        if number.is_none() && text != "max\n" && text != "-1\n" {
+            faults::note_as(Fault::Malformed, &self.dir.join(file));
+        }
+        number
     }
 
     /// This one and all above, as far as they are mounted.
@@ -238,7 +260,7 @@ impl Group {
     }
 
     fn direct_pids(&self) -> Option<Vec<u32>> {
-        Some(parse_pids(&self.text("cgroup.procs")?))
+        listed(&self.file("cgroup.procs"), &self.text("cgroup.procs")?)
     }
 
     /// All processes in it and below; `None` when they can't be listed, or are in too many cgroups
@@ -252,13 +274,27 @@ impl Group {
             if looked > GROUPS_MAX {
                 return None;
             }
-            match read_text(&dir.join("cgroup.procs")) {
-                Ok(text) => pids.extend(parse_pids(&text)),
+            let path = dir.join("cgroup.procs");
+            match read_text(&path) {
+                Ok(text) => pids.extend(listed(&path, &text)?),
                 // Removed in between: nobody was in it. The top one must answer.
-                Err(_) if dir != self.dir => continue,
-                Err(_) => return None,
+                Err(error) if dir != self.dir && is_gone(&error) => continue,
+                // A threaded cgroup lists nobody: who is in it stands in the one above.
+                Err(error) if dir != self.dir && error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                }
+                Err(error) => {
+                    faults::note(&path, &error);
+                    return None;
+                }
             }
-            dirs.extend(subdirs(&dir));
+            match read_dir(&dir) {
+                Ok(entries) => dirs.extend(only_dirs(entries)),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => {
+                    faults::note(&dir, &error);
+                    return None;
+                }
+            }
         }
         Some(pids)
     }
@@ -299,15 +335,23 @@ impl Group {
 }
 
 fn subdirs(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = read_dir(dir).into_iter().flatten().flatten();
+    let entries = faults::noted(dir, read_dir(dir));
+    entries.into_iter().flat_map(only_dirs)
+}
+
+fn only_dirs(entries: fs::ReadDir) -> impl Iterator<Item = PathBuf> + use<> {
     entries
+        .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
         .take(GROUPS_MAX)
 }
 
-fn parse_pids(text: &str) -> Vec<u32> {
-    text.split_ascii_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
+/// Those in a list; `None` when it holds anything but pids.
+fn listed(path: &Path, text: &str) -> Option<Vec<u32>> {
+    let pids = file::pids(text);
+    if pids.is_none() {
+        faults::note_as(Fault::Malformed, path);
+    }
+    pids
 }

@@ -10,7 +10,7 @@ mod place;
 mod probe;
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -21,7 +21,8 @@ use self::{
     probe::{Heard, Probe},
 };
 use super::{
-    file::{FILE_BYTES_MAX, read_bytes},
+    faults,
+    file::read_bytes,
     vitals::{Disk, DiskSource},
 };
 
@@ -122,15 +123,18 @@ impl DiskWatch {
             true => process.join("root"),
             false => PathBuf::from("/"),
         };
-        let table = read_bytes(&process.join("mountinfo"))
-            .or_else(|_| read_bytes(&own.join("mountinfo")))
-            .unwrap_or_default();
-        if table.len() >= FILE_BYTES_MAX {
-            // Cut: what the home is on may be beyond, and it must not be touched unknown.
+        let mounts = match table(&process) {
+            // Without all of it what the home is on may be missing, and it must not be touched
+            // unknown.
+            Err(error) if is_cut(&error) => None,
+            Err(_) if elsewhere => None,
+            Err(_) => table(&own).ok(),
+            Ok(mounts) => Some(mounts),
+        };
+        let Some(mounts) = mounts else {
             self.last = None;
             return;
-        }
-        let mounts = Mounts::parse(&table);
+        };
         let read_link = |path: &Path| fs::read_link(below(&seen_from, path));
         match mounts.place(home, read_link) {
             Some(Place::Local { path, device }) => {
@@ -142,12 +146,13 @@ impl DiskWatch {
             Some(Place::Remote { path }) => {
                 let program = self.program.as_deref();
                 // A program on a file server hangs before it is a child.
-                let ours = Mounts::parse(&read_bytes(&own.join("mountinfo")).unwrap_or_default());
                 let program = program.filter(|program| {
-                    matches!(
-                        ours.place(program, |path| fs::read_link(path)),
-                        Some(Place::Local { .. })
-                    )
+                    let ours = table(&own);
+                    let place = ours
+                        .as_ref()
+                        .ok()
+                        .and_then(|ours| ours.place(program, |path| fs::read_link(path)));
+                    matches!(place, Some(Place::Local { .. }))
                 });
                 self.probe = program.and_then(|program| {
                     Probe::start(program, &below(&seen_from, &path), now_ms).ok()
@@ -156,6 +161,26 @@ impl DiskWatch {
             None => self.last = None,
         }
     }
+}
+
+/// What is mounted where, as the process under `dir` sees it. A failure is counted.
+fn table(dir: &Path) -> io::Result<Mounts> {
+    let path = dir.join("mountinfo");
+    let whole = read_bytes(&path).and_then(|text| match text.last() {
+        Some(&last) if last != b'\n' => Err(io::ErrorKind::InvalidData.into()),
+        _ => Ok(text),
+    });
+    let text = whole.inspect_err(|error| faults::note(&path, error))?;
+    Ok(Mounts::parse(&text))
+}
+
+/// Whether there is more than could be read.
+fn is_cut(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData
+    )
 }
 
 /// An absolute path as seen from another root.

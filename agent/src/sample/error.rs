@@ -11,6 +11,12 @@ pub enum SampleError {
         /// Which.
         pid: u32,
     },
+    /// There is nothing to read any process from.
+    #[error("no processes can be read: {} is not mounted there", path.display())]
+    NoProc {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The portable reader knows this system not.
     #[error("the portable reader does not work here: {0}")]
     Portable(#[source] sysinfo::Error),

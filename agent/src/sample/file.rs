@@ -3,7 +3,8 @@
 //!
 //! A kept descriptor costs a third of open-read-close, and it can't be fooled by a reused pid:
 //! once its process is gone it says so for ever. Whatever the sampler opens it opens here, where
-//! it is counted: a steady tick opens nothing.
+//! it is counted: a steady tick opens nothing. The kernel ends every line that it writes: what is
+//! not ended was cut, and is refused rather than read as a smaller number.
 
 use std::{
     fs::{self, File},
@@ -14,7 +15,14 @@ use std::{
 
 use nix::libc;
 
-use super::{calls, error::SampleError};
+#[cfg(test)]
+pub(crate) mod faulty;
+
+use super::{
+    calls,
+    error::SampleError,
+    faults::{self, Fault},
+};
 
 /// Bytes of a file read whole. `mountinfo` of a busy host and the environment of a batch job
 /// are the largest, some tens of KiB.
@@ -71,11 +79,11 @@ impl Kept {
         let len = match &self.file {
             Some(file) => {
                 calls::read();
-                file.read_at(&mut line.0, 0)?
+                read_at(file, &mut line.0, &self.path)?
             }
-            None => open(&self.path)?.read(&mut line.0)?,
+            None => read_at(&open(&self.path)?, &mut line.0, &self.path)?,
         };
-        Ok(line.0.get(..len).unwrap_or_default())
+        whole(&line.0, len)
     }
 
     /// Where it is.
@@ -100,21 +108,32 @@ impl Lasting {
     pub(crate) fn read<'a>(&mut self, page: &'a mut Page) -> io::Result<&'a [u8]> {
         if let Some(file) = &self.file {
             calls::read();
-            match file.read_at(&mut *page.0, 0) {
-                Ok(len) => return Ok(page.0.get(..len).unwrap_or_default()),
+            match read_at(file, &mut *page.0, &self.path) {
+                Ok(len) => return whole(&*page.0, len),
                 Err(error) if is_gone(&error) => self.file = None,
                 Err(error) => return Err(error),
             }
         }
         let file = open(&self.path)?;
-        let len = file.read_at(&mut *page.0, 0)?;
+        let len = read_at(&file, &mut *page.0, &self.path)?;
         self.file = self.keep.then_some(file);
-        Ok(page.0.get(..len).unwrap_or_default())
+        whole(&*page.0, len)
     }
 
-    /// The same as text; what is no UTF-8 is no text of the kernel's.
+    /// The same as text; what is no UTF-8 is no text of the kernel's. A failure is counted.
     pub(crate) fn text<'a>(&mut self, page: &'a mut Page) -> Option<&'a str> {
-        std::str::from_utf8(self.read(page).ok()?).ok()
+        let bytes = match self.read(page) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                faults::note(&self.path, &error);
+                return None;
+            }
+        };
+        let text = std::str::from_utf8(bytes).ok();
+        if text.is_none() {
+            faults::note_as(Fault::Malformed, &self.path);
+        }
+        text
     }
 
     /// Where it is.
@@ -146,23 +165,80 @@ pub fn files_opened() -> u64 {
 }
 
 /// Opens a file, and counts it.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
+    step(path)?;
     calls::opened();
     File::open(path)
 }
 
+fn read_at(file: &File, into: &mut [u8], path: &Path) -> io::Result<usize> {
+    step(path)?;
+    file.read_at(into, 0)
+}
+
+/// One step of reading the machine: a test may make it fail, or take something away.
+#[cfg(test)]
+use faulty::step;
+#[cfg(not(test))]
+#[inline]
+fn step(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// What was read, if that is all: neither cut by the room for it nor short of its last line's end.
+fn whole(room: &[u8], len: usize) -> io::Result<&[u8]> {
+    if len >= room.len() {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let bytes = room.get(..len).unwrap_or_default();
+    if bytes.last().is_some_and(|&last| last != b'\n') {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(bytes)
+}
+
 /// Opens a directory, and counts it.
 pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
+    step(path)?;
     calls::opened();
     fs::read_dir(path)
 }
 
-/// Reads at most [`FILE_BYTES_MAX`] of a file.
+/// Reads a file; one of more than [`FILE_BYTES_MAX`] is refused: what is cut says something else.
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = read_start(path)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Reads a block of strings (`cmdline`, `environ`); of a longer one those in its first
+/// [`FILE_BYTES_MAX`] bytes. The owner may make them as long as he likes.
+pub(crate) fn read_strings(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = read_start(path)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        faults::note_as(Fault::TooLarge, path);
+        bytes.truncate(FILE_BYTES_MAX);
+        let cut = bytes.iter().rposition(|&byte| byte == 0);
+        bytes.truncate(cut.unwrap_or(0));
+    }
+    Ok(bytes)
+}
+
+/// Opens a file that is read once, from its start.
+pub(crate) fn open_once(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    step(path)?;
+    Ok(file)
+}
+
+/// One byte more than may be, to tell what is longer.
+fn read_start(path: &Path) -> io::Result<Vec<u8>> {
     // Into an empty one the first reads are of some tens of bytes.
     let mut bytes = Vec::with_capacity(READ_AT_ONCE);
-    open(path)?
-        .take(FILE_BYTES_MAX as u64)
+    open_once(path)?
+        .take(FILE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -187,16 +263,31 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> SampleError {
 }
 
 /// The number after `key` at the start of a line (`memory.stat`, `memory.events`).
+/// A line that is not ended was cut.
 pub(crate) fn field(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace();
+    text.split_inclusive('\n').find_map(|line| {
+        let mut words = line.strip_suffix('\n')?.split_ascii_whitespace();
         (words.next()? == key).then(|| words.next()?.parse().ok())?
     })
 }
 
+/// The number that is all of a file.
+pub(crate) fn only_number(text: &str) -> Option<u64> {
+    text.strip_suffix('\n')?.parse().ok()
+}
+
+/// The pids in a file, each ended by a blank or a line's end; `None` when anything else is in it.
+pub(crate) fn pids(text: &str) -> Option<Vec<u32>> {
+    text.split_inclusive(|c: char| c.is_ascii_whitespace())
+        .map(|word| word.strip_suffix(|c: char| c.is_ascii_whitespace()))
+        .filter(|word| *word != Some(""))
+        .map(|word| word?.parse().ok())
+        .collect()
+}
+
 /// The bytes after `key` where the kernel counts in kB (`meminfo`, `smaps_rollup`).
 pub(crate) fn field_kb(text: &str, key: &str) -> Option<u64> {
-    field(text, key).map(|kb| kb.saturating_mul(1024))
+    field(text, key)?.checked_mul(1024)
 }
 
 #[cfg(test)]

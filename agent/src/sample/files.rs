@@ -6,6 +6,7 @@
 use std::{fs, path::Path};
 
 use super::{
+    faults,
     file::{read_dir, read_text},
     process::Key,
     tree::Tree,
@@ -77,7 +78,8 @@ fn nearer(one: Option<OpenFiles>, other: Option<OpenFiles>) -> Option<OpenFiles>
 /// One process' open files; `None` where it may not be looked at, is gone, or has no limit.
 fn look_at(proc_root: &Path, pid: u32, kernels: bool) -> Option<OpenFiles> {
     let dir = proc_root.join(pid.to_string());
-    let limit = soft_limit(&read_text(&dir.join("limits")).ok()?)?;
+    let limits = dir.join("limits");
+    let limit = soft_limit(&faults::noted(&limits, read_text(&limits))?)?;
     let open = count(&dir.join("fd"), kernels)?;
     (limit > 0).then_some(OpenFiles { open, limit, pid })
 }
@@ -89,16 +91,22 @@ fn count(dir: &Path, kernels: bool) -> Option<u32> {
     if kernels && size > 0 {
         return u32::try_from(size).ok();
     }
-    let counted = read_dir(dir).ok()?.take(COUNTED_MAX).count();
+    let entries = faults::noted(dir, read_dir(dir))?;
+    let counted = entries.take(COUNTED_MAX).count();
     u32::try_from(counted).ok()
 }
 
 /// Of `/proc/<pid>/limits`; `None` when there is none.
 fn soft_limit(text: &str) -> Option<u32> {
     let line = text
-        .lines()
+        .split_inclusive('\n')
         .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+    // Not ended, it was cut.
+    line.strip_suffix('\n')?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::{
     cgroup::{Group, Version},
-    file::{Lasting, Page, field},
+    faults::{self, Fault},
+    file::{Lasting, Page, field, only_number},
 };
 
 /// Cgroups of version 1 below one whose kill counter stays open; those beyond pay for opening.
@@ -90,33 +91,37 @@ impl Gauges {
     /// What the whole cgroup uses, less what the kernel gives back under pressure.
     pub(crate) fn memory(&mut self) -> Option<GroupMemory> {
         let used = number(&mut self.memory_usage, &mut self.page)?;
-        match self.group.version() {
-            Version::V2 => {
-                let swap_bytes = number(&mut self.swap, &mut self.page);
-                let stat = self.memory_stat.text(&mut self.page)?;
-                let inactive_file = field(stat, "inactive_file")?;
-                let given_back = inactive_file
-                    .saturating_add(field(stat, "active_file")?)
-                    .saturating_add(field(stat, "slab_reclaimable").unwrap_or(0));
-                Some(GroupMemory {
-                    used_bytes: used.saturating_sub(given_back),
-                    working_set_bytes: used.saturating_sub(inactive_file),
-                    swap_bytes,
-                    shm_bytes: field(stat, "shmem"),
-                })
-            }
-            Version::V1 => {
-                let stat = self.memory_stat.text(&mut self.page)?;
-                let inactive_file = field(stat, "total_inactive_file")?;
-                let given_back = inactive_file.saturating_add(field(stat, "total_active_file")?);
-                Some(GroupMemory {
-                    used_bytes: used.saturating_sub(given_back),
-                    working_set_bytes: used.saturating_sub(inactive_file),
-                    swap_bytes: field(stat, "total_swap"),
-                    shm_bytes: field(stat, "total_shmem"),
-                })
-            }
-        }
+        let v2 = self.group.version() == Version::V2;
+        let swap_of_v2 = v2.then(|| number(&mut self.swap, &mut self.page)).flatten();
+        let stat = self.memory_stat.text(&mut self.page)?;
+        let (inactive, active) = match self.group.version() {
+            Version::V2 => ("inactive_file", "active_file"),
+            Version::V1 => ("total_inactive_file", "total_active_file"),
+        };
+        let inactive_file = field(stat, inactive);
+        let slab = v2.then(|| field(stat, "slab_reclaimable")).flatten();
+        let given_back = inactive_file
+            .zip(field(stat, active))
+            .and_then(|(inactive, active)| {
+                inactive.checked_add(active)?.checked_add(slab.unwrap_or(0))
+            });
+        // More than there is cannot be given back, and without these lines nobody knows what can:
+        // then the figure is unknown, not zero and not everything.
+        let known = inactive_file.zip(given_back.and_then(|bytes| used.checked_sub(bytes)));
+        let Some((inactive_file, used_bytes)) = known else {
+            faults::note_as(Fault::Malformed, self.memory_stat.path());
+            return None;
+        };
+        Some(GroupMemory {
+            used_bytes,
+            working_set_bytes: used.saturating_sub(inactive_file),
+            swap_bytes: if v2 {
+                swap_of_v2
+            } else {
+                field(stat, "total_swap")
+            },
+            shm_bytes: field(stat, if v2 { "shmem" } else { "total_shmem" }),
+        })
     }
 
     /// CPU time of all that is and was in it.
@@ -144,5 +149,9 @@ impl Gauges {
 
 /// A file that holds one number.
 fn number(file: &mut Lasting, page: &mut Page) -> Option<u64> {
-    file.text(page)?.trim().parse().ok()
+    let number = only_number(file.text(page)?);
+    if number.is_none() {
+        faults::note_as(Fault::Malformed, file.path());
+    }
+    number
 }

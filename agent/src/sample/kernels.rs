@@ -5,10 +5,14 @@
 
 use std::path::Path;
 
-use super::file::read_bytes;
+use super::{faults, file::read_strings};
 
 /// Characters of a kernel id: a UUID in Jupyter, longer and freer elsewhere.
 const KERNEL_ID_CHARS_MAX: usize = 128;
+
+/// Bytes of a notebook's path: the longest path Linux has. Whoever sets a longer one has no
+/// notebook.
+const SESSION_BYTES_MAX: usize = 4096;
 
 /// What one process says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,12 +44,18 @@ pub(crate) fn variable<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
 // === impl Identity ===
 
 impl Identity {
-    /// Reads what the process under `proc_dir` says. What may not be read is as if not said:
-    /// other users' environments are not for us.
-    pub(crate) fn read(proc_dir: &Path, name: String) -> Self {
-        let arguments = read_bytes(&proc_dir.join("cmdline")).unwrap_or_default();
-        let environ = read_bytes(&proc_dir.join("environ")).unwrap_or_default();
-        Self::of(&arguments, &environ, name)
+    /// Reads what the process under `proc_dir` says, and whether some of that could not be read.
+    /// That is counted, and as if not said: other users' environments are not for us.
+    pub(crate) fn read(proc_dir: &Path, name: String) -> (Self, bool) {
+        let mut cut = false;
+        let mut block = |name: &str| {
+            let path = proc_dir.join(name);
+            let read = read_strings(&path);
+            cut |= read.is_err();
+            faults::noted(&path, read).unwrap_or_default()
+        };
+        let (arguments, environ) = (block("cmdline"), block("environ"));
+        (Self::of(&arguments, &environ, name), cut)
     }
 
     /// The same from the two blocks.
@@ -54,8 +64,8 @@ impl Identity {
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
             .collect();
         let session = variable(environ, "JPY_SESSION_NAME")
-            .map(|path| String::from_utf8_lossy(path).into_owned())
-            .filter(|path| !path.is_empty());
+            .filter(|path| !path.is_empty() && path.len() <= SESSION_BYTES_MAX)
+            .map(|path| String::from_utf8_lossy(path).into_owned());
         Self {
             kernel_id: arguments.iter().find_map(|argument| kernel_id(argument)),
             session,

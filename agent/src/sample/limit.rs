@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::{
     cgroup::Group,
-    file::{field_kb, read_bytes, read_text},
+    faults::{self, Fault},
+    file::{field_kb, is_gone, read_strings, read_text},
     kernels::variable,
     own::has_others,
     tree::Tree,
@@ -64,7 +65,8 @@ impl EnvLimits {
     /// From the environment of the process under `proc_root`, and from `fallback` what that does
     /// not say.
     pub(crate) fn of_process(proc_root: &Path, pid: u32, fallback: Self) -> Self {
-        let environ = read_bytes(&proc_root.join(pid.to_string()).join("environ"));
+        let path = proc_root.join(pid.to_string()).join("environ");
+        let environ = faults::noted(&path, read_strings(&path));
         let theirs = Self::from_block(&environ.unwrap_or_default());
         Self {
             memory_limit_bytes: theirs.memory_limit_bytes.or(fallback.memory_limit_bytes),
@@ -129,9 +131,18 @@ fn parse_millicores(text: &str) -> Option<u32> {
 
 impl Machine {
     pub(crate) fn read(proc_root: &Path) -> Self {
-        let text = read_text(&proc_root.join("meminfo")).unwrap_or_default();
+        let path = proc_root.join("meminfo");
+        let read = read_text(&path);
+        if read.as_ref().is_err_and(is_gone) {
+            faults::note_as(Fault::Missing, &path);
+        }
+        let text = faults::noted(&path, read).unwrap_or_default();
+        let memory_bytes = field_kb(&text, "MemTotal:");
+        if memory_bytes.is_none() && !text.is_empty() {
+            faults::note_as(Fault::Malformed, &path);
+        }
         Self {
-            memory_bytes: field_kb(&text, "MemTotal:"),
+            memory_bytes,
             swap_bytes: field_kb(&text, "SwapTotal:"),
         }
     }

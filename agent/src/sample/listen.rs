@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use super::file;
+use super::{faults, file};
 
 /// Descriptors of one process that are looked at: an application's listening socket is among its
 /// first.
@@ -55,10 +55,9 @@ enum Row {
 }
 
 fn sockets(dir: &Path) -> Vec<u64> {
-    let entries = file::read_dir(&dir.join("fd"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let path = dir.join("fd");
+    let entries = faults::noted(&path, file::read_dir(&path));
+    let entries = entries.into_iter().flatten().flatten();
     entries
         .take(DESCRIPTORS_MAX)
         .filter_map(|entry| {
@@ -70,11 +69,10 @@ fn sockets(dir: &Path) -> Vec<u64> {
 }
 
 fn rows(path: &Path, row: fn(&str) -> Row) -> impl Iterator<Item = u64> {
-    let table = file::open(path).ok();
+    let table = faults::noted(path, file::open_once(path));
     table
         .into_iter()
-        .flat_map(|table| BufReader::new(table.take(TABLE_BYTES_MAX)).lines())
-        .map_while(Result::ok)
+        .flat_map(|table| lines(BufReader::new(table.take(TABLE_BYTES_MAX)), path))
         .skip(1) // the head
         .map(move |line| row(&line))
         .take_while(|row| !matches!(row, Row::End))
@@ -82,6 +80,15 @@ fn rows(path: &Path, row: fn(&str) -> Row) -> impl Iterator<Item = u64> {
             Row::Listens(inode) => Some(inode),
             Row::Other | Row::End => None,
         })
+}
+
+/// The lines of a table; one that is not ended was cut, and is none.
+fn lines(mut table: impl BufRead, path: &Path) -> impl Iterator<Item = String> {
+    std::iter::from_fn(move || {
+        let mut line = String::new();
+        faults::noted(path, table.read_line(&mut line))?;
+        line.ends_with('\n').then_some(line)
+    })
 }
 
 /// `sl local remote st tx:rx tr:when retrnsmt uid timeout inode …`

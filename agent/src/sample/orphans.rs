@@ -7,16 +7,18 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use super::{
-    file::read_bytes,
+    faults,
+    file::{read_bytes, read_strings},
     kernels::variable,
     keyed::PidMap,
+    passers::{ancestors, pids, read_stat},
     process::Key,
-    tree::{ancestors, pids, read_stat},
 };
 
 /// Distance between two looks at processes outside the tree: each costs a microsecond or two per
@@ -66,10 +68,15 @@ impl Orphans {
         self.adopters.contains(&pid)
     }
 
-    /// Whether `pid`, which an adopter has, carries the server's mark.
-    pub(crate) fn is_marked(&self, pid: u32, tree: &PidMap<Key>) -> bool {
-        self.marker()
-            .is_some_and(|marker| self.is_ours(pid, &marker, tree))
+    /// Whether `pid`, which an adopter has, carries the server's mark. Where that cannot be told
+    /// now all are looked at again soon.
+    pub(crate) fn is_marked(&mut self, pid: u32, tree: &PidMap<Key>) -> bool {
+        let marker = self.marker();
+        let marked = marker.and_then(|marker| self.is_ours(pid, &marker, tree));
+        if marked.is_none() {
+            self.scanned_ms = None;
+        }
+        marked.unwrap_or(false)
     }
 
     /// New orphans of the tree; looks at most every [`SCAN_EVERY_MS`], and only at pids that it
@@ -89,57 +96,78 @@ impl Orphans {
         self.scanned_ms = Some(now_ms);
         self.find_adopters();
         let Some(marker) = self.marker() else {
+            self.scanned_ms = None;
             return Vec::new();
         };
         // A /proc that can't be listed (hidepid hides, it does not fail) has no orphans to find.
-        let all: HashSet<u32> = pids(&self.proc_root)
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let Ok(all) = pids(&self.proc_root) else {
+            self.scanned_ms = None;
+            return Vec::new();
+        };
+        let all: HashSet<u32> = all.into_iter().collect();
         self.foreign.retain(|pid| all.contains(pid));
         let mut found = Vec::new();
         for pid in all {
             if tree.contains_key(&pid) || agents.contains(&pid) || self.foreign.contains(&pid) {
                 continue;
             }
-            if self.is_ours(pid, &marker, tree) {
-                found.push(pid);
-            } else {
-                self.foreign.insert(pid);
+            match self.is_ours(pid, &marker, tree) {
+                Some(true) => found.push(pid),
+                Some(false) => {
+                    self.foreign.insert(pid);
+                }
+                // Nothing to go by: it is looked at again.
+                None => {}
             }
         }
         found
     }
 
+    /// `None` when it cannot be told now.
     fn marker(&self) -> Option<Marker> {
-        let environ = self.environ(self.root_pid);
+        let path = self.environ_of(self.root_pid);
+        let environ = match read_strings(&path) {
+            Ok(environ) => environ,
+            Err(error) => {
+                faults::note(&path, &error);
+                if error.kind() != io::ErrorKind::PermissionDenied {
+                    return None;
+                }
+                Vec::new()
+            }
+        };
         Some(Marker {
             token: variable(&environ, "JUPYTERHUB_API_TOKEN").map(<[u8]>::to_vec),
             start_ticks: read_stat(&self.proc_root, self.root_pid)?.start_ticks,
         })
     }
 
-    fn is_ours(&self, pid: u32, marker: &Marker, tree: &PidMap<Key>) -> bool {
-        let environ = self.environ(pid);
-        if environ.is_empty() {
-            return false; // another user's, or a thread of the kernel
-        }
+    /// `None` when it cannot be told now.
+    fn is_ours(&self, pid: u32, marker: &Marker, tree: &PidMap<Key>) -> Option<bool> {
+        let environ = match read_strings(&self.environ_of(pid)) {
+            Ok(environ) => environ,
+            // Another user's. That there are some is no fault.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Vec::new(),
+            Err(error) => {
+                faults::note(&self.environ_of(pid), &error);
+                return None;
+            }
+        };
         let same_token = marker.token.is_some()
             && variable(&environ, "JUPYTERHUB_API_TOKEN") == marker.token.as_deref();
         let from_here = variable(&environ, "JPY_PARENT_PID")
             .and_then(|pid| std::str::from_utf8(pid).ok()?.parse().ok())
             .is_some_and(|pid: u32| tree.contains_key(&pid));
         if !same_token && !from_here {
-            return false;
+            return Some(false); // or a thread of the kernel
         }
-        read_stat(&self.proc_root, pid).is_some_and(|stat| {
-            // Older ones are the wrappers that the server was started by.
-            stat.start_ticks >= marker.start_ticks && self.adopts(stat.ppid)
-        })
+        let stat = read_stat(&self.proc_root, pid)?;
+        // Older ones are the wrappers that the server was started by.
+        Some(stat.start_ticks >= marker.start_ticks && self.adopts(stat.ppid))
     }
 
-    fn environ(&self, pid: u32) -> Vec<u8> {
-        read_bytes(&self.proc_root.join(pid.to_string()).join("environ")).unwrap_or_default()
+    fn environ_of(&self, pid: u32) -> PathBuf {
+        self.proc_root.join(pid.to_string()).join("environ")
     }
 }
 
@@ -147,14 +175,38 @@ impl Orphans {
 /// token in its environment.
 pub(crate) fn could_be_of(proc_root: &Path, pid: u32, root_pid: u32) -> bool {
     let dir = |pid: u32| proc_root.join(pid.to_string());
-    let owner = |pid: u32| std::fs::metadata(dir(pid)).map(|meta| meta.uid());
-    let (Ok(theirs), Ok(ours)) = (owner(pid), owner(root_pid)) else {
+    let (Some(theirs), Some(ours)) = (owner(&dir(pid)), owner(&dir(root_pid))) else {
         return false;
     };
-    let environ = |pid: u32| read_bytes(&dir(pid).join("environ")).unwrap_or_default();
+    let environ = |pid: u32| {
+        let path = dir(pid).join("environ");
+        faults::noted(&path, read_strings(&path)).unwrap_or_default()
+    };
     let (their_environ, our_environ) = (environ(pid), environ(root_pid));
     let token = |environ| variable(environ, "JUPYTERHUB_API_TOKEN");
     let other_server =
         token(&their_environ).is_some() && token(&their_environ) != token(&our_environ);
     theirs == ours && !other_server
+}
+
+/// Who started it. Of what may not be traced (`ssh-agent`) even the directory is root's, so the
+/// directory is asked only where there is no `status`.
+fn owner(dir: &Path) -> Option<u32> {
+    let path = dir.join("status");
+    match read_bytes(&path) {
+        Ok(text) => {
+            let line = text
+                .split(|&b| b == b'\n')
+                .find_map(|l| l.strip_prefix(b"Uid:\t"))?;
+            let real = line.split(|byte| byte.is_ascii_whitespace()).next()?;
+            std::str::from_utf8(real).ok()?.parse().ok()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::metadata(dir).ok().map(|meta| meta.uid())
+        }
+        Err(error) => {
+            faults::note(&path, &error);
+            None
+        }
+    }
 }

@@ -9,7 +9,14 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{cgroup::Group, file::read_text, tree::Tree};
+use super::{
+    cgroup::Group,
+    faults::{self, Fault},
+    file::read_bytes,
+    passers::Fate,
+    stat::Statm,
+    tree::Tree,
+};
 
 /// Strangers named to a person, and looked for: a shared cgroup may hold thousands.
 const STRANGERS_NAMED_MAX: usize = 5;
@@ -209,10 +216,10 @@ impl<'a> Family<'a> {
             .readings()
             .filter(|reading| !reading.zombie && !pids.contains(&reading.key.pid))
             // It may have ended since it was read.
-            .filter(|reading| {
-                self.tree
-                    .stat(reading.key.pid)
-                    .is_some_and(|stat| !stat.is_zombie())
+            .filter(|reading| match self.tree.fate(reading.key.pid) {
+                Fate::There(stat) => !stat.is_zombie(),
+                Fate::Gone => false,
+                Fate::Unread => true,
             })
             .count()
     }
@@ -227,8 +234,11 @@ impl<'a> Family<'a> {
         if pid == 0 {
             return Relation::Stranger;
         }
-        let Some(stat) = self.tree.stat(pid) else {
-            return Relation::Gone;
+        let stat = match self.tree.fate(pid) {
+            Fate::There(stat) => stat,
+            Fate::Gone => return Relation::Gone,
+            // Hidden from us is somebody else's.
+            Fate::Unread => return Relation::Stranger,
         };
         // Born since the tree was read, or a child of an agent.
         let above = self.tree.ancestors(pid);
@@ -246,21 +256,26 @@ impl<'a> Family<'a> {
             return Relation::Orphan;
         }
         // One that ended while it was looked at has no ancestors, and would be a stranger.
-        let now = self.tree.stat(pid);
-        if now.is_none_or(|now| now.start_ticks != stat.start_ticks) {
-            return Relation::Gone;
+        match self.tree.fate(pid) {
+            Fate::There(now) if now.start_ticks == stat.start_ticks => Relation::Stranger,
+            Fate::There(_) | Fate::Gone => Relation::Gone,
+            Fate::Unread => Relation::Stranger,
         }
-        Relation::Stranger
     }
 
     /// Whether `pid` holds no more than a wrapper does.
     fn is_small(&self, pid: u32) -> bool {
         let path = self.tree.proc_root.join(format!("{pid}/statm"));
-        let text = read_text(&path).unwrap_or_default();
-        let pages = text.split_ascii_whitespace().nth(1);
-        pages
-            .and_then(|pages| pages.parse::<u64>().ok())
-            .is_some_and(|pages| pages.saturating_mul(procfs::page_size()) <= WRAPPER_BYTES_MAX)
+        let Some(text) = faults::noted(&path, read_bytes(&path)) else {
+            return false;
+        };
+        let statm = Statm::parse(&text);
+        if statm.is_none() {
+            faults::note_as(Fault::Malformed, &path);
+        }
+        statm.is_some_and(|statm| {
+            statm.resident_pages.saturating_mul(procfs::page_size()) <= WRAPPER_BYTES_MAX
+        })
     }
 
     /// Under `run -- CMD` the agent is above the root, and everything is below it.

@@ -4,11 +4,14 @@
 //! The machine's pressure is the server's only where the machine is the server's limit. Kernels
 //! may have been built or started without it: then it is unknown, and not asked for again.
 
-use std::path::Path;
+use std::{io, path::Path};
+
+use nix::libc;
 
 use super::{
     cgroup::Group,
-    file::{Lasting, Page},
+    faults::{self, Fault},
+    file::{Lasting, Page, is_gone},
     vitals::Pressure,
 };
 
@@ -79,12 +82,39 @@ impl PressureGauge {
             self.of = Some(group.cloned());
             self.file = Some(Lasting::new(path, keep));
         }
-        let Ok(text) = self.file.as_mut()?.read(page) else {
-            self.file = None;
-            return None;
+        let file = self.file.as_mut()?;
+        let path = file.path().to_owned();
+        let text = match file.read(page) {
+            Ok(text) => text,
+            Err(error) => {
+                if is_switched_off(&error) {
+                    faults::note_as(Fault::Missing, &path);
+                } else {
+                    faults::note(&path, &error);
+                }
+                if is_final(&error) {
+                    self.file = None;
+                }
+                return None;
+            }
         };
-        Pressure::parse(std::str::from_utf8(text).ok()?)
+        let pressure = std::str::from_utf8(text).ok().and_then(Pressure::parse);
+        if pressure.is_none() {
+            faults::note_as(Fault::Malformed, &path);
+        }
+        pressure
     }
+}
+
+/// Whether the kernel could tell of pressure, and was told not to.
+fn is_switched_off(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EOPNOTSUPP)
+}
+
+/// Whether asking again would be answered the same.
+fn is_final(error: &io::Error) -> bool {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    denied || is_gone(error) || is_switched_off(error)
 }
 
 /// A decimal number as the kernel writes load and pressure, always with two digits behind the

@@ -2,8 +2,9 @@
 //!
 //! In steady state one CPU-clock read tells whether a process did anything at all; only then its
 //! files are read again. What changes without it doing anything is its resident set, which the
-//! kernel may reclaim, and its parent, which may end: those are read when somebody asks. The clock is addressed by pid and silently reads the next owner of a
-//! reused pid, so a moved clock is believed only after the kept descriptor still answers.
+//! kernel may reclaim, and its parent, which may end: those are read when somebody asks. The clock
+//! is addressed by pid and silently reads the next owner of a reused pid, so a moved clock is
+//! believed only after the kept descriptor still answers.
 
 use std::{
     io,
@@ -19,10 +20,11 @@ use nix::{
 use super::{
     calls,
     error::SampleError,
-    file::{Kept, Line, failed, field_kb, is_gone, read_text},
+    faults::{self, Fault},
+    file::{Kept, Line, failed, field_kb, is_gone, read_bytes, read_dir, read_text},
     io::Io,
     kernels::Identity,
-    stat::{self, Stat, Statm},
+    stat::{self, RESIDENT_BYTES_MAX, Stat, Statm},
 };
 
 /// Names a process for ever: pids come again, start times with them don't.
@@ -90,16 +92,20 @@ pub struct PssReading {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) reading: Reading,
-    /// Whether the kernel refused its proportional set: asked once, not again.
+    /// Whether the kernel refused its proportional set: not asked again until all is looked at.
     pub(crate) pss_denied: bool,
+    /// Whether something it says about itself could not be read.
+    identity_cut: bool,
     /// First seen at this tick.
     pub(crate) new: bool,
     /// At which of the ticks between two looks at its resident set it is due.
     pub(crate) phase: u64,
+    /// Whether something of it may have been missed: all of it is read again.
+    pub(crate) doubted: bool,
+    keep: bool,
     dir: PathBuf,
     stat: Kept,
     statm: Kept,
-    /// Not everybody's may be opened, and not every kernel has it.
     io: Option<Kept>,
     clock: Option<ClockId>,
     /// Where the arguments lie: the same in a parent and its forks, another in every program.
@@ -151,8 +157,9 @@ impl Reading {
 // === impl Process ===
 
 impl Process {
-    /// Follows `pid`; `None` when it is gone already. `clocks` says whether pids of this `/proc`
-    /// are our own, so that CPU clocks may be asked; `keep` whether descriptors may stay open.
+    /// Follows `pid`; `None` when it is gone already. What may not be read or says nonsense is
+    /// counted and an error. `clocks` says whether pids of this `/proc` are our own, so that CPU
+    /// clocks may be asked; `keep` whether descriptors may stay open.
     pub(crate) fn follow(
         proc_root: &Path,
         pid: u32,
@@ -161,26 +168,35 @@ impl Process {
         line: &mut Line,
     ) -> Result<Option<Self>, SampleError> {
         let dir = proc_root.join(pid.to_string());
-        let (stat_path, statm_path) = (dir.join("stat"), dir.join("statm"));
-        let open = |path: PathBuf| match Kept::open(path.clone(), keep) {
-            Ok(kept) => Ok(Some(kept)),
-            Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(failed(&path, error)),
+        let clock = i32::try_from(pid)
+            .ok()
+            .filter(|_| clocks)
+            .map(Pid::from_raw);
+        let hidden = || clock.is_some_and(|pid| clock_getcpuclockid(pid).is_ok());
+        let open = |name: &str| {
+            let path = dir.join(name);
+            match Kept::open(path.clone(), keep) {
+                Ok(kept) => Ok(Some(kept)),
+                // `hidepid` says that there is nobody; its clock knows better.
+                Err(error) if is_gone(&error) && hidden() => {
+                    Err(counted(&path, io::ErrorKind::PermissionDenied.into()))
+                }
+                Err(error) if is_gone(&error) => Ok(None),
+                Err(error) => Err(counted(&path, error)),
+            }
         };
-        let (Some(stat_file), Some(statm)) = (open(stat_path)?, open(statm_path)?) else {
+        let (Some(stat_file), Some(statm)) = (open("stat")?, open("statm")?) else {
             return Ok(None);
         };
         let text = match stat_file.read(line) {
             Ok(text) => text,
             Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(failed(stat_file.path(), error)),
+            Err(error) => return Err(counted(stat_file.path(), error)),
         };
         let stat = parse_stat(stat_file.path(), text)?;
         let name = stat::name(text).unwrap_or_default();
-        let clock = i32::try_from(pid)
-            .ok()
-            .filter(|_| clocks)
-            .and_then(|pid| clock_getcpuclockid(Pid::from_raw(pid)).ok());
+        let clock = clock.and_then(|pid| clock_getcpuclockid(pid).ok());
+        let (identity, identity_cut) = Identity::read(&dir, name);
         let mut process = Self {
             reading: Reading {
                 key: Key {
@@ -198,13 +214,17 @@ impl Process {
                 zombie: false,
                 signal: None,
                 terminal: stat.terminal(),
-                identity: Arc::new(Identity::read(&dir, name)),
+                identity: Arc::new(identity),
                 pss: None,
             },
             pss_denied: false,
+            identity_cut,
             new: true,
-            io: Kept::open(dir.join("io"), keep).ok(),
+            // With all of it, below.
+            io: None,
             phase: 0,
+            doubted: false,
+            keep,
             dir,
             stat: stat_file,
             statm,
@@ -216,7 +236,8 @@ impl Process {
         Ok(there.then_some(process))
     }
 
-    /// Reads it again as far as `extent` says.
+    /// Reads it again as far as `extent` says. A fault is counted and an error, and what was last
+    /// read stands.
     pub(crate) fn refresh(
         &mut self,
         extent: Extent,
@@ -232,16 +253,18 @@ impl Process {
             return Ok(Refreshed::Idle);
         }
         let statm = match self.statm.read(line) {
-            Ok(text) => Statm::parse(text).ok_or_else(|| SampleError::Parse {
-                path: self.statm.path().to_owned(),
-                what: "resident and shared pages",
-            })?,
+            Ok(text) => Statm::parse(text)
+                .ok_or_else(|| malformed(self.statm.path(), "resident and shared pages"))?,
             Err(error) if is_gone(&error) => return Ok(Refreshed::Gone),
-            Err(error) => return Err(failed(self.statm.path(), error)),
+            Err(error) => return Err(counted(self.statm.path(), error)),
         };
         if idle && extent == Extent::Resident {
-            self.take_resident(statm);
+            let outlived = self.reading.zombie && !self.reading.is_dead();
+            self.take_resident(self.resident(statm, outlived));
             return Ok(Refreshed::Idle);
+        }
+        if extent == Extent::All && self.io.is_none() {
+            self.open_io();
         }
         let io = self.read_io(line);
         let (stat, name) = match self.stat.read(line) {
@@ -250,23 +273,41 @@ impl Process {
                 stat::name_bytes(text).unwrap_or_default(),
             ),
             Err(error) if is_gone(&error) => return Ok(Refreshed::Gone),
-            Err(error) => return Err(failed(self.stat.path(), error)),
+            Err(error) => return Err(counted(self.stat.path(), error)),
         };
         if stat.start_ticks != self.reading.key.start_ticks {
             return Ok(Refreshed::Gone);
         }
+        if extent == Extent::All {
+            self.pss_denied = false;
+        }
         self.reading.io = io;
-        self.take(&stat, statm, name, clock_ns);
+        let statm = self.resident(statm, stat.is_zombie() && stat.threads > 1);
+        self.take(&stat, statm, name, clock_ns, extent);
         Ok(Refreshed::Read)
     }
 
+    /// Not everybody's may be read, and not every kernel has it.
+    fn open_io(&mut self) {
+        let path = self.dir.join("io");
+        self.io = faults::noted(&path, Kept::open(path.clone(), self.keep));
+    }
+
     fn read_io(&mut self, line: &mut Line) -> Option<Io> {
-        match self.io.as_ref()?.read(line) {
-            Ok(text) => Io::parse(text),
+        let file = self.io.as_ref()?;
+        match file.read(line) {
+            Ok(text) => {
+                let io = Io::parse(text);
+                if io.is_none() {
+                    faults::note_as(Fault::Malformed, file.path());
+                }
+                io
+            }
             // It ended since: what it told last was true.
             Err(error) if is_gone(&error) => self.reading.io,
             Err(error) => {
-                // Asked once, not again: a refusal may be written down somewhere.
+                faults::note(file.path(), &error);
+                // Not asked again until all is looked at: a refusal may be written down somewhere.
                 if error.kind() == io::ErrorKind::PermissionDenied {
                     self.io = None;
                 }
@@ -275,10 +316,18 @@ impl Process {
         }
     }
 
-    fn take(&mut self, stat: &Stat, statm: Statm, name: &[u8], clock_ns: Option<u64>) {
+    fn take(
+        &mut self,
+        stat: &Stat,
+        statm: Statm,
+        name: &[u8],
+        clock_ns: Option<u64>,
+        extent: Extent,
+    ) {
         let another =
             stat.arg_start != self.arg_start || !same_name(&self.reading.identity.name, name);
-        if another && !stat.is_zombie() {
+        let again = another || (extent == Extent::All && self.identity_cut);
+        if again && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
             // arguments. What is dead has none, and stays what it was.
             if stat.arg_start != self.arg_start {
@@ -286,7 +335,11 @@ impl Process {
             }
             self.arg_start = stat.arg_start;
             let name = String::from_utf8_lossy(name).into_owned();
-            self.reading.identity = Arc::new(Identity::read(&self.dir, name));
+            let (identity, cut) = Identity::read(&self.dir, name);
+            self.identity_cut = cut;
+            if identity != *self.reading.identity || another {
+                self.reading.identity = Arc::new(identity);
+            }
         }
         self.take_resident(statm);
         let reading = &mut self.reading;
@@ -300,7 +353,7 @@ impl Process {
             self.tty = stat.tty;
             reading.terminal = stat.terminal();
         }
-        if reading.zombie {
+        if reading.is_dead() {
             reading.pss = None;
         }
     }
@@ -314,26 +367,64 @@ impl Process {
         }
     }
 
+    /// What it holds, `statm` being what its main thread says: one that ended before the others
+    /// says nothing of the memory they hold; each of them does.
+    fn resident(&self, statm: Statm, outlived: bool) -> Statm {
+        let of_other = || {
+            let path = self.other_thread()?.join("statm");
+            let text = faults::noted(&path, read_bytes(&path))?;
+            let statm = Statm::parse(&text);
+            if statm.is_none() {
+                faults::note_as(Fault::Malformed, &path);
+            }
+            statm
+        };
+        outlived.then(of_other).flatten().unwrap_or(statm)
+    }
+
+    fn other_thread(&self) -> Option<PathBuf> {
+        let main = self.reading.key.pid.to_string();
+        let tasks = self.dir.join("task");
+        let mut threads = faults::noted(&tasks, read_dir(&tasks))?.flatten();
+        let other = threads.find(|thread| thread.file_name() != main.as_str())?;
+        Some(other.path())
+    }
+
+    /// Whether something of it was not to be had: it may be, later.
+    pub(crate) fn is_partly_read(&self) -> bool {
+        self.pss_denied || self.identity_cut
+    }
+
     /// Reads the proportional set: costs microseconds per megabyte, under the process' own lock.
     pub(crate) fn read_pss(&mut self, now_ms: u64) {
-        if self.pss_denied || self.reading.zombie {
+        if self.pss_denied || self.reading.is_dead() {
             return;
         }
-        let text = match read_text(&self.dir.join("smaps_rollup")) {
+        let other = self.reading.zombie.then(|| self.other_thread()).flatten();
+        let path = other.as_ref().unwrap_or(&self.dir).join("smaps_rollup");
+        let text = match read_text(&path) {
             Ok(text) => text,
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => String::new(),
             // The directory went with the process; a kernel without the file has the directory.
             Err(error) if is_gone(&error) && !self.dir.is_dir() => String::new(),
-            Err(_) => {
+            Err(error) => {
                 self.pss_denied = true;
+                match Fault::of(&error) {
+                    Some(fault) => faults::note_as(fault, &path),
+                    None => faults::note_as(Fault::Missing, &path),
+                }
                 return;
             }
         };
-        let Some(pss_bytes) = field_kb(&text, "Pss:") else {
+        if text.is_empty() {
             // It died since it was read, and holds nothing any more.
             self.reading.zombie = true;
             (self.reading.rss_bytes, self.reading.shared_bytes) = (0, 0);
             self.reading.pss = None;
+            return;
+        }
+        let Some(pss_bytes) = field_kb(&text, "Pss:").filter(|&at| at <= RESIDENT_BYTES_MAX) else {
+            faults::note_as(Fault::Malformed, &path);
             return;
         };
         let private = |key| field_kb(&text, key);
@@ -370,8 +461,18 @@ fn same_name(kept: &str, bytes: &[u8]) -> bool {
 }
 
 fn parse_stat(path: &Path, text: &[u8]) -> Result<Stat, SampleError> {
-    Stat::parse(text).ok_or_else(|| SampleError::Parse {
+    Stat::parse(text).ok_or_else(|| malformed(path, "the fields of stat"))
+}
+
+fn counted(path: &Path, error: io::Error) -> SampleError {
+    faults::note(path, &error);
+    failed(path, error)
+}
+
+fn malformed(path: &Path, what: &'static str) -> SampleError {
+    faults::note_as(Fault::Malformed, path);
+    SampleError::Parse {
         path: path.to_owned(),
-        what: "the fields of stat",
-    })
+        what,
+    }
 }

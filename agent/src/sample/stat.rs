@@ -2,10 +2,23 @@
 //!
 //! The resident size is never taken from `stat`: that field is approximate, off by up to a
 //! megabyte per process on small machines and far more on large ones.
+//!
+//! A line that was cut, or that says what no machine can, is refused whole: of a number's first
+//! digits nobody can tell that the others are missing.
 
 /// What a tick of `utime` and its like is worth. The kernel converts to `USER_HZ` for user space,
 /// and that is 100 on every architecture Rust runs Linux on.
 pub(crate) const TICK_NS: u64 = 10_000_000;
+
+/// Clock ticks beyond anything: three centuries of one core.
+const TICKS_MAX: u64 = 1_000_000_000_000;
+
+/// Threads beyond anything: the kernel's own bound on pids.
+const THREADS_MAX: u32 = 1 << 22;
+
+/// Resident memory beyond anything: 256 TiB. So many processes as are followed sum to less than
+/// 2⁶⁴ bytes of it.
+pub(crate) const RESIDENT_BYTES_MAX: u64 = 1 << 48;
 
 /// The fields of `stat` that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,20 +54,27 @@ pub(crate) struct Statm {
 impl Stat {
     /// Parses the whole file. The name in the second field may hold anything, parentheses too.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let after_name = text.iter().rposition(|&byte| byte == b')')? + 1;
-        let rest = std::str::from_utf8(text.get(after_name..)?).ok()?;
+        let line = text.strip_suffix(b"\n")?;
+        let after_name = line.iter().rposition(|&byte| byte == b')')? + 1;
+        let rest = std::str::from_utf8(line.get(after_name..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();
         // Numbered from 3 as in proc_pid_stat(5), each call skipping to the field wanted next.
-        let state = *fields.next()?.as_bytes().first()?;
+        let &[state] = fields.next()?.as_bytes() else {
+            return None;
+        };
         let ppid = fields.next()?.parse().ok()?;
         let tty: i64 = fields.nth(2)?.parse().ok()?; // 7
         let utime: u64 = fields.nth(6)?.parse().ok()?; // 14
         let stime: u64 = fields.next()?.parse().ok()?;
-        // Signed in the kernel's format.
-        let cutime: i64 = fields.next()?.parse().ok()?;
-        let cstime: i64 = fields.next()?.parse().ok()?;
+        // Signed in the kernel's format, but never below zero.
+        let cutime: u64 = fields.next()?.parse().ok()?;
+        let cstime: u64 = fields.next()?.parse().ok()?;
         let threads = fields.nth(2)?.parse().ok()?; // 20
         let start_ticks = fields.nth(1)?.parse().ok()?; // 22
+        let (own, reaped) = (utime.checked_add(stime)?, cutime.checked_add(cstime)?);
+        if own.max(reaped).max(start_ticks) > TICKS_MAX || threads > THREADS_MAX {
+            return None;
+        }
         // 48; absent on old kernels, zero where we may not look.
         let arg_start = fields.nth(25).and_then(|at| at.parse().ok()).unwrap_or(0);
         // 52, the last.
@@ -62,13 +82,12 @@ impl Stat {
             .nth(3)
             .and_then(|code| code.parse().ok())
             .unwrap_or(0);
-        let reaped = u64::try_from(cutime.saturating_add(cstime)).unwrap_or(0);
         Some(Self {
             state,
             ppid,
             tty: u32::try_from(tty & 0xffff_ffff).unwrap_or(0),
-            own_ns: utime.saturating_add(stime).saturating_mul(TICK_NS),
-            reaped_ns: reaped.saturating_mul(TICK_NS),
+            own_ns: own * TICK_NS,
+            reaped_ns: reaped * TICK_NS,
             threads,
             start_ticks,
             arg_start,
@@ -104,11 +123,14 @@ impl Stat {
 impl Statm {
     /// Parses the whole file.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let mut fields = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
-        Some(Self {
+        let line = std::str::from_utf8(text.strip_suffix(b"\n")?).ok()?;
+        let mut fields = line.split_ascii_whitespace();
+        let statm = Self {
             resident_pages: fields.nth(1)?.parse().ok()?,
             shared_pages: fields.next()?.parse().ok()?,
-        })
+        };
+        let pages = statm.resident_pages.max(statm.shared_pages);
+        (pages <= RESIDENT_BYTES_MAX / procfs::page_size()).then_some(statm)
     }
 }
 
@@ -172,6 +194,8 @@ mod tests {
         assert_eq!(Stat::parse(b"1 (x) S 1 2"), None);
         assert_eq!(Stat::parse(b"no parenthesis at all"), None);
         assert_eq!(Statm::parse(b"5"), None);
+        assert_eq!(Statm::parse(b"5 6 7"), None, "7 of 78");
+        assert_eq!(Stat::parse(&LINE[..LINE.len() - 1]), None, "0 of 07");
     }
 
     #[test]

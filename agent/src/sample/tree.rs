@@ -5,7 +5,9 @@
 //! machine holds; `discovery` has the other ways. A process once followed stays followed until it
 //! ends, wherever it is re-parented to. A tick that costs too much goes on where it stopped.
 
+mod agents;
 mod discovery;
+mod doubt;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -15,10 +17,7 @@ use std::{
 };
 
 use nix::{
-    sys::{
-        resource::{Resource, UsageWho, getrlimit, getrusage},
-        time::TimeVal,
-    },
+    sys::resource::{Resource, getrlimit},
     time::{ClockId, clock_getcpuclockid},
     unistd::Pid,
 };
@@ -29,12 +28,14 @@ use super::{
     calls,
     crowd::Crowd,
     error::SampleError,
+    faults::{self, Fault},
     file::{self, Lasting, Line, Page, failed, is_gone},
     gauges,
     keyed::PidMap,
     orphans::{Orphans, could_be_of},
+    passers::{Fate, ancestors, read_stat},
     pressure::hundredths,
-    process::{Extent, Key, Process, Reading, Refreshed, clock_ns},
+    process::{Extent, Key, Process, Reading, Refreshed},
     stat::{self, Stat},
 };
 
@@ -73,9 +74,6 @@ pub(crate) const PROCESSES_MAX: usize = 4096;
 /// The agent's own name as the kernel keeps it.
 const AGENT_NAME: &str = "hubmeter-agent";
 
-/// Parents between a process and pid 1: a bound against a changing table, not a real depth.
-const ANCESTORS_MAX: usize = 128;
-
 /// The server's processes.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -90,8 +88,14 @@ pub(crate) struct Tree {
     pub(super) processes: BTreeMap<Key, Process>,
     pub(super) by_pid: PidMap<Key>,
     agents: BTreeSet<u32>,
+    /// There, and the server's, but not to be read.
+    unread: BTreeSet<u32>,
+    /// Whether somebody was born since the last look around of whom we may not know whose he is.
+    hidden_born: bool,
     /// Last readings of those that went since the previous update.
     gone: Vec<Reading>,
+    /// Whether the previous update failed, so that nobody was told of those.
+    failed: bool,
     orphans: Orphans,
     births: Births,
     crowd: Crowd,
@@ -116,6 +120,8 @@ pub(crate) struct Tree {
     news: News,
     news_held_ticks: u64,
     looked_ms: Option<u64>,
+    /// Whether what could not be read was asked for again at this tick.
+    looks_again: bool,
     /// Those that ran since the tick before, and the parents of those that ended.
     moved: Vec<u32>,
     /// Whose children are to be looked at, a share at every tick until this one.
@@ -148,6 +154,11 @@ impl Tree {
     ) -> Result<Self, SampleError> {
         let dir = proc_root.join(root_pid.to_string());
         let stat = dir.join("stat");
+        if fs::symlink_metadata(proc_root.join("self")).is_err() {
+            return Err(SampleError::NoProc {
+                path: proc_root.to_owned(),
+            });
+        }
         match fs::metadata(&stat) {
             Ok(_) => {}
             Err(error) if is_gone(&error) => return Err(SampleError::Gone { pid: root_pid }),
@@ -156,6 +167,12 @@ impl Tree {
         let children = dir.join(format!("task/{root_pid}/children"));
         let own = std::process::id().to_string();
         let clocks = fs::read_link(proc_root.join("self")).is_ok_and(|to| to == Path::new(&own));
+        // Without them (old kernels, `subset=pid`) all is found still, at a higher price.
+        for needed in [&children, &proc_root.join("loadavg")] {
+            if clocks && fs::metadata(needed).is_err_and(|error| is_gone(&error)) {
+                faults::note_as(Fault::Missing, needed);
+            }
+        }
         Ok(Self {
             proc_root: proc_root.to_owned(),
             root_pid,
@@ -166,7 +183,10 @@ impl Tree {
             processes: BTreeMap::new(),
             by_pid: PidMap::default(),
             agents: BTreeSet::from([own_pid]),
+            unread: BTreeSet::new(),
+            hidden_born: false,
             gone: Vec::new(),
+            failed: false,
             orphans: Orphans::new(proc_root, root_pid),
             births: Births::default(),
             crowd: Crowd::default(),
@@ -186,6 +206,7 @@ impl Tree {
             news: News::Nothing,
             news_held_ticks: 0,
             looked_ms: None,
+            looks_again: false,
             moved: Vec::new(),
             doubt_until_tick: 0,
             doubtful: Vec::new(),
@@ -194,19 +215,23 @@ impl Tree {
     }
 
     /// Reads every process that did anything, and finds the new ones. `None` while so many are new
-    /// that the tree is not known whole yet.
+    /// that the tree is not known whole yet. What failed is tried again at the next tick.
     pub(crate) fn update(&mut self, now_ms: u64) -> Result<Option<News>, SampleError> {
         self.ticks += 1;
         self.allowance = Allowance::of(self.allowance_ns);
         self.parents = None;
-        self.gone.clear();
+        if !std::mem::take(&mut self.failed) {
+            self.gone.clear();
+        }
+        self.look_again(now_ms);
         let cursor = self.read_cursor().filter(|_| self.clocks);
         let born = self.births.since_last(cursor);
         // Before anything else: what is reaped into a parent later must not have been read from
         // that parent now and from the child afterwards, so parents come first.
         let found = self.refresh().and_then(|()| self.discover(born, now_ms));
         if let Err(error) = found {
-            self.births = Births::default();
+            self.failed = true;
+            self.distrust();
             return Err(error);
         }
         self.cut = self.resume.is_some() || self.crowd.is_due();
@@ -264,11 +289,6 @@ impl Tree {
         self.by_pid.contains_key(&pid) || self.crowd.contains(pid)
     }
 
-    /// Whether `pid` is an agent: this one, or another that runs inside the tree.
-    pub(crate) fn is_agent(&self, pid: u32) -> bool {
-        self.agents.contains(&pid)
-    }
-
     /// Whether `children` files serve discovery; else all of `/proc` is read for parents.
     pub(crate) fn has_children_files(&self) -> bool {
         self.children_files
@@ -280,26 +300,9 @@ impl Tree {
         self.processes.values().filter(denied).count()
     }
 
-    /// CPU time of what this agent waited for as the server's subreaper.
-    pub(crate) fn reaped_by_agent_ns(&self) -> Option<u64> {
-        if !self.subreaper {
-            return None;
-        }
-        if self.clocks && self.own_pid == std::process::id() {
-            let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
-            return Some(ns(usage.user_time()) + ns(usage.system_time()));
-        }
-        Some(self.stat(self.own_pid)?.reaped_ns)
-    }
-
-    /// CPU time of those agents, what they waited for left out.
-    pub(crate) fn agents_ns(&self, agents: &[u32]) -> u64 {
-        let of_clock = |pid: u32| clock_ns(self.clock(pid)?);
-        let of_stat = |pid: u32| Some(self.stat(pid)?.own_ns);
-        agents
-            .iter()
-            .filter_map(|&pid| of_clock(pid).or_else(|| of_stat(pid)))
-            .sum()
+    /// Processes of the server that may not be read at all.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
     }
 
     /// Whether there is such a process at all, asked without opening a file.
@@ -332,10 +335,15 @@ impl Tree {
         read_stat(&self.proc_root, pid)
     }
 
+    /// A fresh look at any process, for those who must tell a hidden one from none.
+    pub(crate) fn fate(&self, pid: u32) -> Fate {
+        Fate::of(&self.proc_root, pid, || self.clock(pid).is_some())
+    }
+
     /// The short name of any process.
     pub(crate) fn name(&self, pid: u32) -> Option<String> {
-        let text = file::read_bytes(&self.proc_root.join(pid.to_string()).join("stat")).ok()?;
-        stat::name(&text)
+        let path = self.proc_root.join(pid.to_string()).join("stat");
+        stat::name(&faults::noted(&path, file::read_bytes(&path))?)
     }
 
     fn read_cursor(&mut self) -> Option<u32> {
@@ -374,7 +382,9 @@ impl Tree {
                     self.resume = Some(*key);
                     break 'pass;
                 }
-                let extent = if process.phase == phase {
+                let extent = if std::mem::take(&mut process.doubted) {
+                    Extent::All
+                } else if process.phase == phase {
                     if doubt {
                         self.doubtful.push(key.pid);
                     }
@@ -382,23 +392,27 @@ impl Tree {
                 } else {
                     Extent::Moved
                 };
-                match process.refresh(extent, &mut self.line)? {
-                    Refreshed::Idle => {}
-                    Refreshed::Read => {
+                match process.refresh(extent, &mut self.line) {
+                    Ok(Refreshed::Idle) => {}
+                    Ok(Refreshed::Read) => {
                         self.allowance.allows(READING);
                         self.moved.push(key.pid);
                     }
-                    Refreshed::Gone => vanished.push(*key),
+                    Ok(Refreshed::Gone) => vanished.push(*key),
+                    Err(error) if key.pid == self.root_pid => return Err(error),
+                    // Counted; what was last read of it stands.
+                    Err(_) => {}
                 }
             }
         }
-        self.bury(&vanished)
+        self.bury(&vanished);
+        Ok(())
     }
 
     /// Lets go of those that are gone.
-    fn bury(&mut self, vanished: &[Key]) -> Result<(), SampleError> {
+    fn bury(&mut self, vanished: &[Key]) {
         if vanished.is_empty() {
-            return Ok(());
+            return;
         }
         self.news = self.news.max(News::Members);
         for key in vanished {
@@ -414,10 +428,10 @@ impl Tree {
         let dead: HashSet<u32> = vanished.iter().map(|key| key.pid).collect();
         for process in self.processes.values_mut() {
             if dead.contains(&process.reading.ppid) {
-                process.refresh(Extent::All, &mut self.line)?;
+                // A fault is counted; what was last read of it stands.
+                let _ = process.refresh(Extent::All, &mut self.line);
             }
         }
-        Ok(())
     }
 
     /// What is to be said now; `None` while the tree is not known whole.
@@ -428,8 +442,7 @@ impl Tree {
         }
         self.news_held_ticks = 0;
         let news = std::mem::replace(&mut self.news, News::Nothing);
-        let due = |then| now_ms.saturating_sub(then) >= LOOK_AGAIN_MS;
-        if self.looked_ms.is_none_or(due) {
+        if self.is_look_due(now_ms) {
             self.looked_ms = Some(now_ms);
             self.orphans.find_adopters();
             return Some(News::Resync);
@@ -454,40 +467,6 @@ fn kept_processes() -> usize {
 fn kept_of(descriptors: usize) -> usize {
     let ours = (descriptors / 2).saturating_sub(OTHER_DESCRIPTORS);
     (ours / PROCESS_DESCRIPTORS).min(KEPT_PROCESSES_MAX)
-}
-
-fn ns(time: TimeVal) -> u64 {
-    let part = |part: i64| u64::try_from(part).unwrap_or(0);
-    part(time.tv_sec()) * 1_000_000_000 + part(time.tv_usec()) * 1000
-}
-
-/// All pids under a `/proc`.
-pub(crate) fn pids(proc_root: &Path) -> Result<Vec<u32>, SampleError> {
-    let entries = file::read_dir(proc_root).map_err(|error| failed(proc_root, error))?;
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect())
-}
-
-/// From the parent of `pid` up to pid 1.
-pub(crate) fn ancestors(proc_root: &Path, pid: u32) -> Vec<u32> {
-    let mut above = Vec::new();
-    let mut at = pid;
-    while let Some(stat) = read_stat(proc_root, at) {
-        if stat.ppid == 0 || above.len() >= ANCESTORS_MAX {
-            break;
-        }
-        above.push(stat.ppid);
-        at = stat.ppid;
-    }
-    above
-}
-
-/// A fresh `stat`; `None` when it is gone.
-pub(crate) fn read_stat(proc_root: &Path, pid: u32) -> Option<Stat> {
-    let path = proc_root.join(pid.to_string()).join("stat");
-    Stat::parse(&file::read_bytes(&path).ok()?)
 }
 
 #[cfg(test)]

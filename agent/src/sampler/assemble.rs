@@ -34,6 +34,8 @@ pub(crate) struct Assembly {
     claims: Claims,
     /// As it was when last something changed.
     assignment: Assignment,
+    /// Whether it may be made of what failed to be seen.
+    distrusted: bool,
     candidates: Candidates,
     /// The assignment by place: whose the readings are, in their order.
     slots: Slots,
@@ -109,6 +111,7 @@ impl Assembly {
             names,
             claims: Claims::default(),
             assignment: Assignment::default(),
+            distrusted: false,
             candidates: Candidates::default(),
             slots: Slots::default(),
             ledger: Ledger::default(),
@@ -121,6 +124,11 @@ impl Assembly {
     /// Takes what the server extension knows; replaces what it told before.
     pub(crate) fn told(&mut self, told: Told) {
         self.claims.replace(told);
+    }
+
+    /// Has everything assigned anew at the next tick.
+    pub(crate) fn distrust(&mut self) {
+        self.distrusted = true;
     }
 
     /// Puts one tick together.
@@ -154,7 +162,10 @@ impl Assembly {
             cpu_millis: total_ns / NS_PER_MS,
             cpu_cores,
             processes: workloads.iter().map(|w| w.processes).sum(),
-            threads: workloads.iter().map(|w| w.threads).sum(),
+            threads: workloads
+                .iter()
+                .map(|w| w.threads)
+                .fold(0, u32::saturating_add),
             flow: self.flows.total(),
             workloads,
             ended,
@@ -169,7 +180,8 @@ impl Assembly {
             now_ms: tick.mono_ms,
         };
         let holds = self.assignment.holds(tick.readings, &self.claims);
-        if holds && !eyes.any_listens(&self.assignment) {
+        let trusted = !std::mem::take(&mut self.distrusted);
+        if holds && trusted && !eyes.any_listens(&self.assignment) {
             return Vec::new();
         }
         let departed = departed(&self.assignment, tick);
@@ -320,7 +332,8 @@ impl Assembly {
     /// server's.
     fn give_rounding_to_server(&self, workloads: &mut [(Owner, Workload)]) {
         let total_millis = self.ledger.total_ns() / NS_PER_MS;
-        let sum_millis: u64 = workloads.iter().map(|(_, w)| w.cpu_millis).sum();
+        let millis = workloads.iter().map(|(_, w)| w.cpu_millis);
+        let sum_millis = millis.fold(0, u64::saturating_add);
         let server = workloads
             .iter_mut()
             .find(|(_, w)| w.kind == WorkloadKind::Server);
@@ -340,9 +353,9 @@ impl Assembly {
                     .workload_ns
                     .iter()
                     .filter(|(root, _)| self.ledger.workload_ns(root) == 0)
-                    .map(|(_, ns)| ns)
-                    .sum();
-                previous.other_ns + moved
+                    .map(|(_, ns)| *ns)
+                    .fold(0, u64::saturating_add);
+                previous.other_ns.saturating_add(moved)
             }
         })
     }
@@ -425,7 +438,7 @@ impl Sum {
             };
         }
         self.processes += 1;
-        self.threads += reading.threads;
+        self.threads = self.threads.saturating_add(reading.threads);
         if self.top_pid == 0 {
             self.top_pid = reading.key.pid;
         }

@@ -4,6 +4,7 @@
 //! a minute. Nothing here can fail a sample: what cannot be read is unknown.
 
 use std::{
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +17,8 @@ use crate::{
     sample::{
         cgroup::{Group, Version},
         disk::{DiskWatch, home, own_program},
-        file::{Lasting, Page, read_bytes},
+        faults,
+        file::{Lasting, Page, read_bytes, read_strings},
         files::FilesRound,
         job,
         kernels::Identity,
@@ -127,12 +129,23 @@ impl Checkup {
             return;
         }
         let process = self.proc_root.join(self.root_pid.to_string());
-        let environ = read_bytes(&process.join("environ")).unwrap_or_default();
+        let path = process.join("environ");
+        let read = read_strings(&path);
+        // What fails for now is asked again; what may never be read is as if not said.
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let ask_again = read.as_ref().is_err_and(|error| !denied(error));
+        let environ = faults::noted(&path, read);
+        if ask_again {
+            return;
+        }
+        let environ = environ.unwrap_or_default();
         let uid = std::fs::metadata(&process)
             .map(|process| process.uid())
             .ok();
-        let passwd =
-            || read_bytes(&self.proc_root.join("self/root/etc/passwd")).unwrap_or_default();
+        let passwd = || {
+            let path = self.proc_root.join("self/root/etc/passwd");
+            faults::noted(&path, read_bytes(&path)).unwrap_or_default()
+        };
         let told = Told {
             home: home::find(&environ, uid, passwd),
             job_ends_ms: job::ends_ms(&environ),

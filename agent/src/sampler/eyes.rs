@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    sample::{file, keyed::KeyMap, listen, process::Key},
+    sample::{faults, file, keyed::KeyMap, listen, process::Key},
     workload::Eyes,
 };
 
@@ -30,6 +30,11 @@ impl ProcEyes {
             cgroups: KeyMap::default(),
         }
     }
+
+    /// Looks again at those that could not be seen.
+    pub(super) fn distrust(&mut self) {
+        self.cgroups.retain(|_, cgroup| cgroup.is_some());
+    }
 }
 
 impl Eyes for ProcEyes {
@@ -46,7 +51,8 @@ impl Eyes for ProcEyes {
             self.cgroups.clear();
         }
         let path = self.proc_root.join(process.pid.to_string()).join("cgroup");
-        let text = file::read_bytes(&path).ok().filter(|text| !text.is_empty());
+        let text = faults::noted(&path, file::read_bytes(&path));
+        let text = text.filter(|text| !text.is_empty());
         let cgroup: Option<Arc<[u8]>> = text.map(Into::into);
         self.cgroups.insert(process, cgroup.clone());
         cgroup

@@ -4,11 +4,12 @@
 //! still in the same cgroups is checked at every tick; who else is in them when somebody was born
 //! or went, and now and then, since processes can be moved without either; limits now and then.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::sample::{
     cgroup::{Group, Groups, Mounts},
-    file::{Lasting, Page},
+    faults,
+    file::{Lasting, Page, is_gone},
     gauges::{Gauges, GroupMemory},
     limit::{self, EnvLimits, Limit, Machine},
     own::Ownership,
@@ -23,6 +24,8 @@ const SHARED_RESYNCS: u64 = 10;
 /// What stands until something moves.
 #[derive(Debug)]
 pub(super) struct Standing {
+    proc_root: PathBuf,
+    cgroup_root: PathBuf,
     mounts: Mounts,
     membership: Lasting,
     page: Page,
@@ -63,6 +66,8 @@ impl Standing {
     pub(super) fn new(proc_root: &Path, cgroup_root: &Path, root_pid: u32, keep: bool) -> Self {
         let membership = proc_root.join(root_pid.to_string()).join("cgroup");
         Self {
+            proc_root: proc_root.to_owned(),
+            cgroup_root: cgroup_root.to_owned(),
             mounts: Mounts::read(proc_root, cgroup_root),
             membership: Lasting::new(membership, keep),
             page: Page::default(),
@@ -106,8 +111,17 @@ impl Standing {
                 }
             }
         };
-        // The root is gone, or its membership may not be read: in no cgroup that we know.
-        let text = self.membership.read(&mut self.page).unwrap_or_default();
+        let before = self.member_of.as_deref();
+        let text = match self.membership.read(&mut self.page) {
+            Ok(text) => text,
+            // Without the file, in no cgroup that we know.
+            Err(error) if is_gone(&error) => &[],
+            // It says so at the next tick; it is no reason to change what is measured.
+            Err(error) => {
+                faults::note(self.membership.path(), &error);
+                before.unwrap_or_default()
+            }
+        };
         if self.member_of.as_deref() != Some(text) {
             self.member_of = Some(text.to_vec());
             look = Look::All;
@@ -122,6 +136,20 @@ impl Standing {
             return &self.owned.orphans;
         }
         &[]
+    }
+
+    /// Has everything looked at again at the next tick.
+    pub(super) fn distrust(&mut self) {
+        self.member_of = None;
+        self.limits_for = None;
+        if self.mounts.is_empty() {
+            self.mounts = Mounts::read(&self.proc_root, &self.cgroup_root);
+        }
+    }
+
+    /// Whether any cgroup is mounted.
+    pub(super) fn sees_mounts(&self) -> bool {
+        !self.mounts.is_empty()
     }
 
     /// The first of those who make the cgroup not ours, where none is ours.

@@ -112,9 +112,9 @@ pub struct Machine {
 impl Machine {
     /// With cgroups of version 2 at the usual place and 16 GiB.
     pub fn new() -> Self {
-        let machine = Self {
-            dir: TempDir::new().unwrap(),
-        };
+        // In memory where there is room for that: some tests build thousands of machines.
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+        let machine = Self { dir: dir.unwrap() };
         fs::create_dir_all(machine.proc().join("self")).unwrap();
         fs::create_dir_all(machine.cgroups()).unwrap();
         machine.mounts(
@@ -153,9 +153,9 @@ impl Machine {
             let children: Vec<String> = processes
                 .iter()
                 .filter(|child| child.ppid == process.pid)
-                .map(|child| child.pid.to_string())
+                .map(|child| format!("{} ", child.pid))
                 .collect();
-            fs::write(task.join("children"), children.join(" ")).unwrap();
+            fs::write(task.join("children"), children.concat()).unwrap();
             fs::write(dir.join("stat"), stat(process)).unwrap();
             let statm = format!(
                 "99999 {} {} 1 0 9 0\n",

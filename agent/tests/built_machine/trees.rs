@@ -97,13 +97,16 @@ impl Tree {
         sample
     }
 
-    /// What doctor says, without what is the same everywhere.
+    /// What doctor says, without what is the same everywhere, and what is of the machine that the
+    /// test runs on.
     fn said(&self) -> String {
-        let words = doctor::words_on(self.target()).unwrap();
-        let constant = ["agent ", "collector ", "socket "];
+        let dir = self.machine.dir.path().display().to_string();
+        let words = doctor::words_on(self.target()).unwrap().replace(&dir, "");
+        let constant = ["agent ", "names ", "collector ", "socket ", "cost "];
         words
             .lines()
             .filter(|line| !constant.iter().any(|start| line.starts_with(start)))
+            .filter(|line| !line.contains("(kernel "))
             .map(|line| format!("{}\n", line.trim_end()))
             .collect()
     }

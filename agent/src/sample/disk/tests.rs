@@ -11,7 +11,7 @@ use nix::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::sample::file::files_opened;
+use crate::sample::file::{FILE_BYTES_MAX, files_opened};
 
 const LOCAL: &str = "27 1 254:0 / / rw,relatime - ext4 /dev/nowhere rw\n";
 const SERVED: &str = "40 27 0:44 / /home rw,relatime - nfs4 nas:/export rw,hard\n";

@@ -13,11 +13,13 @@ use super::{
         allowance::OPENING,
         births::Born,
         crowd::Found,
+        faults::{self, Fault},
         file::{self, read_text},
         keyed::PidSet,
+        passers::{Fate, pids},
         process::{Process, Reading},
     },
-    AGENT_NAME, News, RESYNC_TICKS, SampleError, Tree, pids,
+    AGENT_NAME, News, RESYNC_TICKS, SampleError, Tree,
 };
 
 // === impl Tree ===
@@ -25,6 +27,7 @@ use super::{
 impl Tree {
     /// Takes in those that are new.
     pub(super) fn discover(&mut self, born: Born, now_ms: u64) -> Result<(), SampleError> {
+        self.forget_unread();
         if !self.by_pid.contains_key(&self.root_pid) {
             self.crowd.push(self.root_pid, self.ticks);
         }
@@ -50,8 +53,7 @@ impl Tree {
             let lives = |pid: u32| !clocks || super::cpu_clock(pid).is_some();
             self.crowd
                 .forget_dead(usize::try_from(RESYNC_TICKS).unwrap_or(1), lives);
-            self.crowd
-                .make_due(self.followed_max.saturating_sub(self.processes.len()));
+            self.crowd.make_due(self.room());
         }
         self.take_in()
     }
@@ -76,8 +78,14 @@ impl Tree {
         // Whoever had the pid before is gone.
         self.agents.remove(&pid);
         self.crowd.forget(pid);
-        let Some(stat) = self.stat(pid) else {
-            return true; // ended in between, or hidden from us
+        self.unread.remove(&pid);
+        let stat = match self.fate(pid) {
+            Fate::There(stat) => stat,
+            Fate::Gone => return true, // it ended in between
+            Fate::Unread => {
+                self.hidden_born = true;
+                return true;
+            }
         };
         let adopted = self.orphans.adopts(stat.ppid) && !self.subreaper;
         if self.is_parent_ours(stat.ppid) || (adopted && self.orphans.is_marked(pid, &self.by_pid))
@@ -91,7 +99,9 @@ impl Tree {
     }
 
     fn is_parent_ours(&self, ppid: u32) -> bool {
-        self.contains(ppid) || (self.subreaper && ppid == self.own_pid)
+        self.contains(ppid)
+            || self.unread.contains(&ppid)
+            || (self.subreaper && ppid == self.own_pid)
     }
 
     /// Looks where new ones may be when nobody can say who was born.
@@ -148,7 +158,9 @@ impl Tree {
     /// Puts the children of `pid` that are not known into the crowd.
     fn look(&mut self, pid: u32) -> Result<(), SampleError> {
         for child in self.children(pid)? {
-            let known = self.by_pid.contains_key(&child) || self.agents.contains(&child);
+            let known = self.by_pid.contains_key(&child)
+                || self.agents.contains(&child)
+                || self.unread.contains(&child);
             if !known {
                 self.crowd.push(child, self.ticks);
             }
@@ -171,7 +183,7 @@ impl Tree {
         if pid == self.own_pid || self.by_pid.contains_key(&pid) {
             return Ok(());
         }
-        if self.processes.len() >= self.followed_max {
+        if self.room() == 0 {
             self.crowd.put_beyond(found);
             return if found.expanded {
                 Ok(())
@@ -180,9 +192,16 @@ impl Tree {
             };
         }
         let keep = self.keeps() && self.processes.len() < self.kept_max;
-        let followed = Process::follow(&self.proc_root, pid, self.clocks, keep, &mut self.line)?;
-        let Some(mut process) = followed else {
-            return Ok(());
+        let followed = Process::follow(&self.proc_root, pid, self.clocks, keep, &mut self.line);
+        let mut process = match followed {
+            Ok(Some(process)) => process,
+            Ok(None) => return Ok(()),
+            Err(error) if pid == self.root_pid => return Err(error),
+            // Counted; those below it may be readable.
+            Err(_) => {
+                self.unread.insert(pid);
+                return self.look(pid);
+            }
         };
         if found.tick < self.ticks && !self.is_still_ours(&process.reading) {
             return Ok(());
@@ -233,12 +252,15 @@ impl Tree {
         let tasks = self.proc_root.join(pid.to_string()).join("task");
         let mut children = Vec::new();
         // Every thread has the children it forked itself. Gone in between: no children.
-        for task in file::read_dir(&tasks).into_iter().flatten().flatten() {
-            if let Ok(text) = read_text(&task.path().join("children")) {
-                children.extend(
-                    text.split_ascii_whitespace()
-                        .filter_map(|pid| pid.parse::<u32>().ok()),
-                );
+        let threads = faults::noted(&tasks, file::read_dir(&tasks));
+        for task in threads.into_iter().flatten().flatten() {
+            let path = task.path().join("children");
+            let Some(text) = faults::noted(&path, read_text(&path)) else {
+                continue;
+            };
+            match file::pids(&text) {
+                Some(pids) => children.extend(pids),
+                None => faults::note_as(Fault::Malformed, &path),
             }
         }
         Ok(children)
@@ -252,8 +274,9 @@ impl Tree {
             None => {
                 let mut by_parent: HashMap<u32, Vec<u32>> = HashMap::new();
                 for pid in pids(&self.proc_root)? {
-                    if let Some(stat) = self.stat(pid) {
-                        by_parent.entry(stat.ppid).or_default().push(pid);
+                    match self.fate(pid) {
+                        Fate::There(stat) => by_parent.entry(stat.ppid).or_default().push(pid),
+                        Fate::Gone | Fate::Unread => {}
                     }
                 }
                 by_parent
