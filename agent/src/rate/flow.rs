@@ -4,7 +4,7 @@
 //! vanished process leaves a debt with its next living ancestor. Other than with CPU time, the
 //! parent's own and what it took over are one number. So a debt that nobody pays (the parent
 //! ignores its children's end, or somebody else waited) hides as much of the parent's own for the
-//! few ticks it waits: that is told too late or not at all, and nothing is ever told twice.
+//! few readings it waits: that is told too late or not at all, and nothing is ever told twice.
 
 use super::Owner;
 use crate::sample::{
@@ -13,9 +13,10 @@ use crate::sample::{
     process::{Key, Reading},
 };
 
-/// Ticks that a debt waits for its child to be reaped: parents are read before children, so the
-/// reaping may show one tick after the vanishing; one more for a slow parent.
-const DEBT_TICKS: u64 = 2;
+/// Changes of a parent that a debt waits for: it is read before its children, so what it shows when
+/// a child is found gone may be from before, and what it shows next has the child's. Not ticks: a
+/// parent is read again when its CPU clock moved, which the kernel may show some milliseconds late.
+const DEBT_CHANGES: u8 = 2;
 
 /// What was read and written by workload, counted since each process started.
 #[derive(Debug, Default)]
@@ -26,7 +27,6 @@ pub(crate) struct FlowLedger {
     /// Those of whom some living process does not tell.
     silent: KeySet,
     other_silent: bool,
-    tick: u64,
 }
 
 /// Read and written.
@@ -41,7 +41,7 @@ struct Account {
     ppid: u32,
     counted: Io,
     debt: Io,
-    debt_until: u64,
+    changes_left: u8,
 }
 
 // === impl FlowLedger ===
@@ -53,7 +53,6 @@ impl FlowLedger {
         readings: impl Iterator<Item = &'a Reading> + Clone,
         owner: impl Fn(&Key) -> Owner,
     ) {
-        self.tick += 1;
         self.bury(readings.clone());
         self.silent.clear();
         self.other_silent = false;
@@ -75,7 +74,7 @@ impl FlowLedger {
             if account.counted == io && account.debt == Io::default() {
                 continue;
             }
-            let flow = account.settle(io, self.tick);
+            let flow = account.settle(io);
             match owner {
                 Owner::Root(root) => self.workloads.entry(root).or_default().add(flow),
                 Owner::Other => self.other.add(flow),
@@ -134,8 +133,8 @@ impl FlowLedger {
                 let payer = living.get(&above);
                 if let Some(payer) = payer.and_then(|key| self.processes.get_mut(key)) {
                     // With what it owed itself: whoever takes it over takes that, too.
-                    payer.owe(account.counted, self.tick);
-                    payer.owe(account.debt, self.tick);
+                    payer.owe(account.counted);
+                    payer.owe(account.debt);
                     break;
                 }
                 match dead.get(&above) {
@@ -156,14 +155,15 @@ impl Default for Account {
             ppid: 0,
             counted: Io::default(),
             debt: Io::default(),
-            debt_until: 0,
+            changes_left: 0,
         }
     }
 }
 
 impl Account {
     /// What is new of `io`.
-    fn settle(&mut self, io: Io, tick: u64) -> Flow {
+    fn settle(&mut self, io: Io) -> Flow {
+        let changed = io != self.counted;
         let settle = |now: Moved, counted: &mut Moved, debt: &mut Moved| {
             let more = now.since(*counted);
             *counted = counted.most(now);
@@ -179,16 +179,19 @@ impl Account {
                 &mut self.debt.written,
             ),
         };
-        if tick >= self.debt_until {
+        if changed {
+            self.changes_left = self.changes_left.saturating_sub(1);
+        }
+        if self.changes_left == 0 {
             self.debt = Io::default(); // nobody waited for it
         }
         flow
     }
 
-    fn owe(&mut self, io: Io, tick: u64) {
+    fn owe(&mut self, io: Io) {
         self.debt.read = self.debt.read.plus(io.read);
         self.debt.written = self.debt.written.plus(io.written);
-        self.debt_until = tick + DEBT_TICKS;
+        self.changes_left = DEBT_CHANGES;
     }
 }
 

@@ -249,7 +249,8 @@ impl Process {
             Some(None) => return Ok(Refreshed::Gone),
         };
         let idle = clock_ns == Some(self.reading.own_ns);
-        if idle && extent == Extent::Moved {
+        // Who is over does nothing any more, and is to be seen when it is waited for.
+        if idle && extent == Extent::Moved && !self.reading.zombie {
             return Ok(Refreshed::Idle);
         }
         let statm = match self.statm.read(line) {
@@ -278,6 +279,11 @@ impl Process {
         if stat.start_ticks != self.reading.key.start_ticks {
             return Ok(Refreshed::Gone);
         }
+        if stat.is_waited_for() {
+            // Its parent shows already what it used: to count it here, too, would be twice.
+            (self.reading.zombie, self.reading.signal) = (true, stat.death_signal());
+            return Ok(Refreshed::Gone);
+        }
         if extent == Extent::All {
             self.pss_denied = false;
         }
@@ -291,6 +297,11 @@ impl Process {
     fn open_io(&mut self) {
         let path = self.dir.join("io");
         self.io = faults::noted(&path, Kept::open(path.clone(), self.keep));
+    }
+
+    /// Whether it has not been waited for yet, as far as its clock tells.
+    pub(crate) fn is_there(&self) -> bool {
+        self.clock.is_none_or(|clock| clock_ns(clock).is_some())
     }
 
     fn read_io(&mut self, line: &mut Line) -> Option<Io> {

@@ -102,7 +102,12 @@ impl Stat {
         (self.is_zombie() && self.exit_code != 0).then_some(signal)
     }
 
-    /// Whether it is dead and only waits to be reaped.
+    /// Its parent has waited for it, and it is about to leave the table.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        matches!(self.state, b'X' | b'x')
+    }
+
+    /// Whether it is dead, waited for or not.
     pub(crate) fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }

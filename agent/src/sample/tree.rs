@@ -31,7 +31,7 @@ use super::{
     faults::{self, Fault},
     file::{self, Lasting, Line, Page, failed, is_gone},
     gauges,
-    keyed::PidMap,
+    keyed::{PidMap, PidSet},
     orphans::{Orphans, could_be_of},
     passers::{Fate, ancestors, read_stat},
     pressure::hundredths,
@@ -405,8 +405,25 @@ impl Tree {
                 }
             }
         }
+        self.look_after(from.is_some(), &mut vanished);
         self.bury(&vanished);
         Ok(())
+    }
+
+    /// What a child used shows in its parent shortly before the child is gone; after a tick that
+    /// was cut, parents are even read after their children. Whoever is gone when all are read is
+    /// gone in this tick: in the next it would have been counted twice for a while.
+    fn look_after(&self, cut_before: bool, vanished: &mut Vec<Key>) {
+        if self.moved.is_empty() {
+            return; // nobody waited for anybody
+        }
+        let moved: PidSet = self.moved.iter().copied().collect();
+        let known: HashSet<Key> = vanished.iter().copied().collect();
+        let of_those = |process: &&Process| cut_before || moved.contains(&process.reading.ppid);
+        let left = self.processes.values().filter(of_those);
+        let gone = left.filter(|process| !process.is_there());
+        let keys = gone.map(|process| process.reading.key);
+        vanished.extend(keys.filter(|key| !known.contains(key)));
     }
 
     /// Lets go of those that are gone.

@@ -93,7 +93,7 @@ fn a_debt_that_a_dead_parent_had_not_paid_yet_passes_on_with_its_own() {
 }
 
 #[test]
-fn a_child_nobody_waits_for_hides_its_parents_own_for_a_few_ticks_only() {
+fn a_child_nobody_waits_for_hides_its_parents_own_for_two_readings_only() {
     let mut ledger = FlowLedger::default();
     let both = [reading(1, 0, Some(0)), reading(2, 1, Some(1_000))];
     ledger.settle(both.iter(), owner);
@@ -102,7 +102,7 @@ fn a_child_nobody_waits_for_hides_its_parents_own_for_a_few_ticks_only() {
         assert!(total(&ledger) >= 1_000);
     }
     let hidden = 1_000 + 1_000 - total(&ledger);
-    assert_eq!(hidden, 100 * (DEBT_TICKS + 1));
+    assert_eq!(hidden, 100 * u64::from(DEBT_CHANGES));
 }
 
 #[test]
