@@ -331,9 +331,9 @@ impl Process {
         let another = (stat.arg_start, stat.env_end) != (self.arg_start, self.env_end)
             || !same_name(&self.reading.identity.name, name);
         let again = another || (extent == Extent::All && self.identity_cut);
-        if again && !stat.is_zombie() {
+        if again && stat.has_memory && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
-            // arguments. What is dead has none, and stays what it was.
+            // arguments. What is dead or about to be has none, and stays what it was.
             if stat.arg_start != self.arg_start {
                 self.reading.pss = None; // of memory that is no more
             }

@@ -40,6 +40,9 @@ pub(crate) struct Stat {
     /// Where the environment ends. The kernel sets it last, when all of a new program's strings
     /// are to be read: in the middle of an `exec` it is zero, while `arg_start` is there already.
     pub(crate) env_end: u64,
+    /// Whether it has memory at all: what ends gives it back, and its arguments with it, some time
+    /// before it is a zombie.
+    pub(crate) has_memory: bool,
     /// As `wait` would give it; zero while it lives, and where we may not look.
     pub(crate) exit_code: u32,
 }
@@ -78,8 +81,9 @@ impl Stat {
         if own.max(reaped).max(start_ticks) > TICKS_MAX || threads > THREADS_MAX {
             return None;
         }
+        let virtual_bytes: u64 = fields.next().and_then(|at| at.parse().ok()).unwrap_or(0); // 23
         // 48; absent on old kernels, zero where we may not look.
-        let arg_start = fields.nth(25).and_then(|at| at.parse().ok()).unwrap_or(0);
+        let arg_start = fields.nth(24).and_then(|at| at.parse().ok()).unwrap_or(0);
         let env_end = fields.nth(2).and_then(|at| at.parse().ok()).unwrap_or(0); // 51
         // 52, the last.
         let exit_code = fields
@@ -96,6 +100,7 @@ impl Stat {
             start_ticks,
             arg_start,
             env_end,
+            has_memory: virtual_bytes > 0 || arg_start > 0,
             exit_code,
         })
     }
@@ -172,6 +177,7 @@ mod tests {
                 start_ticks: 887_766,
                 arg_start: 4848,
                 env_end: 51,
+                has_memory: true,
                 exit_code: 0,
             }
         );

@@ -195,6 +195,7 @@ fn a_victim_that_takes_time_to_die_was_killed_near_the_limit_though_nothing_is_n
         bed.tick();
         // On its way out: it holds nothing, and is no zombie yet.
         (bed.of(120).rss, bed.of(120).shared, bed.of(120).pss) = (0, 0, Some(0));
+        bed.of(120).in_exit = true;
         bed.used = 100 * MIB;
         for _ in 0..3 {
             assert_eq!(causes(&bed.tick()), []);

@@ -49,6 +49,8 @@ pub struct Proc {
     pub environ: Vec<String>,
     /// In the middle of an `exec`: its arguments are placed, but not to be read yet.
     pub in_exec: bool,
+    /// It ends: its memory is given back, and it is no zombie yet.
+    pub in_exit: bool,
 }
 
 impl Proc {
@@ -71,6 +73,7 @@ impl Proc {
             arguments: vec!["/usr/bin/thing".to_owned()],
             environ: vec!["PATH=/bin".to_owned()],
             in_exec: false,
+            in_exit: false,
         }
     }
 
@@ -166,7 +169,7 @@ impl Machine {
                 process.shared / PAGE
             );
             fs::write(dir.join("statm"), statm).unwrap();
-            let told = |_: &&String| !process.in_exec;
+            let told = |_: &&String| !process.in_exec && !process.in_exit;
             let nul = |strings: &[String]| {
                 let strings = strings.iter().filter(told);
                 strings.map(|s| format!("{s}\0")).collect()
@@ -233,6 +236,7 @@ impl Machine {
 }
 
 fn stat(p: &Proc) -> String {
+    let arguments_bytes = p.arguments.iter().map(String::len).sum::<usize>();
     format!(
         "{} ({}) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{} 0 0 {} {}\n",
         p.pid,
@@ -246,8 +250,8 @@ fn stat(p: &Proc) -> String {
         p.start,
         "0 ".repeat(25),
         // Another program's arguments lie elsewhere.
-        p.arguments.iter().map(String::len).sum::<usize>(),
-        if p.in_exec { 0 } else { 7000 },
+        if p.in_exit { 0 } else { arguments_bytes },
+        if p.in_exec || p.in_exit { 0 } else { 7000 },
         p.exit_code
     )
 }
