@@ -110,6 +110,9 @@ pub(crate) struct Process {
     clock: Option<ClockId>,
     /// Where the arguments lie: the same in a parent and its forks, another in every program.
     pub(crate) arg_start: u64,
+    /// Where its environment ended when it was asked what it says: nowhere yet if that was amid
+    /// an `exec`, and then it said nothing, or only a part.
+    env_end: u64,
     tty: u32,
 }
 
@@ -230,6 +233,7 @@ impl Process {
             statm,
             clock,
             arg_start: stat.arg_start,
+            env_end: stat.env_end,
             tty: stat.tty,
         };
         let there = process.refresh(Extent::All, line)? != Refreshed::Gone;
@@ -335,16 +339,16 @@ impl Process {
         clock_ns: Option<u64>,
         extent: Extent,
     ) {
-        let another =
-            stat.arg_start != self.arg_start || !same_name(&self.reading.identity.name, name);
+        let another = (stat.arg_start, stat.env_end) != (self.arg_start, self.env_end)
+            || !same_name(&self.reading.identity.name, name);
         let again = another || (extent == Extent::All && self.identity_cut);
-        if again && !stat.is_zombie() {
+        if again && stat.has_memory && !stat.is_zombie() {
             // Another program than before: a child between fork and exec carries its parent's
-            // arguments. What is dead has none, and stays what it was.
+            // arguments. What is dead or about to be has none, and stays what it was.
             if stat.arg_start != self.arg_start {
                 self.reading.pss = None; // of memory that is no more
             }
-            self.arg_start = stat.arg_start;
+            (self.arg_start, self.env_end) = (stat.arg_start, stat.env_end);
             let name = String::from_utf8_lossy(name).into_owned();
             let (identity, cut) = Identity::read(&self.dir, name);
             self.identity_cut = cut;
@@ -428,8 +432,9 @@ impl Process {
             }
         };
         if text.is_empty() {
-            // It died since it was read, and holds nothing any more.
-            self.reading.zombie = true;
+            // It ends since it was read, and holds nothing any more. What it died of is to be read
+            // once it is dead: till then it is not over.
+            self.doubted = true;
             (self.reading.rss_bytes, self.reading.shared_bytes) = (0, 0);
             self.reading.pss = None;
             return;

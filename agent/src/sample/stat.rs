@@ -37,6 +37,12 @@ pub(crate) struct Stat {
     pub(crate) start_ticks: u64,
     /// Where the arguments lie: moves when the process becomes another program.
     pub(crate) arg_start: u64,
+    /// Where the environment ends. The kernel sets it last, when all of a new program's strings
+    /// are to be read: in the middle of an `exec` it is zero, while `arg_start` is there already.
+    pub(crate) env_end: u64,
+    /// Whether it has memory at all: what ends gives it back, and its arguments with it, some time
+    /// before it is a zombie.
+    pub(crate) has_memory: bool,
     /// As `wait` would give it; zero while it lives, and where we may not look.
     pub(crate) exit_code: u32,
 }
@@ -75,11 +81,13 @@ impl Stat {
         if own.max(reaped).max(start_ticks) > TICKS_MAX || threads > THREADS_MAX {
             return None;
         }
+        let virtual_bytes: u64 = fields.next().and_then(|at| at.parse().ok()).unwrap_or(0); // 23
         // 48; absent on old kernels, zero where we may not look.
-        let arg_start = fields.nth(25).and_then(|at| at.parse().ok()).unwrap_or(0);
+        let arg_start = fields.nth(24).and_then(|at| at.parse().ok()).unwrap_or(0);
+        let env_end = fields.nth(2).and_then(|at| at.parse().ok()).unwrap_or(0); // 51
         // 52, the last.
         let exit_code = fields
-            .nth(3)
+            .next()
             .and_then(|code| code.parse().ok())
             .unwrap_or(0);
         Some(Self {
@@ -91,6 +99,8 @@ impl Stat {
             threads,
             start_ticks,
             arg_start,
+            env_end,
+            has_memory: virtual_bytes > 0 || arg_start > 0,
             exit_code,
         })
     }
@@ -171,6 +181,8 @@ mod tests {
                 threads: 9,
                 start_ticks: 887_766,
                 arg_start: 4848,
+                env_end: 51,
+                has_memory: true,
                 exit_code: 0,
             }
         );

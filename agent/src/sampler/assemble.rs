@@ -216,7 +216,9 @@ impl Assembly {
             kills: tick.kills,
             claims: &self.claims,
         };
-        self.endings.ended(workloads, &ends)
+        let ended = self.endings.ended(workloads, &ends);
+        self.endings.note_fading(tick.readings, ends.near_limit);
+        ended
     }
 
     /// Kernels that run elsewhere, as many as there is room for; those of which anything runs

@@ -17,7 +17,7 @@ use crate::{
         EndCause, Ended, Sample, Workload, WorkloadKind,
         file::{Lasting, Page, field},
         keyed::{KeyMap, KeySet},
-        process::Key,
+        process::{Key, Reading},
     },
     workload::Claims,
 };
@@ -84,6 +84,10 @@ pub(super) struct Ends<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Endings {
     missable: Option<KeyMap<Ended>>,
+    /// Those that hold nothing any more and are not dead yet: whether memory was near its limit
+    /// when they last held anything. Who gives back a hundred gigabytes is on its way out for
+    /// seconds, and nothing is near its limit after that.
+    fading: KeyMap<bool>,
     kills: Kills,
     waiting: Vec<Waiting>,
 }
@@ -202,7 +206,9 @@ impl Endings {
         let taken = self.kills.claim(ends, &over);
         for (departed, ended) in over {
             let oom = taken.contains(&departed.key);
-            match judge(departed, ended, oom, ends) {
+            let faded = self.fading.get(&departed.key);
+            let near_limit = ends.near_limit || faded.is_some_and(|&near| near);
+            match judge(departed, ended, oom, near_limit, ends) {
                 Ok(cause) => told.push(Ended {
                     cause,
                     ..ended.clone()
@@ -246,6 +252,17 @@ impl Endings {
         self.missable = Some(missable);
     }
 
+    /// Keeps who is on its way out; `near_limit` is of the tick before, when it still held memory.
+    pub(super) fn note_fading(&mut self, readings: &[&Reading], near_limit: bool) {
+        let fading = readings
+            .iter()
+            .filter(|reading| reading.rss_bytes == 0 && !reading.is_dead())
+            .map(|reading| reading.key);
+        self.fading = fading
+            .map(|key| (key, self.fading.get(&key).copied().unwrap_or(near_limit)))
+            .collect();
+    }
+
     fn decide_waiting(&mut self, ends: &Ends<'_>) -> Vec<Ended> {
         let mut told = Vec::new();
         self.waiting.retain(|waiting| {
@@ -272,12 +289,13 @@ fn judge(
     departed: &Departed,
     ended: &Ended,
     oom: bool,
+    near_limit: bool,
     ends: &Ends<'_>,
 ) -> Result<EndCause, Waiting> {
     let word = ends.claims.end_of(&ended.id, ended.pid);
     let signal = departed.signal.or(word.and_then(|word| word.signal));
     let asked = word.is_some_and(|word| word.asked);
-    let if_killed = match (oom, ends.near_limit) {
+    let if_killed = match (oom, near_limit) {
         _ if asked || signal.is_some_and(|signal| signal != SIGKILL) => EndCause::Gone,
         (true, _) => EndCause::OutOfMemory,
         (false, true) => EndCause::KilledNearLimit,

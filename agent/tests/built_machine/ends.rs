@@ -186,6 +186,42 @@ fn a_victim_that_takes_time_to_die_is_found_and_keeps_its_last_figure() {
 }
 
 #[test]
+fn a_victim_that_takes_time_to_die_was_killed_near_the_limit_though_nothing_is_near_it_now() {
+    for (used, cause) in [
+        (900 * MIB, EndCause::KilledNearLimit),
+        (500 * MIB, EndCause::Gone),
+    ] {
+        let mut bed = Bed::using(used);
+        bed.tick();
+        // On its way out: it holds nothing, and is no zombie yet.
+        (bed.of(120).rss, bed.of(120).shared, bed.of(120).pss) = (0, 0, Some(0));
+        bed.of(120).in_exit = true;
+        bed.used = 100 * MIB;
+        for _ in 0..3 {
+            assert_eq!(causes(&bed.tick()), []);
+        }
+        bed.of(120).die_of(9);
+        assert_eq!(causes(&bed.tick()), [("bbb", cause)], "{used}");
+    }
+}
+
+#[test]
+fn one_that_gave_its_memory_back_since_it_was_read_ends_when_it_is_dead_and_of_its_signal() {
+    let mut bed = Bed::using(900 * MIB);
+    bed.tick();
+    // The kernel shows an empty file of it, between the last of its memory and its end.
+    bed.write();
+    let rollup = bed.machine.proc().join("120/smaps_rollup");
+    std::fs::write(rollup, "").unwrap();
+    let sampler = bed.sampler.as_mut().unwrap();
+    let sample = sampler.tick(&At(bed.now_ms)).unwrap();
+    assert_eq!(causes(&sample), [], "of what it dies is not known yet");
+    bed.now_ms += 5_000;
+    bed.of(120).die_of(9);
+    assert_eq!(causes(&bed.tick()), [("bbb", EndCause::KilledNearLimit)]);
+}
+
+#[test]
 fn sigkill_near_the_limit_is_told_and_far_from_it_or_another_signal_is_not() {
     for (used, code, cause) in [
         (900 * MIB, 9, EndCause::KilledNearLimit),

@@ -47,6 +47,10 @@ pub struct Proc {
     pub private: Option<u64>,
     pub arguments: Vec<String>,
     pub environ: Vec<String>,
+    /// In the middle of an `exec`: its arguments are placed, but not to be read yet.
+    pub in_exec: bool,
+    /// It ends: its memory is given back, and it is no zombie yet.
+    pub in_exit: bool,
 }
 
 impl Proc {
@@ -68,6 +72,8 @@ impl Proc {
             private: None,
             arguments: vec!["/usr/bin/thing".to_owned()],
             environ: vec!["PATH=/bin".to_owned()],
+            in_exec: false,
+            in_exit: false,
         }
     }
 
@@ -163,7 +169,11 @@ impl Machine {
                 process.shared / PAGE
             );
             fs::write(dir.join("statm"), statm).unwrap();
-            let nul = |strings: &[String]| strings.iter().map(|s| format!("{s}\0")).collect();
+            let told = |_: &&String| !process.in_exec && !process.in_exit;
+            let nul = |strings: &[String]| {
+                let strings = strings.iter().filter(told);
+                strings.map(|s| format!("{s}\0")).collect()
+            };
             let (arguments, environ): (String, String) =
                 (nul(&process.arguments), nul(&process.environ));
             fs::write(dir.join("cmdline"), arguments).unwrap();
@@ -226,8 +236,9 @@ impl Machine {
 }
 
 fn stat(p: &Proc) -> String {
+    let arguments_bytes = p.arguments.iter().map(String::len).sum::<usize>();
     format!(
-        "{} ({}) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{} 0 0 0 {}\n",
+        "{} ({}) {} {} 1 1 {} 1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 {} {}{} 0 0 {} {}\n",
         p.pid,
         p.name,
         p.state,
@@ -239,7 +250,8 @@ fn stat(p: &Proc) -> String {
         p.start,
         "0 ".repeat(25),
         // Another program's arguments lie elsewhere.
-        p.arguments.iter().map(String::len).sum::<usize>(),
+        if p.in_exit { 0 } else { arguments_bytes },
+        if p.in_exec || p.in_exit { 0 } else { 7000 },
         p.exit_code
     )
 }

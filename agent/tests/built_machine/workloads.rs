@@ -94,6 +94,26 @@ fn kernels_of_every_language_and_wrapper_are_one_workload_from_the_top_most_proc
 }
 
 #[test]
+fn a_kernel_that_was_first_read_amid_its_exec_is_found_when_that_is_done() {
+    let machine = Machine::new();
+    let mut processes = server();
+    processes.push(Proc::new(130, 100).kernel("ccc"));
+    let last = processes.len() - 1;
+    processes[last].in_exec = true;
+    machine.run(&processes);
+    let mut sampler = machine.sampler(100);
+    let sample = sampler.tick(&At(0)).unwrap();
+    assert!(
+        !has(&sample, WorkloadKind::Kernel, "ccc"),
+        "it says nothing"
+    );
+    processes[last].in_exec = false;
+    machine.run(&processes);
+    let sample = sampler.tick(&At(5_000)).unwrap();
+    assert!(has(&sample, WorkloadKind::Kernel, "ccc"));
+}
+
+#[test]
 fn a_kernel_inside_a_kernel_or_a_terminal_is_theirs_and_in_an_application_its_own() {
     let machine = Machine::new();
     let mut processes = server();
