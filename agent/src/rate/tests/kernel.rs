@@ -247,7 +247,7 @@ fn ticks(ignoring: bool) -> impl Strategy<Value = Vec<Tick>> {
 /// Left out: with an end in the middle of a look an orphan may come to the agent while the time of
 /// somebody else is on its way to a parent already read, or to the agent, too. The kernel adds up
 /// who was waited for and does not say who it was: the wrong debt may be paid then, and the other
-/// life is counted twice (about one in five thousand such histories, each with several such ends).
+/// life is counted twice (found in one of some hundreds to thousands of such histories).
 fn ticks_of_quiet_looks(ignoring: bool) -> impl Strategy<Value = Vec<Tick>> {
     ticks(ignoring).prop_map(|mut ticks| {
         for (_, meanwhile) in &mut ticks {
