@@ -67,6 +67,7 @@ struct Account {
     ppid: u32,
     own_ns: u64,
     reaper: Reaper,
+    zombie: bool,
 }
 
 /// The cgroup's own account: what nobody waited for shows only there.
@@ -98,7 +99,7 @@ impl Ledger {
                 .processes
                 .entry(reading.key)
                 .or_insert_with(|| Account::of(reading));
-            account.ppid = reading.ppid;
+            (account.ppid, account.zombie) = (reading.ppid, reading.zombie);
             let own_ns = reading.own_ns.saturating_sub(account.own_ns);
             account.own_ns = account.own_ns.max(reading.own_ns);
             self.reapers += u64::from(reading.reaped_ns > 0);
@@ -148,15 +149,21 @@ impl Ledger {
         for owed in [Owed::Before, Owed::Now] {
             more_ns = self.agent.pay(owed, more_ns);
             more_ns = self.orphans.pay(owed, None, more_ns);
-            if more_ns == 0 {
-                continue;
-            }
-            // Whose parent ended after it was read is an orphan that nobody knew.
-            for account in self.processes.values_mut() {
-                more_ns = account.reaper.relieve(owed, more_ns);
-            }
+            more_ns = self.relieve(owed, more_ns);
         }
         more_ns
+    }
+
+    /// Whose parent ended after it was read is an orphan that nobody knew.
+    fn relieve(&mut self, owed: Owed, more_ns: u64) -> u64 {
+        let mut left_ns = more_ns;
+        for account in self.processes.values_mut() {
+            if left_ns == 0 {
+                break;
+            }
+            left_ns = account.reaper.relieve(owed, account.zombie, left_ns);
+        }
+        left_ns
     }
 
     fn age(&mut self) {
@@ -282,7 +289,7 @@ impl Ledger {
             let parent =
                 parent_of(account.ppid, &account.key).and_then(|key| self.processes.get_mut(&key));
             if let Some(parent) = parent {
-                parent.reaper.owe(counted_ns);
+                parent.reaper.inherit(account.own_ns, &account.reaper);
             } else if agent == Some(account.ppid) {
                 self.agent.owe(counted_ns);
             } else if dead.contains_key(&account.ppid) {
@@ -341,6 +348,7 @@ impl Account {
             ppid: reading.ppid,
             own_ns: 0,
             reaper: Reaper::default(),
+            zombie: reading.zombie,
         }
     }
 }

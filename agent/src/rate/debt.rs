@@ -19,6 +19,8 @@ pub(super) struct Reaper {
     pub(super) reaped_ns: u64,
     /// Owed since this tick.
     fresh_ns: u64,
+    /// Of it, what one who vanished still owed: that may have gone past it, to the agent.
+    stray_ns: u64,
     /// Owed since the previous tick.
     due_ns: u64,
     /// What rounding keeps back.
@@ -55,16 +57,23 @@ impl Reaper {
         pay(&mut self.rounding_ns, more_ns)
     }
 
-    /// Pays from what another reaped in its place; says what is left of `more_ns`. What may be
-    /// rounding is not due.
-    pub(super) fn relieve(&mut self, owed: Owed, more_ns: u64) -> u64 {
-        if owed == Owed::Now {
-            return self.pay(owed, more_ns);
-        }
-        let owed_ns = self.rounding_ns.saturating_add(self.due_ns);
-        let over_ns = owed_ns.saturating_sub(ROUNDING_NS);
-        let paid_ns = over_ns.min(self.due_ns).min(more_ns);
-        self.due_ns -= paid_ns;
+    /// Pays from what the agent reaped in its place; says what is left of `more_ns`. The agent gets
+    /// the children of those who ended: a `zombie`'s, who will not wait any more, or such as came
+    /// here with a vanished parent's debts. Whoever lives pays for its own children itself.
+    pub(super) fn relieve(&mut self, owed: Owed, zombie: bool, more_ns: u64) -> u64 {
+        let (payable_ns, debt_ns) = match owed {
+            Owed::Now if zombie => (self.fresh_ns, &mut self.fresh_ns),
+            // The agent is read first: what strays has reached it by now, or never will.
+            Owed::Now => (self.stray_ns, &mut self.fresh_ns),
+            Owed::Before if zombie => {
+                // What may be rounding is not due.
+                let owed_ns = self.rounding_ns.saturating_add(self.due_ns);
+                (owed_ns.saturating_sub(ROUNDING_NS), &mut self.due_ns)
+            }
+            Owed::Before => return more_ns,
+        };
+        let paid_ns = payable_ns.min(*debt_ns).min(more_ns);
+        *debt_ns -= paid_ns;
         more_ns - paid_ns
     }
 
@@ -80,10 +89,17 @@ impl Reaper {
     pub(super) fn age(&mut self) {
         self.owe_rounding(self.due_ns);
         self.due_ns = std::mem::take(&mut self.fresh_ns);
+        self.stray_ns = 0;
     }
 
     pub(super) fn owe(&mut self, ns: u64) {
         self.fresh_ns = self.fresh_ns.saturating_add(ns);
+    }
+
+    /// Takes over the debts of a child that vanished, and owes for that itself.
+    pub(super) fn inherit(&mut self, own_ns: u64, child: &Self) {
+        self.owe(own_ns.saturating_add(child.counted_ns()));
+        self.stray_ns = self.stray_ns.saturating_add(child.due_ns);
     }
 
     pub(super) fn owe_rounding(&mut self, ns: u64) {

@@ -232,6 +232,51 @@ fn a_child_of_a_child_that_dies_with_it_a_tick_later_is_still_counted_once() {
 }
 
 #[test]
+fn what_the_agent_reaped_pays_for_a_zombies_children_and_not_for_those_of_the_living() {
+    // Whichever of the two comes first.
+    for (zombie, living) in [(2, 3), (3, 2)] {
+        let mut ledger = Ledger::default();
+        let ended = Reading {
+            zombie: true,
+            ..reading(zombie, 1, 0, 0)
+        };
+        let all = [
+            reading(1, 0, 0, 0),
+            reading(zombie, 1, 0, 0),
+            reading(living, 1, 0, 0),
+            reading(10, zombie, 700, 0),
+            reading(11, living, 700, 0),
+        ];
+        settle(&mut ledger, all.iter(), owner, Some((77, 0)));
+        // The agent waited for 10, the living one for 11, but after it was read itself.
+        let left = [all[0].clone(), ended.clone(), all[2].clone()];
+        settle(&mut ledger, left.iter(), owner, Some((77, 700 * MS)));
+        let left = [all[0].clone(), ended, reading(living, 1, 0, 700)];
+        settle(&mut ledger, left.iter(), owner, Some((77, 700 * MS)));
+        assert_eq!(ledger.total_ns(), 1_400 * MS, "{zombie} is the zombie");
+    }
+}
+
+#[test]
+fn what_the_agent_reaped_pays_for_an_orphan_whose_parent_went_before_it_was_seen_dead() {
+    let mut ledger = Ledger::default();
+    let all = [
+        reading(1, 0, 0, 0),
+        reading(2, 1, 0, 0),
+        reading(3, 2, 700, 0),
+    ];
+    settle(&mut ledger, all.iter(), owner, Some((77, 0)));
+    // 2 ended after it was read, and the agent waited for 3.
+    settle(&mut ledger, all[..2].iter(), owner, Some((77, 0)));
+    settle(&mut ledger, all[..1].iter(), owner, Some((77, 700 * MS)));
+    assert_eq!(ledger.total_ns(), 700 * MS);
+    // So 1 owes nothing when another child of it comes and goes.
+    let later = [reading(1, 0, 0, 500)];
+    settle(&mut ledger, later.iter(), owner, Some((77, 700 * MS)));
+    assert_eq!(ledger.total_ns(), 1_200 * MS);
+}
+
+#[test]
 fn cores_are_time_by_time() {
     assert_eq!(cores(500 * MS, 1000), Some(0.5));
     assert_eq!(cores(2_000 * MS, 1000), Some(2.0));

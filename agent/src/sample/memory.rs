@@ -96,8 +96,12 @@ impl Ruler {
         }
         let memory = TreeMemory::of(tree.readings(), tree.pss_denied(), now_ms);
         self.common_bytes = memory.common_bytes;
+        // Who comes while another goes may be its fork, and what they shared its own now: that is
+        // the same memory, told once.
+        let own_of_newborn_bytes = i128::from(own_of_newborn_bytes);
+        let same_bytes = own_of_newborn_bytes.min(gone_bytes.max(0));
         let foreseen_bytes =
-            i128::from(before.figures_bytes) + i128::from(own_of_newborn_bytes) + gone_bytes;
+            i128::from(before.figures_bytes) + own_of_newborn_bytes + gone_bytes - same_bytes;
         memory.foreseeing(u64::try_from(foreseen_bytes).unwrap_or(0))
     }
 }

@@ -258,6 +258,64 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// What happens before a tick, and how long after the one before that is.
+type Tick = (Vec<Event>, u64);
+
+/// At every tick no more growth is seen than there was. Only a copy of shared pages may be seen
+/// later than it is made: it moves nobody's RSS, so that nothing tells of it until one of those
+/// who shared them is read again (then it is corrected), or a fork of one is read for the first
+/// time, to whom the copy came as its own when the other ended: it is told then. A copy may be
+/// told late once, and only while the figure still lacks it.
+fn growth_is_what_grew(ticks: Vec<Tick>) -> Result<(), TestCaseError> {
+    let machine = Machine::new();
+    let mut world = World::new();
+    machine.run(&world.processes());
+    let mut sampler = sampler(&machine);
+    let mut before = sampler.tick(&At(0)).unwrap();
+    let (mut now_ms, mut unseen) = (0, 0);
+    for (events, after_ms) in ticks {
+        let (mut grown, mut copied) = (0, 0);
+        for event in &events {
+            let used = world.used();
+            world.apply(event);
+            let more = world.used().saturating_sub(used);
+            grown += more;
+            if matches!(event, Event::Copy(..)) {
+                copied += more;
+            }
+        }
+        now_ms += after_ms;
+        machine.run(&world.processes());
+        let now = sampler.tick(&At(now_ms)).unwrap();
+        let seen = growth(&before, &now);
+        prop_assert!(
+            seen <= (grown + unseen) as i64 + ROUNDING,
+            "{} MiB seen of {} and {} unseen after {events:?}",
+            seen >> 20,
+            grown >> 20,
+            unseen >> 20,
+        );
+        let lacking = world.used().saturating_sub(now.memory_used_bytes);
+        unseen = (unseen + copied).min(lacking);
+        before = now;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_copy_of_shared_pages_that_outlives_its_process_in_a_fork_is_told_late_but_once() {
+    growth_is_what_grew(vec![
+        (vec![Event::Grow(0, MIB)], 5_000),
+        (vec![Event::Fork(0)], 5_000),
+        (vec![Event::Copy(0, 0)], 5_000),
+        (vec![Event::Fork(1), Event::Exit(7)], 5_000),
+        (vec![], 5_000),
+        (vec![], 70_000),
+        (vec![Event::Fork(1)], 5_000),
+    ])
+    .unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -270,28 +328,6 @@ proptest! {
             1..14,
         ),
     ) {
-        let machine = Machine::new();
-        let mut world = World::new();
-        machine.run(&world.processes());
-        let mut sampler = sampler(&machine);
-        let mut before = sampler.tick(&At(0)).unwrap();
-        let mut now_ms = 0;
-        for (events, after_ms) in ticks {
-            let mut grown = 0;
-            for event in &events {
-                let used = world.used();
-                world.apply(event);
-                grown += world.used().saturating_sub(used);
-            }
-            now_ms += after_ms;
-            machine.run(&world.processes());
-            let now = sampler.tick(&At(now_ms)).unwrap();
-            let seen = growth(&before, &now);
-            prop_assert!(
-                seen <= grown as i64 + ROUNDING,
-                "{} MiB seen of {} after {events:?}", seen >> 20, grown >> 20,
-            );
-            before = now;
-        }
+        growth_is_what_grew(ticks)?;
     }
 }
