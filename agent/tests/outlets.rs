@@ -62,7 +62,12 @@ impl Server {
         let out = child.stdout.as_mut().unwrap();
         BufReader::new(out).read_line(&mut line).unwrap();
         assert_eq!(line, "up\n");
-        Self(child)
+        let server = Self(child);
+        // Between fork and exec a child still has its parent's arguments.
+        while !below(server.pid()).into_iter().any(is_the_kernel) {
+            std::thread::yield_now();
+        }
+        server
     }
 
     fn pid(&self) -> u32 {
@@ -78,6 +83,11 @@ impl Drop for Server {
         }
         let _ = self.0.wait();
     }
+}
+
+fn is_the_kernel(pid: u32) -> bool {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&arguments).contains(ID)
 }
 
 /// A process and all below it.

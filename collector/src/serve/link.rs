@@ -8,11 +8,26 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{Site, accept::Caller, problem::Problem};
+use super::{
+    Site,
+    accept::Caller,
+    problem::{Problem, ProblemJson},
+};
 use crate::link::websocket::Refused;
 
-/// Upgrades an agent's connection to its stream.
-pub(super) async fn link(State(site): State<Arc<Site>>, request: Request) -> Response {
+/// Where agents come in that reach nothing but the hub's HTTP proxy: a WebSocket, one message of
+/// the link (`link.proto`) a binary frame.
+#[utoipa::path(
+    get,
+    path = "/link",
+    responses(
+        (status = 101, description = "the stream begins"),
+        (status = 400, body = ProblemJson),
+        (status = 401, body = ProblemJson),
+        (status = 503, body = ProblemJson),
+    ),
+)]
+pub(crate) async fn link(State(site): State<Arc<Site>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &site).await {
         Ok(upgrade) => upgrade,

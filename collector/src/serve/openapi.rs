@@ -11,7 +11,9 @@ use utoipa::{
     },
 };
 
-use super::{Site, cull, health, history, live, metrics, now, problem::ProblemJson, verdicts};
+use super::{
+    Site, cull, health, history, link, live, metrics, now, problem::ProblemJson, verdicts,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +30,7 @@ use super::{Site, cull, health, history, live, metrics, now, problem::ProblemJso
         verdicts::verdicts,
         cull::cull,
         live::events,
+        link::link,
         document,
     ),
     components(schemas(ProblemJson))
