@@ -57,7 +57,6 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
-mount -t tmpfs tmp /tmp
 for again in 1 2 3; do
   for module in /modules/*.ko; do insmod $module 2>/dev/null; done
 done
@@ -122,6 +121,28 @@ fn unpacked(module: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_mounted_over_a_folder_that_programs_may_be_in() {
+        // They are where they were built, which may be below /tmp or /home.
+        let program = |name: &str| PathBuf::from(name);
+        let programs = Programs {
+            tests: program("/tmp/a/tests"),
+            agent: program("/tmp/a/agent"),
+            server: program("/tmp/a/server"),
+        };
+        let script = script(&programs);
+        let mounted = script
+            .lines()
+            .filter(|line| line.starts_with("mount "))
+            .filter_map(|line| line.split_whitespace().last());
+        for target in mounted {
+            let ours = ["/proc", "/sys", "/dev"]
+                .iter()
+                .any(|root| target.starts_with(root));
+            assert!(ours, "{target}");
+        }
+    }
 
     #[test]
     fn libraries_are_the_paths_that_ldd_names() {
