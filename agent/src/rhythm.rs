@@ -29,6 +29,9 @@ pub const COST_PARTS: u64 = 20;
 /// The longest push: one sample that was measured wrong must not blind us.
 pub const PUSH_MS_MAX: u64 = 300_000;
 
+/// The same in a burst: what was seen last before a kill must not be older than two seconds.
+const BURST_PUSH_MS_MAX: u64 = 1_000;
+
 /// Share of the limit from which movement matters.
 const NEAR_LIMIT: f64 = 0.5;
 
@@ -140,7 +143,12 @@ impl Rhythm {
     /// The sample begun at `begun_ms` cost so much of our processor time. True when that was more
     /// than its share, and beats are left out for it.
     pub fn spend(&mut self, begun_ms: u64, cost_us: u64) -> bool {
-        let push_ms = (cost_us.saturating_mul(COST_PARTS) / 1_000).min(PUSH_MS_MAX);
+        // Near the limit the last seconds are worth more than the processor's time.
+        let most_ms = match self.burst_until_ms > begun_ms {
+            true => BURST_PUSH_MS_MAX,
+            false => PUSH_MS_MAX,
+        };
+        let push_ms = (cost_us.saturating_mul(COST_PARTS) / 1_000).min(most_ms);
         self.rest_until_ms = begun_ms.saturating_add(push_ms);
         let short_ms = self.rest_until_ms.saturating_sub(self.base_due_ms);
         let left_out = short_ms.div_ceil(self.interval_ms);

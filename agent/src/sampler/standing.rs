@@ -16,11 +16,6 @@ use crate::sample::{
     tree::{News, Tree},
 };
 
-/// A cgroup that is shared is asked again whose it is once in this many times that everything is
-/// looked at: it takes ten times what all the rest does, and while somebody else is in it, it can become
-/// ours only by his being moved out.
-const SHARED_RESYNCS: u64 = 10;
-
 /// What stands until something moves.
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -41,7 +36,6 @@ pub(super) struct Standing {
     limit: Option<Limit>,
     cpu_limit_millicores: Option<u32>,
     limits_for: Option<EnvLimits>,
-    resyncs: u64,
     /// Of the own cgroup, else of the one whose kills are counted.
     memory: Option<Gauges>,
     cpu: Option<Gauges>,
@@ -80,7 +74,6 @@ impl Standing {
             limit: None,
             cpu_limit_millicores: None,
             limits_for: None,
-            resyncs: 0,
             memory: None,
             cpu: None,
             shared: None,
@@ -100,16 +93,7 @@ impl Standing {
                 None if news == News::Members => Look::Members,
                 None => Look::Nothing,
             },
-            News::Resync => {
-                self.resyncs += 1;
-                let shared = self.stranger().is_some_and(|pid| tree.is_there(pid));
-                if shared && !self.resyncs.is_multiple_of(SHARED_RESYNCS) {
-                    self.limits_for = None;
-                    Look::Nothing
-                } else {
-                    Look::All
-                }
-            }
+            News::Resync => Look::All,
         };
         let before = self.member_of.as_deref();
         let text = match self.membership.read(&mut self.page) {
