@@ -2,9 +2,10 @@
 //!
 //! Base samples keep their rhythm through a burst, so that momentum and speed mean the same
 //! whatever happens between them. A beat that comes too late is skipped and counted, never made
-//! up for: two samples in one instant tell nothing. One that costs too much pushes the next away
-//! until the share fits again: the processor is the user's. Pure: times come in, decisions go
-//! out; [`timer`] waits for them.
+//! up for: two samples in one instant tell nothing. Samples that cost too much push the next away
+//! until the share fits again: the processor is the user's. A single one does not: what is found
+//! out once, at the start or after much was born, is not what a sample costs. Pure: times come in,
+//! decisions go out; [`timer`] waits for them.
 
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ const BURST_CLEARANCE_MS: u64 = 500;
 /// thousandth of that unless thousands of processes are born at once.
 pub const COST_PARTS: u64 = 20;
 
-/// The longest push: one sample that was measured wrong must not blind us.
+/// So many samples are judged together, by the dearest but one: a single dear sample pushes
+/// nothing, every other one being dear does. What one alone may cost is bounded where it is taken.
+const COSTS_JUDGED: usize = 3;
+
+/// The longest push: samples that were measured wrong must not blind us.
 pub const PUSH_MS_MAX: u64 = 300_000;
 
 /// The same in a burst: what was seen last before a kill must not be older than two seconds.
@@ -46,7 +51,9 @@ pub struct Rhythm {
     burst_until_ms: u64,
     last_base_ms: Option<u64>,
     last: Option<Seen>,
-    /// Nothing is due before, because of what the last sample cost.
+    /// What the last samples cost, the newest last; nothing before the first.
+    costs_us: [u64; COSTS_JUDGED],
+    /// Nothing is due before, because of what the last samples cost.
     rest_until_ms: u64,
     skipped: u64,
 }
@@ -70,6 +77,7 @@ impl Rhythm {
             burst_until_ms: 0,
             last_base_ms: None,
             last: None,
+            costs_us: [0; COSTS_JUDGED],
             rest_until_ms: 0,
             skipped: 0,
         }
@@ -140,21 +148,30 @@ impl Rhythm {
         }
     }
 
-    /// The sample begun at `begun_ms` cost so much of our processor time. True when that was more
-    /// than its share, and beats are left out for it.
+    /// The sample begun at `begun_ms` cost so much of our processor time. True when samples cost
+    /// more than their share, and beats are left out for it.
     pub fn spend(&mut self, begun_ms: u64, cost_us: u64) -> bool {
+        self.costs_us.rotate_left(1);
+        self.costs_us[COSTS_JUDGED - 1] = cost_us;
         // Near the limit the last seconds are worth more than the processor's time.
         let most_ms = match self.burst_until_ms > begun_ms {
             true => BURST_PUSH_MS_MAX,
             false => PUSH_MS_MAX,
         };
-        let push_ms = (cost_us.saturating_mul(COST_PARTS) / 1_000).min(most_ms);
+        let push_ms = (self.usual_cost_us().saturating_mul(COST_PARTS) / 1_000).min(most_ms);
         self.rest_until_ms = begun_ms.saturating_add(push_ms);
         let short_ms = self.rest_until_ms.saturating_sub(self.base_due_ms);
         let left_out = short_ms.div_ceil(self.interval_ms);
         self.skipped += left_out;
         self.base_due_ms += left_out * self.interval_ms;
         left_out > 0
+    }
+
+    /// The dearest but one of the last samples.
+    fn usual_cost_us(&self) -> u64 {
+        let mut costs_us = self.costs_us;
+        costs_us.sort_unstable();
+        costs_us[COSTS_JUDGED - 2]
     }
 
     fn pass_base(&mut self, now_ms: u64) {

@@ -113,32 +113,53 @@ fn after_a_suspend_there_is_one_sample_with_the_whole_distance_and_the_rhythm_go
 }
 
 #[test]
-fn a_sample_within_its_share_pushes_nothing() {
+fn samples_within_their_share_push_nothing() {
     let mut rhythm = Rhythm::new(FIVE, 0);
-    take(&mut rhythm, 0, 1);
-    assert!(!rhythm.spend(0, 250_000), "exactly 5 % of 5 s");
-    assert_eq!((rhythm.due_ms(), rhythm.skipped()), (5_000, 0));
+    for at_ms in [0, 5_000, 10_000] {
+        take(&mut rhythm, at_ms, 1);
+        assert!(!rhythm.spend(at_ms, 250_000), "exactly 5 % of 5 s");
+    }
+    assert_eq!((rhythm.due_ms(), rhythm.skipped()), (15_000, 0));
 }
 
 #[test]
-fn a_sample_beyond_its_share_pushes_the_next_ones_away_and_they_are_counted() {
+fn samples_beyond_their_share_push_the_next_ones_away_and_they_are_counted() {
     let mut rhythm = Rhythm::new(FIVE, 0);
     take(&mut rhythm, 0, 1);
-    assert!(rhythm.spend(0, 600_000));
-    assert_eq!((rhythm.due_ms(), rhythm.skipped()), (15_000, 2));
-    take(&mut rhythm, 15_000, 1);
-    assert!(!rhythm.spend(15_000, 1_000));
-    assert_eq!(
-        (rhythm.due_ms(), rhythm.skipped()),
-        (20_000, 2),
-        "it fits again"
+    assert!(!rhythm.spend(0, 900_000), "perhaps only the first one's");
+    take(&mut rhythm, 5_000, 1);
+    assert!(rhythm.spend(5_000, 600_000));
+    assert_eq!((rhythm.due_ms(), rhythm.skipped()), (20_000, 2));
+    take(&mut rhythm, 20_000, 1);
+    assert!(
+        rhythm.spend(20_000, 1_000),
+        "a cheap one between two dear ones changes nothing"
     );
+    take(&mut rhythm, 35_000, 1);
+    assert!(!rhythm.spend(35_000, 1_000));
+    assert_eq!(rhythm.due_ms(), 40_000, "it fits again");
+}
+
+#[test]
+fn the_first_sample_that_finds_everything_out_does_not_blind_a_climb_that_begins_with_it() {
+    let mut rhythm = Rhythm::new(FIVE, 0);
+    take(&mut rhythm, 0, LIMIT * 2 / 10);
+    rhythm.spend(0, 640_000);
+    let mut seen_ms = Vec::new();
+    for climbed in [5, 6, 7, 8, 9] {
+        let due_ms = rhythm.due_ms();
+        take(&mut rhythm, due_ms, LIMIT * climbed / 10);
+        rhythm.spend(due_ms, 40_000);
+        seen_ms.push(due_ms);
+    }
+    assert_eq!(seen_ms, [5_000, 6_000, 7_000, 8_000, 9_000]);
 }
 
 #[test]
 fn a_burst_is_pushed_away_by_a_second_at_most() {
     let mut rhythm = Rhythm::new(Duration::from_secs(10), 0);
     take(&mut rhythm, 0, LIMIT * 5 / 10);
+    rhythm.spend(0, 100_000);
     take(&mut rhythm, 10_000, LIMIT * 7 / 10);
     assert_eq!(rhythm.due_ms(), 11_000);
     assert!(!rhythm.spend(10_000, 100_000), "no base sample is left out");
@@ -146,11 +167,13 @@ fn a_burst_is_pushed_away_by_a_second_at_most() {
 }
 
 #[test]
-fn a_cost_that_cannot_be_true_does_not_blind_us() {
+fn costs_that_cannot_be_true_do_not_blind_us() {
     let mut rhythm = Rhythm::new(FIVE, 0);
-    take(&mut rhythm, 0, 1);
-    rhythm.spend(0, u64::MAX);
-    assert_eq!(rhythm.due_ms(), PUSH_MS_MAX);
+    for at_ms in [0, 5_000] {
+        take(&mut rhythm, at_ms, 1);
+        rhythm.spend(at_ms, u64::MAX);
+    }
+    assert_eq!(rhythm.due_ms(), 5_000 + PUSH_MS_MAX);
 }
 
 /// What happens around one beat.
@@ -185,6 +208,7 @@ proptest! {
         let interval_ms = interval_s * 1_000;
         let mut rhythm = Rhythm::new(Duration::from_secs(interval_s), start_ms);
         let (mut base_beats, mut last_base_ms, mut last_ms) = (0, None, None);
+        let mut costs_us = vec![0, 0];
         for step in steps {
             let now_ms = rhythm.due_ms() + step.late_ms;
             if step.missed {
@@ -202,15 +226,24 @@ proptest! {
                 }
                 last_ms = Some(now_ms);
             }
-            rhythm.spend(now_ms, step.cost_us);
+            let left_out = rhythm.spend(now_ms, step.cost_us);
+            costs_us.push(step.cost_us);
             let due_ms = rhythm.due_ms();
             prop_assert!(due_ms > now_ms, "a beat at {} is made up for", due_ms);
             let apart = due_ms - now_ms >= BURST_CLEARANCE_MS;
             prop_assert!(apart || step.missed, "{} ms", due_ms - now_ms);
             let bursts = rhythm.burst_until_ms > now_ms;
             let most_ms = if bursts { BURST_PUSH_MS_MAX } else { PUSH_MS_MAX };
-            let share_ms = (step.cost_us * COST_PARTS / 1_000).min(most_ms);
-            prop_assert!(due_ms - now_ms >= share_ms, "{} ms are too soon", due_ms - now_ms);
+            // Two dear ones of the last three push, by the cheaper of them; a single one does not.
+            let judged = &costs_us[costs_us.len() - COSTS_JUDGED..];
+            let share_ms = |cost_us: u64| (cost_us * COST_PARTS / 1_000).min(most_ms);
+            let reach = |ms: u64| judged.iter().filter(|cost_us| share_ms(**cost_us) >= ms).count();
+            let most_twice_ms = judged.iter().map(|cost_us| share_ms(*cost_us))
+                .filter(|ms| reach(*ms) >= 2).max().unwrap_or(0);
+            prop_assert!(due_ms - now_ms >= most_twice_ms, "{} ms are too soon", due_ms - now_ms);
+            prop_assert!(!left_out || reach(1) >= 2, "one alone left beats out");
+            let usual_ms = interval_ms + interval_ms / 2 + most_twice_ms;
+            prop_assert!(due_ms - now_ms <= usual_ms, "{} ms are too late", due_ms - now_ms);
             // Base beats stay where they were from the start, each one taken, missed or counted.
             let passed = rhythm.base_due_ms - start_ms;
             prop_assert_eq!(passed % interval_ms, 0);

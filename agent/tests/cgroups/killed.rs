@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    sync::mpsc::{self, Sender},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -27,8 +28,8 @@ struct Series {
     ended_ms: u64,
 }
 
-/// Follows the agent's stream from outside until it is cut.
-fn follow(socket: PathBuf) -> JoinHandle<Series> {
+/// Follows the agent's stream from outside until it is cut, and tells when the first sample came.
+fn follow(socket: PathBuf, first: Sender<()>) -> JoinHandle<Series> {
     thread::spawn(move || {
         let mut stream = loop {
             match UnixStream::connect(&socket) {
@@ -57,6 +58,7 @@ fn follow(socket: PathBuf) -> JoinHandle<Series> {
             let time: jiff::Timestamp = time.parse().unwrap();
             series.wall_ms.push(time.as_millisecond().unsigned_abs());
             series.used_bytes.push(used);
+            let _ = first.send(()); // only the first is waited for
         }
         series.ended_ms = SystemClock.wall_ms();
         series
@@ -82,7 +84,9 @@ impl Series {
 
 const LIMIT: u64 = 192 * MIB;
 
-/// An agent with its server, both in `group`; at half the limit, then growing by 6 % a second.
+/// An agent with its server, both in `group`; below half the limit, then growing by 4 % a second.
+/// The climb begins when the agent has taken its first sample, for which a slow machine needs
+/// longer than a climb takes, and lasts for a base interval and several beats of a burst.
 fn climb(group: &Group, dir: &Path) -> (Server, JoinHandle<Series>) {
     let socket = dir.join("agent.sock");
     let wrapper = format!(
@@ -90,9 +94,13 @@ fn climb(group: &Group, dir: &Path) -> (Server, JoinHandle<Series>) {
         socket.display()
     );
     let mut server = Server::with(group, &wrapper, "");
-    let series = follow(socket);
-    server.tell("hold 60");
-    server.tell("grow 3 250");
+    let (first, sampled) = mpsc::channel();
+    let series = follow(socket, first);
+    server.tell("hold 50");
+    while sampled.recv_timeout(Duration::from_millis(50)).is_err() {
+        assert!(server.child.try_wait().unwrap().is_none(), "still there");
+    }
+    server.tell("grow 2 250");
     (server, series)
 }
 
