@@ -37,6 +37,8 @@ pub(crate) struct Ledger {
     agent: Reaper,
     orphans: OrphanDebts,
     cgroup: Option<CgroupAccount>,
+    /// Who waited for somebody since the tick before.
+    reaped: Vec<Reaped>,
     /// Who waited for children: their sums lag by rounding.
     reapers: u64,
     /// CPUs of the machine, when it had to be asked.
@@ -59,6 +61,15 @@ pub(crate) struct CgroupTime {
 struct Counted {
     shown_ns: u64,
     held_ns: u64,
+}
+
+/// What one waited for since the tick before.
+#[derive(Debug)]
+struct Reaped {
+    key: Key,
+    owner: Owner,
+    /// In the end, what nobody was counted for yet.
+    more_ns: u64,
 }
 
 #[derive(Debug)]
@@ -94,6 +105,7 @@ impl Ledger {
         self.bury(readings.clone(), agent.map(|(pid, _)| pid));
         let mut living = KeySet::default();
         self.reapers = 0;
+        self.reaped.clear();
         for reading in readings {
             let account = self
                 .processes
@@ -112,23 +124,33 @@ impl Ledger {
                 cgroup.shown_here_ns += known_ns;
                 account.reaper.owe_rounding(known_ns);
             }
-            let mut reaped_ns = account.reaper.more_ns(reading.reaped_ns);
-            for owed in [Owed::Before, Owed::Now] {
-                reaped_ns = account.reaper.pay(owed, reaped_ns);
-                reaped_ns = self.orphans.pay(owed, Some(&reading.key), reaped_ns);
-            }
-            let new_ns = own_ns.saturating_add(reaped_ns);
-            match owner(&reading.key) {
+            let more_ns = account.reaper.more_ns(reading.reaped_ns);
+            let owner = owner(&reading.key);
+            match owner {
                 Owner::Root(root) => {
                     living.insert(root);
-                    self.workloads.entry(root).or_default().hold(new_ns);
+                    self.workloads.entry(root).or_default().hold(own_ns);
                 }
-                Owner::Other => self.other.hold(new_ns),
+                Owner::Other => self.other.hold(own_ns),
+            }
+            if more_ns > 0 {
+                let key = reading.key;
+                self.reaped.push(Reaped {
+                    key,
+                    owner,
+                    more_ns,
+                });
             }
         }
+        self.pay();
         if let Some((_, reaped_ns)) = agent {
             let more_ns = self.reaped_by_agent(reaped_ns);
             self.other.hold(more_ns);
+            self.reaped.push(Reaped {
+                key: Key::FIRST,
+                owner: Owner::Other,
+                more_ns,
+            });
         }
         self.age();
         // What ended workloads used stays in the sum.
@@ -143,12 +165,31 @@ impl Ledger {
         });
     }
 
+    /// Has whoever waited pay what is owed; what is left is new. One's own debts come before those
+    /// of orphans, which somebody else may pay.
+    fn pay(&mut self) {
+        for owed in [Owed::Before, Owed::Now] {
+            for reaped in &mut self.reaped {
+                if let Some(account) = self.processes.get_mut(&reaped.key) {
+                    reaped.more_ns = account.reaper.pay(owed, reaped.more_ns);
+                }
+            }
+            self.orphans.pay_by(owed, &mut self.reaped);
+        }
+        for reaped in &self.reaped {
+            match reaped.owner {
+                Owner::Root(root) => self.workloads.entry(root).or_default().hold(reaped.more_ns),
+                Owner::Other => self.other.hold(reaped.more_ns),
+            }
+        }
+    }
+
     /// What the agent waited for and nobody was counted for yet.
     fn reaped_by_agent(&mut self, reaped_ns: u64) -> u64 {
         let mut more_ns = self.agent.more_ns(reaped_ns);
         for owed in [Owed::Before, Owed::Now] {
             more_ns = self.agent.pay(owed, more_ns);
-            more_ns = self.orphans.pay(owed, None, more_ns);
+            more_ns = self.orphans.pay(owed, more_ns);
             more_ns = self.relieve(owed, more_ns);
         }
         more_ns
@@ -208,10 +249,21 @@ impl Ledger {
             .used_ns
             .saturating_sub(account.base.used_ns)
             .saturating_sub(agents_ns);
-        // Sums of what was waited for lag by rounding: that will be counted there.
         let tree_ns = tree_ns
             .saturating_sub(account.base_tree_ns)
-            .saturating_sub(account.counted_ns)
+            .saturating_sub(account.counted_ns);
+        // Who was waited for after his parent was read was seen by the cgroup alone at that tick,
+        // and is in the parent's sum at this one. What is taken for that wrongly, the cgroup tells
+        // at the next.
+        let beyond_ns = tree_ns
+            .saturating_add(account.counted_ns)
+            .saturating_sub(cgroup_ns);
+        let twice_ns = beyond_ns.min(account.counted_ns - account.shown_here_ns);
+        let twice_ns = take_back(&self.reaped, twice_ns, &mut self.workloads, &mut self.other);
+        account.shown_here_ns += twice_ns;
+        // Sums of what was waited for lag by rounding: that will be counted there.
+        let tree_ns = tree_ns
+            .saturating_sub(twice_ns)
             .saturating_add(self.reapers.saturating_mul(ROUNDING_NS));
         let unseen_ns = cgroup_ns.saturating_sub(tree_ns);
         let more_ns = unseen_ns.saturating_sub(account.counted_ns);
@@ -300,6 +352,27 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Takes so much of what was just `reaped` and is not shown yet; says how much there was.
+fn take_back(
+    reaped: &[Reaped],
+    most_ns: u64,
+    workloads: &mut KeyMap<Counted>,
+    other: &mut Counted,
+) -> u64 {
+    let mut left_ns = most_ns;
+    for reaped in reaped {
+        let counted = match &reaped.owner {
+            Owner::Root(root) => workloads.get_mut(root),
+            Owner::Other => Some(&mut *other),
+        };
+        let Some(counted) = counted else { continue };
+        let taken_ns = left_ns.min(reaped.more_ns).min(counted.held_ns);
+        counted.held_ns -= taken_ns;
+        left_ns -= taken_ns;
+    }
+    most_ns - left_ns
 }
 
 /// The living ancestors of one that died with its parent, the nearest first.

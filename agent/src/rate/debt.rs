@@ -6,6 +6,7 @@
 //! not paid by then never will be (nobody waited, or somebody outside did): to let it stand longer
 //! would swallow time that is really used.
 
+use super::Reaped;
 use crate::sample::process::Key;
 
 /// What rounding to clock ticks may keep back from a reaper's sum: up to one tick in each of two
@@ -123,15 +124,29 @@ impl OrphanDebts {
         }
     }
 
-    /// What is left of `more_ns`, reaped by `payer`; `None` is the agent, who may pay for all.
-    pub(super) fn pay(&mut self, owed: Owed, payer: Option<&Key>, mut more_ns: u64) -> u64 {
-        for debt in &mut self.0 {
-            let now = debt.fresh == (owed == Owed::Now);
-            if now && payer.is_none_or(|key| debt.payers.contains(key)) {
-                more_ns = pay(&mut debt.ns, more_ns);
-            }
+    /// What is left of `more_ns`, reaped by the agent, who may pay for all.
+    pub(super) fn pay(&mut self, owed: Owed, mut more_ns: u64) -> u64 {
+        for debt in self.of(owed) {
+            more_ns = pay(&mut debt.ns, more_ns);
         }
         more_ns
+    }
+
+    /// Takes from what living ancestors reaped, from the nearest first: it is the likeliest to have
+    /// waited, and what one further up reaped may be somebody else's.
+    pub(super) fn pay_by(&mut self, owed: Owed, reaped: &mut [Reaped]) {
+        for debt in self.of(owed) {
+            for payer in &debt.payers {
+                if let Some(reaped) = reaped.iter_mut().find(|reaped| reaped.key == *payer) {
+                    reaped.more_ns = pay(&mut debt.ns, reaped.more_ns);
+                }
+            }
+        }
+    }
+
+    fn of(&mut self, owed: Owed) -> impl Iterator<Item = &mut OrphanDebt> {
+        let fresh = owed == Owed::Now;
+        self.0.iter_mut().filter(move |debt| debt.fresh == fresh)
     }
 
     /// Ends the tick. What is over is told with the nearest payer: up to the rounding it may have

@@ -277,6 +277,63 @@ fn what_the_agent_reaped_pays_for_an_orphan_whose_parent_went_before_it_was_seen
 }
 
 #[test]
+fn an_orphans_time_is_its_nearest_living_ancestors_before_it_is_another_ones() {
+    let mut ledger = Ledger::default();
+    let root = |reaped_ms| reading(1, 0, 0, reaped_ms);
+    let parent = |reaped_ms| reading(2, 1, 0, reaped_ms);
+    let worker = reading(5, 1, 40, 0);
+    let all = [
+        root(0),
+        parent(0),
+        reading(3, 2, 0, 0),
+        reading(4, 3, 70, 0),
+    ];
+    settle(
+        &mut ledger,
+        all.iter().chain([&worker]),
+        owner,
+        Some((77, 0)),
+    );
+    // 3 waited for 4 and ended; 2 waited for 3 after it was read itself.
+    let left = [root(0), parent(0)];
+    settle(
+        &mut ledger,
+        left.iter().chain([&worker]),
+        owner,
+        Some((77, 0)),
+    );
+    // The root's worker ended, too: what it used is the root's, and not the orphan's.
+    let left = [root(40), parent(70)];
+    for _ in 0..3 {
+        settle(&mut ledger, left.iter(), owner, Some((77, 0)));
+        assert_eq!(ledger.total_ns(), 110 * MS);
+    }
+}
+
+#[test]
+fn in_an_own_cgroup_who_is_waited_for_after_his_parent_was_read_is_counted_once() {
+    let mut ledger = Ledger::default();
+    let tick = |ledger: &mut Ledger, reaped_ms, cgroup_ms| {
+        ledger.settle([reading(1, 0, 0, reaped_ms)].iter(), owner, None);
+        cgroup(ledger, 1, (cgroup_ms * MS, 0));
+        ledger.total_ns() / MS
+    };
+    tick(&mut ledger, 0, 0);
+    // Born, ended and waited for; the parent was read in between.
+    assert_eq!(tick(&mut ledger, 0, 500), 500);
+    assert_eq!(
+        tick(&mut ledger, 500, 500),
+        500,
+        "what the cgroup told shows in the parent"
+    );
+    assert_eq!(
+        tick(&mut ledger, 800, 800),
+        800,
+        "and what comes later is new"
+    );
+}
+
+#[test]
 fn cores_are_time_by_time() {
     assert_eq!(cores(500 * MS, 1000), Some(0.5));
     assert_eq!(cores(2_000 * MS, 1000), Some(2.0));
