@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::mpsc::{self, Sender},
+    sync::mpsc::{self, SyncSender},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -29,7 +29,7 @@ struct Series {
 }
 
 /// Follows the agent's stream from outside until it is cut, and tells when the first sample came.
-fn follow(socket: PathBuf, first: Sender<()>) -> JoinHandle<Series> {
+fn follow(socket: PathBuf, first: SyncSender<()>) -> JoinHandle<Series> {
     thread::spawn(move || {
         let mut stream = loop {
             match UnixStream::connect(&socket) {
@@ -58,7 +58,7 @@ fn follow(socket: PathBuf, first: Sender<()>) -> JoinHandle<Series> {
             let time: jiff::Timestamp = time.parse().unwrap();
             series.wall_ms.push(time.as_millisecond().unsigned_abs());
             series.used_bytes.push(used);
-            let _ = first.send(()); // only the first is waited for
+            let _ = first.try_send(()); // only the first is waited for
         }
         series.ended_ms = SystemClock.wall_ms();
         series
@@ -94,7 +94,7 @@ fn climb(group: &Group, dir: &Path) -> (Server, JoinHandle<Series>) {
         socket.display()
     );
     let mut server = Server::with(group, &wrapper, "");
-    let (first, sampled) = mpsc::channel();
+    let (first, sampled) = mpsc::sync_channel(1);
     let series = follow(socket, first);
     server.tell("hold 50");
     while sampled.recv_timeout(Duration::from_millis(50)).is_err() {
