@@ -8,6 +8,10 @@ use super::process::clock_ns;
 /// Of one tick. The meter of a usual server needs a thousandth of it.
 pub(crate) const TICK_CPU_NS_MAX: u64 = 20_000_000;
 
+/// One part in so many of it is for those who are new: where everybody costs a reading at every
+/// tick (a copied `/proc` has no clocks), readings would leave nothing for them, ever.
+pub(crate) const NEWCOMERS_PARTS: u64 = 4;
+
 /// Work between two looks at the clock, which costs as much as a look at a process.
 const WORK_UNASKED: u32 = 64;
 
@@ -40,6 +44,12 @@ impl Allowance {
         }
     }
 
+    /// Lets `ns` more be spent, though nothing be left.
+    pub(crate) fn add(&mut self, ns: u64) {
+        self.until_ns = self.until_ns.saturating_add(ns);
+        (self.unasked, self.spent) = (0, false);
+    }
+
     /// Takes `work` out of it; false when nothing is left. The first [`WORK_UNASKED`] is free, so
     /// every tick gets on, however slow the machine.
     pub(crate) fn allows(&mut self, work: u32) -> bool {
@@ -66,6 +76,11 @@ mod tests {
         let done = (0..1000).take_while(|_| none.allows(GLANCE)).count();
         assert_eq!(done, WORK_UNASKED as usize);
         assert!(!none.allows(GLANCE));
+        none.add(0);
+        assert!(
+            none.allows(GLANCE),
+            "what is added lets some work be done, too"
+        );
         let mut enough = Allowance::of(u64::MAX);
         assert!((0..1000).all(|_| enough.allows(OPENING)));
     }

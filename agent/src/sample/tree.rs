@@ -23,7 +23,7 @@ use nix::{
 };
 
 use super::{
-    allowance::{Allowance, GLANCE, READING, TICK_CPU_NS_MAX},
+    allowance::{Allowance, GLANCE, NEWCOMERS_PARTS, READING, TICK_CPU_NS_MAX},
     births::Births,
     calls,
     crowd::Crowd,
@@ -114,6 +114,8 @@ pub(crate) struct Tree {
     allowance_ns: u64,
     /// Where the next tick goes on, if this one was cut.
     resume: Option<Key>,
+    /// Whose children were looked at last, if there was no time for all.
+    looked_to: Option<u32>,
     /// Whether this tick was cut.
     cut: bool,
     ticks_cut: u64,
@@ -201,6 +203,7 @@ impl Tree {
             allowance: Allowance::default(),
             allowance_ns: TICK_CPU_NS_MAX,
             resume: None,
+            looked_to: None,
             cut: false,
             ticks_cut: 0,
             news: News::Nothing,
@@ -218,7 +221,8 @@ impl Tree {
     /// that the tree is not known whole yet. What failed is tried again at the next tick.
     pub(crate) fn update(&mut self, now_ms: u64) -> Result<Option<News>, SampleError> {
         self.ticks += 1;
-        self.allowance = Allowance::of(self.allowance_ns);
+        let newcomers_ns = self.allowance_ns / NEWCOMERS_PARTS;
+        self.allowance = Allowance::of(self.allowance_ns - newcomers_ns);
         self.parents = None;
         if !std::mem::take(&mut self.failed) {
             self.gone.clear();
@@ -228,7 +232,10 @@ impl Tree {
         let born = self.births.since_last(cursor);
         // Before anything else: what is reaped into a parent later must not have been read from
         // that parent now and from the child afterwards, so parents come first.
-        let found = self.refresh().and_then(|()| self.discover(born, now_ms));
+        let found = self.refresh().and_then(|()| {
+            self.allowance.add(newcomers_ns);
+            self.discover(born, now_ms)
+        });
         if let Err(error) = found {
             self.failed = true;
             self.distrust();

@@ -120,10 +120,22 @@ impl Tree {
             // Who left the tree before it was seen is in no file that is looked at here.
             self.news = self.news.max(News::Members);
         }
-        for pid in self.suspects() {
+        // Those that are known to be new wait no longer for those who may be.
+        self.take_in()?;
+        let after = self.looked_to.take();
+        let (before, ahead): (Vec<u32>, Vec<u32>) = self
+            .suspects()
+            .into_iter()
+            .partition(|pid| Some(*pid) <= after);
+        let mut turns = [ahead, before];
+        turns.iter_mut().for_each(|pids| pids.sort_unstable());
+        let mut last = None;
+        for pid in turns.concat() {
             if !self.allowance.allows(OPENING) {
+                self.looked_to = last.or(after);
                 break;
             }
+            last = Some(pid);
             self.look(pid)?;
         }
         // First all that can be found from above: orphans of those are ours by their parents.

@@ -1,7 +1,7 @@
 //! On real processes: bounds that a whole tree would take too long to reach.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
 };
 
@@ -12,7 +12,10 @@ struct Sleepers(Child);
 
 impl Sleepers {
     fn start(count: usize) -> Self {
-        let script = format!("for n in $(seq {count}); do sleep 1000 >&- & done; echo up; read x");
+        let script = format!(
+            "for n in $(seq {count}); do sleep 1000 >&- & done; echo up\n\
+            read x; sleep 1000 >&- & read x"
+        );
         let mut child = Command::new("sh")
             .args(["-c", &script])
             .stdin(Stdio::piped())
@@ -89,6 +92,28 @@ fn a_tick_that_costs_too_much_is_cut_and_the_next_goes_on_until_the_tree_is_know
     assert_eq!(news, News::Resync, "nobody looked at the cgroups yet");
     assert!(ticks > 3 && tree.ticks_cut() == ticks - 1, "{ticks}");
     assert_eq!((tree.processes.len(), tree.beyond()), (31, 0));
+}
+
+#[test]
+fn where_everybody_is_read_at_every_tick_those_who_are_new_are_taken_in_all_the_same() {
+    let sleepers = Sleepers::start(150);
+    let mut tree = sleepers.tree();
+    // As of a copied `/proc`.
+    tree.clocks = false;
+    tree.allowance_ns = 0;
+    let mut ticks = 0;
+    while tree.processes.len() < 151 {
+        tree.update(1_000).unwrap();
+        ticks += 1;
+        assert!(ticks < 500, "{} of 151", tree.processes.len());
+    }
+    // And whoever is born later: the turn of its parent comes.
+    sleepers.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+    while tree.processes.len() < 152 {
+        tree.update(1_000).unwrap();
+        ticks += 1;
+        assert!(ticks < 1_000, "{} of 152", tree.processes.len());
+    }
 }
 
 #[test]
