@@ -1,4 +1,5 @@
-//! Real cgroups of both versions: what the kernel charges, kills and limits, against what we say.
+//! Real cgroups of both versions, and real quotas: what the kernel charges, kills and limits,
+//! against what we say.
 //!
 //! Few machines mount version 2 with controllers where a test may make groups, so `cargo xtask vm`
 //! runs this very program in a small virtual machine too, where nothing may be left out. What a
@@ -15,6 +16,8 @@
 mod bed;
 #[path = "cgroups/killed.rs"]
 mod killed;
+#[path = "cgroups/quota.rs"]
+mod quota;
 #[path = "cgroups/version_1.rs"]
 mod version_1;
 #[path = "cgroups/version_2.rs"]

@@ -1,4 +1,5 @@
-//! `cargo xtask vm`: the tests of real cgroups of version 2 in a small virtual machine.
+//! `cargo xtask vm`: the tests of real cgroups of version 2, and of real quotas, in a small virtual
+//! machine.
 //!
 //! Most machines that build this mount version 2 without controllers, or not where a test may make
 //! groups. The virtual machine has a distribution's own kernel, a shell, the agent and the test
@@ -45,6 +46,9 @@ const MEMORY: &str = "1024M";
 /// A disk of nothing but zeros, larger than any limit: it floods the page cache.
 const DISK_BYTES: u64 = 400 << 20;
 
+/// A disk with a file system that counts by user and by project.
+const QUOTA_DISK_BYTES: u64 = 64 << 20;
+
 /// What the emulator says when hardware's help fails in the middle; the machine stands still then.
 const KVM_BROKE: &str = "KVM internal error";
 
@@ -53,6 +57,9 @@ const STARTED: &str = "hubmeter-vm: started";
 
 /// What the machine says last.
 const ENDED: &str = "hubmeter-vm: ended with ";
+
+/// What a test says that could not run there.
+const LEFT_OUT: &str = "left out: ";
 
 /// Settings of `cargo xtask vm`.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -76,6 +83,7 @@ struct Boot {
     parts: Parts,
     image: PathBuf,
     disk: PathBuf,
+    quota_disk: PathBuf,
 }
 
 /// How a machine ended.
@@ -113,8 +121,27 @@ pub(crate) fn run(args: &Vm) -> Result<()> {
     let image = image::write(&dir, &parts, &programs)?;
     let disk = dir.join("disk");
     File::create(&disk)?.set_len(DISK_BYTES)?;
-    let boot = Boot { parts, image, disk };
+    let quota_disk = quota_disk(&space, &dir)?;
+    let boot = Boot {
+        parts,
+        image,
+        disk,
+        quota_disk,
+    };
     judge(&run_machine(&space, &dir, &boot, args.accel)?)
+}
+
+/// A new file system each time: the tests leave files in it.
+fn quota_disk(space: &Workspace, dir: &Path) -> Result<PathBuf> {
+    let path = dir.join("quota-disk");
+    let _ = fs::remove_file(&path);
+    File::create(&path)?.set_len(QUOTA_DISK_BYTES)?;
+    let mut command = Command::new(parts::MKFS);
+    command.args(["-q", "-O", "quota,project"]).arg(&path);
+    let mut step = Step::begin("a file system with quotas");
+    step.run(&space.logs, "vm-mkfs", command)?;
+    step.done();
+    Ok(path)
 }
 
 /// What runs inside.
@@ -196,6 +223,9 @@ fn judge(log: &Path) -> Result<()> {
             if *passed { "ok    " } else { "FAILED" }
         ));
     }
+    for line in text.lines().filter(|line| line.starts_with(LEFT_OUT)) {
+        say(&format!("     NOT RUN: {}", line.trim()));
+    }
     let failed = told.tests.iter().filter(|(_, passed)| !passed).count();
     if told.code == Some(0) && failed == 0 && !told.tests.is_empty() {
         return Ok(());
@@ -245,6 +275,11 @@ impl Boot {
             .arg(format!(
                 "file={},format=raw,if=virtio,read-only=on",
                 self.disk.display()
+            ))
+            .arg("-drive")
+            .arg(format!(
+                "file={},format=raw,if=virtio",
+                self.quota_disk.display()
             ));
         command
     }

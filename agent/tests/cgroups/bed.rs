@@ -174,8 +174,20 @@ impl Server {
             procs.display(),
             program().display()
         );
-        let mut child = Command::new("sh")
-            .args(["-c", &script])
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]);
+        Self::of(command)
+    }
+
+    /// Starts it in no group of its own.
+    pub fn at_home(home: &Path) -> Self {
+        let mut command = Command::new(program());
+        command.env("HOME", home);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

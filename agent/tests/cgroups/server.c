@@ -15,6 +15,10 @@
  *   kernel NAME         start a kernel: this program again, with a connection file's name
  *   kernel! ORDER       have the kernel obey; `killed SIGNAL` when it did not live through it
  *   run PROGRAM WORD …  run a program, answer with the first line it wrote
+ *   become UID          be that user from now on
+ *   write PATH MB       write a file until it has so much or writing fails; answers with its KiB
+ *   bound DEV KIND ID MB  bound what a user (KIND 0) or a project (2) may hold; 0 is no bound
+ *   project PATH ID     put a folder, and what will be in it, into a project
  *
  * `server contain …` does the same as pid 1 of a container: own pid, mount and cgroup namespaces.
  */
@@ -25,8 +29,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/quota.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -132,6 +139,43 @@ static long flood(const char *path, int map) {
     return bytes;
 }
 
+/* As a login does, whose last step is a program of the user's. */
+static int become(uid_t uid) {
+    return setgid(uid) || setuid(uid) || prctl(PR_SET_DUMPABLE, 1);
+}
+
+static long write_file(const char *path, long mib) {
+    static char chunk[1024];
+    int file = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    long kib = 0;
+    memset(chunk, 1, sizeof chunk);
+    while (kib < mib * 1024 && write(file, chunk, sizeof chunk) == (ssize_t)sizeof chunk)
+        kib++;
+    close(file);
+    return kib;
+}
+
+static int bound(const char *device, int kind, int id, long mib) {
+    struct dqblk most = {.dqb_bhardlimit = mib * 1024, .dqb_valid = QIF_BLIMITS};
+    return quotactl(QCMD(Q_SETQUOTA, kind), device, id, (caddr_t)&most);
+}
+
+/* linux/fs.h has these, which cannot be included beside sys/mount.h. */
+struct folder {
+    unsigned flags, extent_size, extents, project, cow_extent_size;
+    unsigned char padding[8];
+};
+#define SET_FOLDER _IOW('X', 32, struct folder)
+#define INHERIT 0x200
+
+static int project(const char *path, unsigned id) {
+    struct folder folder = {.flags = INHERIT, .project = id};
+    int fd = open(path, O_RDONLY);
+    int failed = fd < 0 || ioctl(fd, SET_FOLDER, &folder);
+    close(fd);
+    return failed;
+}
+
 static void start_kernel(const char *name) {
     int to[2], from[2];
     if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
@@ -222,7 +266,7 @@ int main(int count, char **words) {
         puts("up");
     while (fgets(line, sizeof line, stdin)) {
         char path[1024];
-        long a = 0, b = 0;
+        long a = 0, b = 0, c = 0;
         line[strcspn(line, "\n")] = 0;
         if (sscanf(line, "hold %ld", &a) == 1) {
             hold(a * MIB);
@@ -253,6 +297,18 @@ int main(int count, char **words) {
                 hold(a * MIB);
                 usleep(b * 1000);
             }
+        } else if (sscanf(line, "write %1000s %ld", path, &a) == 2) {
+            printf("%ld\n", write_file(path, a));
+            continue;
+        } else if (sscanf(line, "become %ld", &a) == 1) {
+            if (become((uid_t)a))
+                exit(3);
+        } else if (sscanf(line, "bound %1000s %ld %ld %ld", path, &a, &b, &c) == 4) {
+            if (bound(path, (int)a, (int)b, c))
+                exit(3);
+        } else if (sscanf(line, "project %1000s %ld", path, &a) == 2) {
+            if (project(path, (unsigned)a))
+                exit(3);
         } else if (!strncmp(line, "kernel! ", 8)) {
             order_kernel(line + 8);
             continue;

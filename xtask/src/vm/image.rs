@@ -15,6 +15,9 @@ use crate::process;
 /// Where the device is that floods the page cache.
 const DISK: &str = "/dev/vda";
 
+/// Where the file system with quotas is.
+const QUOTA_DISK: &str = "/dev/vdb";
+
 /// Writes the image; returns where it is.
 pub(super) fn write(dir: &Path, parts: &Parts, programs: &Programs) -> Result<PathBuf> {
     let mut archive = Archive::default();
@@ -44,7 +47,7 @@ pub(super) fn write(dir: &Path, parts: &Parts, programs: &Programs) -> Result<Pa
     Ok(image)
 }
 
-/// The first program: mounts, runs the tests of version 2, says how they ended.
+/// The first program: mounts, runs the tests of version 2 and of quotas, says how they ended.
 fn script(programs: &Programs) -> String {
     let (tests, server) = (programs.tests.display(), programs.server.display());
     format!(
@@ -63,8 +66,8 @@ done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 export HUBMETER_TEST_REQUIRES_CGROUP2=1 HUBMETER_TEST_SERVER={server}
-export HUBMETER_TEST_FLOOD={DISK} RUST_BACKTRACE=0
-{tests} --test-threads=1 --show-output v2_
+export HUBMETER_TEST_FLOOD={DISK} HUBMETER_TEST_QUOTA_DISK={QUOTA_DISK} RUST_BACKTRACE=0
+{tests} --test-threads=1 --show-output v2_ quota_
 echo \"{ENDED}$?.\"
 reboot -f
 "

@@ -18,15 +18,21 @@ const EMULATOR: &str = "qemu-system-x86_64";
 /// Packages that depend on the newest kernel for virtual machines: Debian's, Ubuntu's.
 const KERNELS: [&str; 2] = ["linux-image-cloud-amd64", "linux-image-virtual"];
 
-/// What a disk needs; Ubuntu's kernel has it built in.
-const MODULES: [&str; 6] = [
+/// What a disk and its quotas need; Ubuntu's kernel has the former built in, and the latter in a
+/// package of its own: there the tests of quotas are left out.
+const MODULES: [&str; 8] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_modern_dev",
     "virtio_pci_legacy_dev",
     "virtio_pci",
     "virtio_blk",
+    "quota_tree",
+    "quota_v2",
 ];
+
+/// Makes a file system.
+pub(super) const MKFS: &str = "mkfs.ext4";
 
 /// Where everything is.
 pub(super) struct Parts {
@@ -48,6 +54,9 @@ pub(super) fn get(space: &Workspace, dir: &Path) -> Result<Parts> {
     }
     if shell().is_none() {
         missing.push("busybox-static");
+    }
+    if process::on_path(MKFS).is_none() {
+        missing.push("e2fsprogs");
     }
     if !missing.is_empty() {
         install(space, &missing)?;
