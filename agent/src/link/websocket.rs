@@ -3,7 +3,7 @@
 //! One message is one binary frame. The collector pings; whoever is not heard for three of its
 //! pings is gone.
 
-use std::{io, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{
@@ -11,29 +11,23 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use hubmeter_proto::{limits::MESSAGE_BYTES_MAX, v1};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use prost::Message as _;
-use rustls::{ClientConfig, crypto, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::mpsc,
     time::{Instant, sleep_until},
 };
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
-        ClientRequestBuilder, Error, Message,
-        http::{StatusCode, Uri},
-        protocol::WebSocketConfig,
+        Error, Message, client::IntoClientRequest as _, http::StatusCode, protocol::WebSocketConfig,
     },
 };
-use tonic::{
-    Status,
-    metadata::{Ascii, MetadataValue},
-};
 
-use super::trust::Trust;
+use super::connect::{dial::Io, status::Status};
+
+/// What TLS is asked for.
+pub(super) const PROTOCOL: &[u8] = b"http/1.1";
 
 /// Three of the collector's pings, which come every 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(65);
@@ -47,16 +41,11 @@ const BUFFER_BYTES: usize = 1024;
 /// Bytes of a refusal's body that are shown.
 const REFUSAL_BYTES_MAX: usize = 512;
 
-/// What bytes pass over.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-type Socket = WebSocketStream<Box<dyn Io>>;
+type Socket = WebSocketStream<Io>;
 
 /// A connection, not upgraded yet.
 pub(super) struct Connection {
-    io: Box<dyn Io>,
+    io: Io,
     address: String,
 }
 
@@ -66,53 +55,23 @@ pub(super) struct Down(mpsc::Receiver<Result<v1::Down, Status>>);
 // === impl Connection ===
 
 impl Connection {
-    /// Connects; with `trust` over TLS.
-    pub(super) async fn open(
-        authority: &str,
-        path: &str,
-        trust: Option<Trust>,
-    ) -> io::Result<Self> {
-        let (scheme, port) = match trust {
-            Some(_) => ("wss", 443),
-            None => ("ws", 80),
-        };
-        let address = format!("{scheme}://{authority}{path}");
-        let invalid = |error: &dyn std::fmt::Display| {
-            io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
-        };
-        let uri: Uri = address.parse().map_err(|error| invalid(&error))?;
-        let host = uri.host().unwrap_or_default();
-        // Uri keeps an IPv6 address' brackets, a name look-up and TLS want it bare.
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(port))).await?;
-        tcp.set_nodelay(true)?;
-        let io: Box<dyn Io> = match trust {
-            None => Box::new(tcp),
-            Some(trust) => {
-                let name = ServerName::try_from(host).map_err(|error| invalid(&error))?;
-                let connector = TlsConnector::from(Arc::new(tls(trust)?));
-                Box::new(connector.connect(name, tcp).await?)
-            }
-        };
-        Ok(Self { io, address })
+    /// On `io`, which is open; nothing is said yet.
+    pub(super) fn over(io: Io, authority: &str, path: &str) -> Self {
+        // TLS, if there is any, is below: the address is only what the request names.
+        let address = format!("ws://{authority}{path}");
+        Self { io, address }
     }
 
     /// Upgrades and starts to carry messages, for as long as both ends are held.
     pub(super) async fn stream(
         self,
-        authorization: Option<&MetadataValue<Ascii>>,
+        authorization: Option<HeaderValue>,
         up: mpsc::Receiver<Bytes>,
     ) -> Result<Down, Status> {
-        let uri = self
-            .address
-            .parse()
-            .map_err(|_| Status::invalid_argument("the address is none"))?;
-        let mut request = ClientRequestBuilder::new(uri);
-        if let Some(value) = authorization.and_then(|value| value.to_str().ok()) {
-            request = request.with_header("authorization", value);
+        let request = self.address.into_client_request();
+        let mut request = request.map_err(refusal)?;
+        if let Some(value) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, value);
         }
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER_BYTES)
@@ -127,19 +86,6 @@ impl Connection {
         tokio::spawn(carry(socket, up, down));
         Ok(Down(messages))
     }
-}
-
-fn tls(trust: Trust) -> io::Result<ClientConfig> {
-    let provider = Arc::new(crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    let mut config = builder
-        .dangerous() // rustls' word for a judge of one's own, which `trust` is
-        .with_custom_certificate_verifier(trust.verifier())
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 /// Why the other side does not upgrade, in the link's words.
