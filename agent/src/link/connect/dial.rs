@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, crypto, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream, lookup_host},
@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::link::trust::Trust;
+use crate::link::trust::{Trust, cryptography};
 
 /// Addresses of one name that are tried: one or two of each family are usual.
 const ADDRESSES_MAX: usize = 4;
@@ -82,8 +82,7 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 fn tls(trust: Trust, protocol: &'static [u8]) -> io::Result<ClientConfig> {
-    let provider = Arc::new(crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(cryptography::provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
     let mut config = builder
