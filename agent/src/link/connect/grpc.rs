@@ -353,3 +353,6 @@ fn status_of(error: &h2::Error) -> Status {
     };
     Status::new(code, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,12 @@ impl KeepAlive {
         }
     }
 
+    /// When the timer would wake us.
+    #[cfg(test)]
+    pub(super) fn next_look(&self) -> Instant {
+        self.timer.deadline()
+    }
+
     /// Something came.
     pub(super) fn heard(&mut self) {
         self.heard_at = Instant::now();
