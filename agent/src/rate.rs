@@ -31,7 +31,9 @@ pub(crate) enum Owner {
 /// CPU time by workload, counted since the first tick.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    processes: KeyMap<Account>,
+    /// In the order of the readings: as long as nobody comes or goes the two are walked side by
+    /// side, and nobody is looked up.
+    processes: Vec<Account>,
     workloads: KeyMap<Counted>,
     other: Counted,
     agent: Reaper,
@@ -67,6 +69,8 @@ struct Counted {
 #[derive(Debug)]
 struct Reaped {
     key: Key,
+    /// Its place among the accounts; the agent has none.
+    account: Option<usize>,
     owner: Owner,
     /// In the end, what nobody was counted for yet.
     more_ns: u64,
@@ -94,23 +98,20 @@ struct CgroupAccount {
 // === impl Ledger ===
 
 impl Ledger {
-    /// Counts one tick. `owner` says whose each process is; `agent` is the subreaper's pid and
-    /// what it waited for so far.
+    /// Counts one tick. `owner` says whose each process is, asked once for each in the order of
+    /// the readings; `agent` is the subreaper's pid and what it waited for so far.
     pub(crate) fn settle<'a>(
         &mut self,
         readings: impl Iterator<Item = &'a Reading> + Clone,
-        owner: impl Fn(&Key) -> Owner,
+        mut owner: impl FnMut(&Key) -> Owner,
         agent: Option<(u32, u64)>,
     ) {
-        self.bury(readings.clone(), agent.map(|(pid, _)| pid));
+        self.fall_in(readings.clone(), agent.map(|(pid, _)| pid));
         let mut living = KeySet::default();
+        let mut last_root = None;
         self.reapers = 0;
         self.reaped.clear();
-        for reading in readings {
-            let account = self
-                .processes
-                .entry(reading.key)
-                .or_insert_with(|| Account::of(reading));
+        for (at, (reading, account)) in readings.zip(&mut self.processes).enumerate() {
             (account.ppid, account.zombie) = (reading.ppid, reading.zombie);
             let own_ns = reading.own_ns.saturating_sub(account.own_ns);
             account.own_ns = account.own_ns.max(reading.own_ns);
@@ -127,9 +128,12 @@ impl Ledger {
             let more_ns = account.reaper.more_ns(reading.reaped_ns);
             let owner = owner(&reading.key);
             match owner {
+                // One workload's processes mostly follow each other, and most are idle.
+                Owner::Root(root) if own_ns == 0 && last_root == Some(root) => {}
                 Owner::Root(root) => {
                     living.insert(root);
                     self.workloads.entry(root).or_default().hold(own_ns);
+                    last_root = Some(root);
                 }
                 Owner::Other => self.other.hold(own_ns),
             }
@@ -137,6 +141,7 @@ impl Ledger {
                 let key = reading.key;
                 self.reaped.push(Reaped {
                     key,
+                    account: Some(at),
                     owner,
                     more_ns,
                 });
@@ -148,6 +153,7 @@ impl Ledger {
             self.other.hold(more_ns);
             self.reaped.push(Reaped {
                 key: Key::FIRST,
+                account: None,
                 owner: Owner::Other,
                 more_ns,
             });
@@ -170,7 +176,8 @@ impl Ledger {
     fn pay(&mut self) {
         for owed in [Owed::Before, Owed::Now] {
             for reaped in &mut self.reaped {
-                if let Some(account) = self.processes.get_mut(&reaped.key) {
+                let account = reaped.account.and_then(|at| self.processes.get_mut(at));
+                if let Some(account) = account {
                     reaped.more_ns = account.reaper.pay(owed, reaped.more_ns);
                 }
             }
@@ -198,7 +205,7 @@ impl Ledger {
     /// Whose parent ended after it was read is an orphan that nobody knew.
     fn relieve(&mut self, owed: Owed, more_ns: u64) -> u64 {
         let mut left_ns = more_ns;
-        for account in self.processes.values_mut() {
+        for account in &mut self.processes {
             if left_ns == 0 {
                 break;
             }
@@ -209,12 +216,12 @@ impl Ledger {
 
     fn age(&mut self) {
         self.agent.age();
-        for account in self.processes.values_mut() {
+        for account in &mut self.processes {
             account.reaper.age();
         }
         let processes = &mut self.processes;
         self.orphans.age(|payer, ns| {
-            if let Some(account) = processes.get_mut(payer) {
+            if let Some(account) = processes.iter_mut().find(|account| account.key == *payer) {
                 account.reaper.owe_rounding(ns);
             }
         });
@@ -310,25 +317,48 @@ impl Ledger {
         of_workloads.fold(known(&self.other), u64::saturating_add)
     }
 
+    /// Puts the accounts into the order of the readings: those that went are buried, newcomers
+    /// have nothing counted yet.
+    fn fall_in<'a>(
+        &mut self,
+        readings: impl Iterator<Item = &'a Reading> + Clone,
+        agent: Option<u32>,
+    ) {
+        let accounts = self.processes.iter().map(|account| account.key);
+        if accounts.eq(readings.clone().map(|reading| reading.key)) {
+            return;
+        }
+        let accounts = std::mem::take(&mut self.processes);
+        let mut known = accounts.into_iter().map(|a| (a.key, a)).collect();
+        self.bury(&mut known, readings.clone(), agent);
+        self.processes = readings
+            .map(|reading| {
+                let account = known.remove(&reading.key);
+                account.unwrap_or_else(|| Account::of(reading))
+            })
+            .collect();
+    }
+
     /// Moves what vanished processes were counted for to whoever will have waited for them.
     fn bury<'a>(
         &mut self,
+        known: &mut KeyMap<Account>,
         readings: impl Iterator<Item = &'a Reading> + Clone,
         agent: Option<u32>,
     ) {
         let counted = readings.clone();
         let alive = counted
-            .filter(|reading| self.processes.contains_key(&reading.key))
+            .filter(|reading| known.contains_key(&reading.key))
             .count();
-        if alive == self.processes.len() {
+        if alive == known.len() {
             return; // nobody is missing
         }
         let living: PidMap<(Key, u32)> = readings.map(|r| (r.key.pid, (r.key, r.ppid))).collect();
         let is_dead = |key: &&Key| living.get(&key.pid).is_none_or(|(lives, _)| lives != *key);
-        let dead: Vec<Key> = self.processes.keys().filter(is_dead).copied().collect();
+        let dead: Vec<Key> = known.keys().filter(is_dead).copied().collect();
         let dead: PidMap<Account> = dead
             .iter()
-            .filter_map(|key| self.processes.remove(key))
+            .filter_map(|key| known.remove(key))
             .map(|account| (account.key.pid, account))
             .collect();
         for account in dead.values() {
@@ -338,8 +368,7 @@ impl Ledger {
                 // A younger one has the pid of a parent that is gone.
                 (key.start_ticks <= before.start_ticks).then_some(*key)
             };
-            let parent =
-                parent_of(account.ppid, &account.key).and_then(|key| self.processes.get_mut(&key));
+            let parent = parent_of(account.ppid, &account.key).and_then(|key| known.get_mut(&key));
             if let Some(parent) = parent {
                 parent.reaper.inherit(account.own_ns, &account.reaper);
             } else if agent == Some(account.ppid) {

@@ -22,6 +22,9 @@ const MUSL_COMPILERS: [&str; 2] = ["musl-gcc", "x86_64-linux-musl-gcc"];
 /// start and then stays resident. This form of it has a few kB in place of 130.
 const RELOCATIONS: &str = "link-arg=-Wl,-z,pack-relative-relocs";
 
+/// Puts together what a running agent never executes, so that it is not resident.
+const ORDER: &str = "agent/seldom.ld";
+
 /// Builds it and says where it is.
 pub(crate) fn run() -> Result<()> {
     let space = Workspace::here()?;
@@ -43,7 +46,8 @@ pub(crate) fn agent(space: &Workspace) -> Result<PathBuf> {
     let mut command = cargo(&space.root);
     command.args(["rustc", "--profile", "dist", "--target", target]);
     command.args(["--package", "hubmeter-agent", "--bin", "hubmeter-agent"]);
-    command.args(["--", "-C", RELOCATIONS]);
+    let order = format!("link-arg=-Wl,-T,{}", space.root.join(ORDER).display());
+    command.args(["--", "-C", RELOCATIONS, "-C", &order]);
     step.run(&space.logs, "dist-build", command)?;
     step.done();
     Ok(space.target.join(target).join("dist/hubmeter-agent"))

@@ -1,11 +1,11 @@
 //! Proof of who we are: the server's own hub token.
 //!
-//! It leaves this process as `authorization` metadata and in no other way: `Debug` hides it, and
+//! It leaves this process as `authorization` header and in no other way: `Debug` hides it, and
 //! there is no `Display` or `Serialize`.
 
 use std::{fmt, path::PathBuf};
 
-use tonic::metadata::{Ascii, MetadataValue};
+use hyper::header::HeaderValue;
 
 use super::renewed;
 
@@ -51,14 +51,12 @@ impl Credential {
         self.file.as_deref()
     }
 
-    /// The `authorization` metadata; `None` where nobody gave us a token, as on a machine
+    /// The `authorization` header; `None` where nobody gave us a token, as on a machine
     /// without a hub.
     ///
     /// # Errors
     /// A token that was promised but cannot be read or sent.
-    pub(crate) async fn authorization(
-        &self,
-    ) -> Result<Option<MetadataValue<Ascii>>, CredentialError> {
+    pub(crate) async fn authorization(&self) -> Result<Option<HeaderValue>, CredentialError> {
         let from_file;
         let token = match (&self.file, &self.token) {
             (Some(path), _) => {
@@ -78,8 +76,7 @@ impl Credential {
         if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
             return Err(CredentialError::Malformed);
         }
-        let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
-            .parse()
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| CredentialError::Malformed)?;
         value.set_sensitive(true);
         Ok(Some(value))

@@ -18,12 +18,14 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use tonic::{Code, Status};
 use tracing::info;
 
 use super::{
     Link,
-    connect::{self, ConnectError, Down},
+    connect::{
+        self, ConnectError, Down,
+        status::{Code, Status},
+    },
     credential::CredentialError,
     encode,
 };

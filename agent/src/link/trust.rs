@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use ring::digest::{SHA256, digest};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -21,10 +22,11 @@ use rustls::{
     crypto::{self, CryptoProvider},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
-use sha2::{Digest as _, Sha256};
 
 use super::renewed;
 use crate::settings::Pin;
+
+pub(super) mod cryptography;
 
 /// Bytes of a certificate file; the machine's own bundle of all there are has 250 kB.
 const CA_BYTES_MAX: usize = 1024 * 1024;
@@ -100,7 +102,7 @@ impl Trust {
     pub(super) fn verifier(self) -> Arc<dyn ServerCertVerifier> {
         Arc::new(Verifier {
             trust: self,
-            provider: Arc::new(crypto::ring::default_provider()),
+            provider: cryptography::provider(),
         })
     }
 }
@@ -188,7 +190,9 @@ impl ServerCertVerifier for Verifier {
 fn same_key(end_entity: &CertificateDer<'_>, pinned: Pin) -> Result<ServerCertVerified, Error> {
     let certificate = webpki::EndEntityCert::try_from(end_entity)
         .map_err(|_| Error::from(CertificateError::BadEncoding))?;
-    let shown = Pin(Sha256::digest(certificate.subject_public_key_info()).into());
+    let digest = digest(&SHA256, &certificate.subject_public_key_info());
+    let shown = digest.as_ref().try_into().map(Pin);
+    let shown = shown.map_err(|_| Error::General("a digest of another length".to_owned()))?;
     if shown == pinned {
         return Ok(ServerCertVerified::assertion());
     }

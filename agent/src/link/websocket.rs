@@ -1,220 +1,206 @@
 //! The link over a WebSocket: where nothing but the hub's HTTP proxy can be reached.
 //!
 //! One message is one binary frame. The collector pings; whoever is not heard for three of its
-//! pings is gone.
+//! pings is gone. As over gRPC, whoever waits for the next message sends and receives meanwhile.
 
-use std::{io, sync::Arc, time::Duration};
-
-use bytes::Bytes;
-use futures_util::{
-    SinkExt as _, StreamExt as _,
-    stream::{SplitSink, SplitStream},
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
-use hubmeter_proto::{limits::MESSAGE_BYTES_MAX, v1};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use hubmeter_proto::v1;
+use hyper::header::HeaderValue;
 use prost::Message as _;
-use rustls::{ClientConfig, crypto, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     sync::mpsc,
-    time::{Instant, sleep_until},
-};
-use tokio_rustls::TlsConnector;
-use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
-    tungstenite::{
-        ClientRequestBuilder, Error, Message,
-        http::{StatusCode, Uri},
-        protocol::WebSocketConfig,
-    },
-};
-use tonic::{
-    Status,
-    metadata::{Ascii, MetadataValue},
+    time::{Instant, Sleep, sleep_until},
 };
 
-use super::trust::Trust;
+use self::frame::{Assembly, Frame};
+use super::connect::{dial::Io, status::Status};
+
+mod frame;
+mod upgrade;
+
+/// What TLS is asked for.
+pub(super) const PROTOCOL: &[u8] = b"http/1.1";
 
 /// Three of the collector's pings, which come every 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(65);
 
-/// Messages read ahead: whoever reads waits for nothing else.
-const READ_AHEAD: usize = 1;
+/// Bytes read at once: receipts and notices are small.
+const READ_BYTES: usize = 1024;
 
-/// First size of the read buffer: receipts and notices are small.
-const BUFFER_BYTES: usize = 1024;
-
-/// Bytes of a refusal's body that are shown.
-const REFUSAL_BYTES_MAX: usize = 512;
-
-/// What bytes pass over.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-type Socket = WebSocketStream<Box<dyn Io>>;
+/// Messages that are there together are sent together up to so many bytes; what does not fit stays
+/// in the spool, where it is kept anyway.
+const UNSENT_BYTES: usize = 4 * 1024;
 
 /// A connection, not upgraded yet.
 pub(super) struct Connection {
-    io: Box<dyn Io>,
-    address: String,
+    io: Io,
+    authority: String,
+    path: String,
 }
 
-/// What the collector says.
-pub(super) struct Down(mpsc::Receiver<Result<v1::Down, Status>>);
+/// What the collector says, and what is sent meanwhile.
+pub(super) struct Down {
+    io: Io,
+    /// Where messages to send come from; `None` when nothing more is to be sent.
+    up: Option<mpsc::Receiver<Bytes>>,
+    outgoing: BytesMut,
+    /// Whether what was written may wait in a buffer of TLS.
+    unflushed: bool,
+    incoming: BytesMut,
+    assembly: Assembly,
+    /// The other side has said its last, and our answer to that is on its way.
+    closing: bool,
+    /// Fires when nothing was heard for too long; put off whenever something is.
+    silent: Pin<Box<Sleep>>,
+}
 
 // === impl Connection ===
 
 impl Connection {
-    /// Connects; with `trust` over TLS.
-    pub(super) async fn open(
-        authority: &str,
-        path: &str,
-        trust: Option<Trust>,
-    ) -> io::Result<Self> {
-        let (scheme, port) = match trust {
-            Some(_) => ("wss", 443),
-            None => ("ws", 80),
-        };
-        let address = format!("{scheme}://{authority}{path}");
-        let invalid = |error: &dyn std::fmt::Display| {
-            io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
-        };
-        let uri: Uri = address.parse().map_err(|error| invalid(&error))?;
-        let host = uri.host().unwrap_or_default();
-        // Uri keeps an IPv6 address' brackets, a name look-up and TLS want it bare.
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(port))).await?;
-        tcp.set_nodelay(true)?;
-        let io: Box<dyn Io> = match trust {
-            None => Box::new(tcp),
-            Some(trust) => {
-                let name = ServerName::try_from(host).map_err(|error| invalid(&error))?;
-                let connector = TlsConnector::from(Arc::new(tls(trust)?));
-                Box::new(connector.connect(name, tcp).await?)
-            }
-        };
-        Ok(Self { io, address })
+    /// On `io`, which is open; nothing is said yet.
+    pub(super) fn over(io: Io, authority: &str, path: &str) -> Self {
+        Self {
+            io,
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        }
     }
 
-    /// Upgrades and starts to carry messages, for as long as both ends are held.
+    /// Upgrades, and is ready to carry messages.
     pub(super) async fn stream(
-        self,
-        authorization: Option<&MetadataValue<Ascii>>,
+        mut self,
+        authorization: Option<HeaderValue>,
         up: mpsc::Receiver<Bytes>,
     ) -> Result<Down, Status> {
-        let uri = self
-            .address
-            .parse()
-            .map_err(|_| Status::invalid_argument("the address is none"))?;
-        let mut request = ClientRequestBuilder::new(uri);
-        if let Some(value) = authorization.and_then(|value| value.to_str().ok()) {
-            request = request.with_header("authorization", value);
-        }
-        let config = WebSocketConfig::default()
-            .read_buffer_size(BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let (socket, _) = client_async_with_config(request, self.io, Some(config))
-            .await
-            .map_err(refusal)?;
-        let (down, messages) = mpsc::channel(READ_AHEAD);
-        tokio::spawn(carry(socket, up, down));
-        Ok(Down(messages))
-    }
-}
-
-fn tls(trust: Trust) -> io::Result<ClientConfig> {
-    let provider = Arc::new(crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    let mut config = builder
-        .dangerous() // rustls' word for a judge of one's own, which `trust` is
-        .with_custom_certificate_verifier(trust.verifier())
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// Why the other side does not upgrade, in the link's words.
-fn refusal(error: Error) -> Status {
-    let Error::Http(response) = error else {
-        return Status::unavailable(error.to_string());
-    };
-    let (parts, body) = (*response).into_parts();
-    let body = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
-    let said = body[..body.floor_char_boundary(REFUSAL_BYTES_MAX)].trim();
-    let text = format!("{} {said}", parts.status);
-    match parts.status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Status::unauthenticated(text),
-        StatusCode::NOT_FOUND => Status::not_found(format!("no collector there: {text}")),
-        _ => Status::unavailable(text),
-    }
-}
-
-/// Passes messages both ways until one side has enough.
-async fn carry(
-    socket: Socket,
-    mut up: mpsc::Receiver<Bytes>,
-    down: mpsc::Sender<Result<v1::Down, Status>>,
-) {
-    let (mut sink, mut frames) = socket.split();
-    tokio::select! {
-        () = send(&mut sink, &mut up) => {
-            // Nothing more will be said; what the other side has to say still comes.
-            receive(&mut frames, &down).await;
-        }
-        () = receive(&mut frames, &down) => {}
-        () = down.closed() => {}
-    }
-    let _ = sink.close().await;
-}
-
-async fn send(sink: &mut SplitSink<Socket, Message>, up: &mut mpsc::Receiver<Bytes>) {
-    while let Some(message) = up.recv().await {
-        if sink.send(Message::Binary(message)).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn receive(frames: &mut SplitStream<Socket>, down: &mpsc::Sender<Result<v1::Down, Status>>) {
-    loop {
-        let silent_at = Instant::now() + SILENCE_MAX;
-        let frame = tokio::select! {
-            frame = frames.next() => frame,
-            () = sleep_until(silent_at) => {
-                let silent = Status::unavailable("nothing was heard for a minute");
-                let _ = down.send(Err(silent)).await;
-                return;
-            }
-        };
-        let message = match frame {
-            Some(Ok(Message::Binary(bytes))) => {
-                v1::Down::decode(bytes).map_err(|error| Status::internal(error.to_string()))
-            }
-            Some(Ok(Message::Close(_))) | None => return,
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => Err(Status::unavailable(error.to_string())),
-        };
-        let broken = message.is_err();
-        if down.send(message).await.is_err() || broken {
-            return;
-        }
+        let asked = upgrade::ask(
+            &mut self.io,
+            &self.authority,
+            &self.path,
+            authorization.as_ref(),
+        );
+        let incoming = asked.await?;
+        Ok(Down {
+            io: self.io,
+            up: Some(up),
+            outgoing: BytesMut::new(),
+            unflushed: false,
+            incoming,
+            assembly: Assembly::default(),
+            closing: false,
+            silent: Box::pin(sleep_until(Instant::now() + SILENCE_MAX)),
+        })
     }
 }
 
 // === impl Down ===
 
 impl Down {
-    /// The next message; `None` at the end.
+    /// The next message; `None` at the end. Dropped halfway, nothing is lost.
     pub(super) async fn message(&mut self) -> Result<Option<v1::Down>, Status> {
-        self.0.recv().await.transpose()
+        poll_fn(|context| self.poll_message(context)).await
     }
+
+    fn poll_message(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<v1::Down>, Status>> {
+        loop {
+            let sent = self.poll_send(context).map_err(|error| broken(&error))?;
+            if self.closing {
+                // The answer to its Close is out, or will never be.
+                return sent.map(|()| Ok(None));
+            }
+            match self.assembly.next(&mut self.incoming) {
+                Ok(Some(Frame::Message(bytes))) => {
+                    let message = v1::Down::decode(bytes);
+                    let message = message.map_err(|error| Status::internal(error.to_string()))?;
+                    return Poll::Ready(Ok(Some(message)));
+                }
+                Ok(Some(Frame::Ping(payload))) => {
+                    let mask = mask().map_err(|error| broken(&error))?;
+                    frame::put_pong(&mut self.outgoing, &payload, mask);
+                    continue;
+                }
+                Ok(Some(Frame::Close)) => {
+                    self.closing = true;
+                    self.up = None;
+                    let mask = mask().map_err(|error| broken(&error))?;
+                    frame::put_close(&mut self.outgoing, mask);
+                    continue;
+                }
+                Ok(Some(Frame::Other)) => continue,
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(Status::unavailable(error.to_string()))),
+            }
+            match self.poll_read(context).map_err(|error| broken(&error))? {
+                Poll::Ready(0) => return Poll::Ready(Ok(None)),
+                Poll::Ready(_) => self.silent.as_mut().reset(Instant::now() + SILENCE_MAX),
+                Poll::Pending => {
+                    ready!(self.silent.as_mut().poll(context));
+                    let silent = Status::unavailable("nothing was heard for a minute");
+                    return Poll::Ready(Err(silent));
+                }
+            }
+        }
+    }
+
+    /// Ready when nothing is left to send, for now.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while self.outgoing.len() < UNSENT_BYTES
+                && let Some(up) = &mut self.up
+                && let Poll::Ready(next) = up.poll_recv(context)
+            {
+                match next {
+                    Some(message) => frame::put_message(&mut self.outgoing, &message, mask()?),
+                    // What the other side has to say still comes.
+                    None => self.up = None,
+                }
+            }
+            if self.outgoing.is_empty() {
+                break;
+            }
+            let written = Pin::new(&mut self.io).poll_write(context, &self.outgoing);
+            let bytes = ready!(written)?;
+            if bytes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.advance(bytes);
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what is there; 0 is the end.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
+        self.incoming.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
+/// A new one for each frame, as the standard asks for: what proxies see must not be foreseen.
+fn mask() -> io::Result<[u8; 4]> {
+    let mut mask = [0; 4];
+    getrandom::fill(&mut mask).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(mask)
+}
+
+fn broken(error: &io::Error) -> Status {
+    Status::unavailable(error.to_string())
 }

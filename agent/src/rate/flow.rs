@@ -21,7 +21,8 @@ const DEBT_CHANGES: u8 = 2;
 /// What was read and written by workload, counted since each process started.
 #[derive(Debug, Default)]
 pub(crate) struct FlowLedger {
-    processes: KeyMap<Account>,
+    /// In the order of the readings, as those of CPU time.
+    processes: Vec<Place>,
     workloads: KeyMap<Flow>,
     other: Flow,
     /// Those of whom some living process does not tell.
@@ -36,6 +37,13 @@ pub(crate) struct Flow {
     pub(crate) written_bytes: u64,
 }
 
+/// One process', from when it first told.
+#[derive(Debug)]
+struct Place {
+    key: Key,
+    account: Option<Account>,
+}
+
 #[derive(Debug)]
 struct Account {
     ppid: u32,
@@ -47,20 +55,25 @@ struct Account {
 // === impl FlowLedger ===
 
 impl FlowLedger {
-    /// Counts one tick. `owner` says whose each process is.
+    /// Counts one tick. `owner` says whose each process is, asked once for each in the order of
+    /// the readings.
     pub(crate) fn settle<'a>(
         &mut self,
         readings: impl Iterator<Item = &'a Reading> + Clone,
-        owner: impl Fn(&Key) -> Owner,
+        mut owner: impl FnMut(&Key) -> Owner,
     ) {
-        self.bury(readings.clone());
+        self.fall_in(readings.clone());
         self.silent.clear();
         self.other_silent = false;
         let mut living = KeySet::default();
-        for reading in readings {
+        let mut last_root = None;
+        for (reading, place) in readings.zip(&mut self.processes) {
             let owner = owner(&reading.key);
-            if let Owner::Root(root) = owner {
+            if let Owner::Root(root) = owner
+                && last_root != Some(root)
+            {
                 living.insert(root);
+                last_root = Some(root);
             }
             let Some(io) = reading.io else {
                 match owner {
@@ -69,7 +82,7 @@ impl FlowLedger {
                 }
                 continue;
             };
-            let account = self.processes.entry(reading.key).or_default();
+            let account = place.account.get_or_insert_default();
             account.ppid = reading.ppid;
             if account.counted == io && account.debt == Io::default() {
                 continue;
@@ -113,34 +126,53 @@ impl FlowLedger {
         Some(total)
     }
 
-    /// Moves what vanished processes were counted for to whoever will have waited for them.
-    fn bury<'a>(&mut self, readings: impl Iterator<Item = &'a Reading> + Clone) {
-        let known = |reading: &&Reading| self.processes.contains_key(&reading.key);
-        if readings.clone().filter(known).count() == self.processes.len() {
-            return; // nobody is missing
+    /// Puts the accounts into the order of the readings.
+    fn fall_in<'a>(&mut self, readings: impl Iterator<Item = &'a Reading> + Clone) {
+        let places = self.processes.iter().map(|place| place.key);
+        if places.eq(readings.clone().map(|reading| reading.key)) {
+            return;
         }
-        let living: PidMap<Key> = readings.map(|r| (r.key.pid, r.key)).collect();
-        let gone = |key: &&Key| living.get(&key.pid) != Some(*key);
-        let gone: Vec<Key> = self.processes.keys().filter(gone).copied().collect();
-        let dead: PidMap<Account> = gone
-            .iter()
-            .filter_map(|key| Some((key.pid, self.processes.remove(key)?)))
+        let places = std::mem::take(&mut self.processes).into_iter();
+        let mut known = places
+            .filter_map(|place| Some((place.key, place.account?)))
             .collect();
-        for account in dead.values() {
-            let mut above = account.ppid;
-            // A chain of dead parents is as long as there are dead, at most.
-            for _ in 0..=dead.len() {
-                let payer = living.get(&above);
-                if let Some(payer) = payer.and_then(|key| self.processes.get_mut(key)) {
-                    // With what it owed itself: whoever takes it over takes that, too.
-                    payer.owe(account.counted);
-                    payer.owe(account.debt);
-                    break;
-                }
-                match dead.get(&above) {
-                    Some(parent) => above = parent.ppid,
-                    None => break,
-                }
+        bury(&mut known, readings.clone());
+        self.processes = readings
+            .map(|reading| Place {
+                key: reading.key,
+                account: known.remove(&reading.key),
+            })
+            .collect();
+    }
+}
+
+/// Moves what vanished processes were counted for to whoever will have waited for them.
+fn bury<'a>(known: &mut KeyMap<Account>, readings: impl Iterator<Item = &'a Reading> + Clone) {
+    let alive = |reading: &&Reading| known.contains_key(&reading.key);
+    if readings.clone().filter(alive).count() == known.len() {
+        return; // nobody is missing
+    }
+    let living: PidMap<Key> = readings.map(|r| (r.key.pid, r.key)).collect();
+    let gone = |key: &&Key| living.get(&key.pid) != Some(*key);
+    let gone: Vec<Key> = known.keys().filter(gone).copied().collect();
+    let dead: PidMap<Account> = gone
+        .iter()
+        .filter_map(|key| Some((key.pid, known.remove(key)?)))
+        .collect();
+    for account in dead.values() {
+        let mut above = account.ppid;
+        // A chain of dead parents is as long as there are dead, at most.
+        for _ in 0..=dead.len() {
+            let payer = living.get(&above);
+            if let Some(payer) = payer.and_then(|key| known.get_mut(key)) {
+                // With what it owed itself: whoever takes it over takes that, too.
+                payer.owe(account.counted);
+                payer.owe(account.debt);
+                break;
+            }
+            match dead.get(&above) {
+                Some(parent) => above = parent.ppid,
+                None => break,
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
         Ended, MemorySource, Workload, WorkloadKind, cpus,
         keyed::{IntMap, KeyMap},
         memory,
-        process::Reading,
+        process::{Key, Reading},
     },
     workload::{
         Assignment, Claims, Eyes, Names, Tag,
@@ -134,12 +134,10 @@ impl Assembly {
     /// Puts one tick together.
     pub(crate) fn assemble(&mut self, tick: &Tick<'_>, eyes: &mut dyn Eyes) -> Assembled {
         let departed = self.assign(tick, eyes);
-        let assignment = &self.assignment;
         let readings = tick.readings.iter().copied();
-        self.flows
-            .settle(readings.clone(), |key| assignment.owner(key));
+        self.flows.settle(readings.clone(), self.slots.in_order());
         self.ledger
-            .settle(readings, |key| assignment.owner(key), tick.agent);
+            .settle(readings, self.slots.in_order(), tick.agent);
         self.ledger.settle_cgroup(tick.cgroup);
         let interval_ms = self
             .previous
@@ -405,6 +403,15 @@ impl Slots {
             slots.of_readings.push(slot);
         }
         slots
+    }
+
+    /// Whose the readings are, one after the other.
+    fn in_order(&self) -> impl FnMut(&Key) -> Owner {
+        let mut places = self.of_readings.iter();
+        move |_| {
+            let place = places.next().and_then(|&slot| self.owners.get(slot));
+            place.copied().unwrap_or(Owner::Other)
+        }
     }
 }
 
