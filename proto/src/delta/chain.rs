@@ -3,20 +3,31 @@
 //! A number is only sent where it differs from what both ends expect, so a good guess is worth
 //! bytes. Guesses are whole numbers that wrap around: none fails, and both ends make the same.
 
-use super::columns::{self, Column, Row};
+use super::columns::{self, Row};
+use crate::v1::MemorySource;
 
 /// Milliseconds of CPU time in a second below which a workload counts as resting: what rests is
 /// expected to go on resting, what computes to go on computing.
 const RESTS_BELOW_MILLIS: u128 = 20;
 
+/// Beats are whole seconds; a distance this near to one, in parts of it, is one.
+const BEAT_PARTS: u64 = 8;
+
+/// What part of a delay moves the beat.
+const LATE_PARTS: i64 = 4;
+
 /// The sample before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain {
-    pub(super) mono_ms: u64,
-    /// Distance of the sample before to the one before it; 0 where none is.
-    pub(super) step_ms: u64,
+    mono_ms: u64,
+    /// Distance of the sample before to the one before it, and the same as it was meant to be; 0
+    /// where none is.
+    step_ms: u64,
+    beat_step_ms: u64,
+    /// When the sample before was due, by the beat that the ones before it kept.
+    beat_ms: u64,
     /// When the last base-interval sample was.
-    pub(super) base_ms: Option<u64>,
+    base_ms: Option<u64>,
     pub(super) server: Row<{ columns::server::COUNT }>,
     pub(super) limit_source: String,
     pub(super) vitals: Row<{ columns::vitals::COUNT }>,
@@ -33,6 +44,10 @@ pub(super) struct Slot {
     pub(super) row: Row<{ columns::workload::COUNT }>,
     /// CPU time of the last step.
     pub(super) cpu_step_millis: u64,
+    /// Which columns were told last.
+    pub(super) mask: u64,
+    /// It was idle for all of the last step.
+    pub(super) ages: bool,
 }
 
 /// When the next sample is.
@@ -70,7 +85,7 @@ impl Chain {
     }
 
     pub(super) fn expected_mono_ms(&self) -> u64 {
-        self.mono_ms.wrapping_add(self.step_ms)
+        self.beat_ms.wrapping_add(self.beat_step_ms)
     }
 
     pub(super) fn sums(&self) -> Sums {
@@ -97,16 +112,28 @@ impl Chain {
     /// Moves on to a sample that was told whole. At a knot nothing older than that is
     /// remembered, so that who begins here and who came from before go on alike.
     pub(super) fn advance(&mut self, time: Time, burst: bool, knot: bool) {
+        let expected_ms = self.expected_mono_ms();
         self.mono_ms = time.mono_ms;
         self.step_ms = time.elapsed_ms;
+        self.beat_step_ms = beat_of(time.elapsed_ms);
+        // One who comes a little late now and then comes by the beat, not by the last delay; one
+        // who always does has moved the beat.
+        let late_ms = time.mono_ms.wrapping_sub(expected_ms).cast_signed();
+        let keeps_beat = late_ms.unsigned_abs() <= self.beat_step_ms / BEAT_PARTS;
+        self.beat_ms = match keeps_beat {
+            true => expected_ms.wrapping_add_signed(late_ms / LATE_PARTS),
+            false => time.mono_ms,
+        };
         if !burst {
             self.base_ms = Some(time.mono_ms);
         }
         if knot {
-            self.step_ms = 0;
+            (self.step_ms, self.beat_step_ms, self.beat_ms) = (0, 0, time.mono_ms);
             self.base_ms = self.base_ms.filter(|_| !burst);
             for slot in &mut self.slots {
                 slot.cpu_step_millis = 0;
+                slot.ages = false;
+                slot.mask = 0;
             }
         }
     }
@@ -128,8 +155,8 @@ impl Slot {
             CPU => before.wrapping_add(self.expected_cpu_step(time)),
             // Between two readings of its proportional share, use moves as residence does.
             MEMORY_USED => before.wrapping_add(moved(&self.row, now, RSS)),
-            PSS => before.wrapping_add(moved(&self.row, now, MEMORY_USED)),
-            IDLE => grown_older(before, time),
+            PSS => now.bits(MEMORY_USED),
+            IDLE if self.ages => before.wrapping_add(time.elapsed_ms),
             _ => before,
         }
     }
@@ -148,8 +175,17 @@ impl Slot {
     }
 
     /// Takes the place of the row before.
-    pub(super) fn replace(&mut self, now: Row<{ columns::workload::COUNT }>) {
-        self.cpu_step_millis = moved(&self.row, &now, columns::workload::CPU);
+    pub(super) fn replace(&mut self, now: Row<{ columns::workload::COUNT }>, time: Time) {
+        use columns::workload::{CPU, IDLE};
+        let step = moved(&self.row, &now, CPU);
+        // Half of what it was: what computes by fits and starts does so around a mean.
+        let mean = (u128::from(self.cpu_step_millis) + u128::from(step)) / 2;
+        self.cpu_step_millis = if self.cpu_step_millis == 0 {
+            step
+        } else {
+            mean as u64
+        };
+        self.ages = moved(&self.row, &now, IDLE) == time.elapsed_ms;
         self.row = now;
     }
 }
@@ -167,7 +203,7 @@ pub(super) fn expected_of_server(
     use columns::{
         server::{
             CORRECTED, CPU, INTERVAL, LIMIT_USED, MEMORY_AGE, MEMORY_USED, PROCESSES, PSS, RSS,
-            THREADS, UNATTRIBUTED, WORKING_SET,
+            SOURCE, THREADS, UNATTRIBUTED, WORKING_SET,
         },
         workload,
     };
@@ -179,7 +215,7 @@ pub(super) fn expected_of_server(
         MEMORY_USED => as_workloads(workload::MEMORY_USED),
         CPU => as_workloads(workload::CPU),
         RSS => as_workloads(workload::RSS),
-        PSS => as_workloads(workload::PSS),
+        PSS => now.bits(MEMORY_USED),
         THREADS => as_workloads(workload::THREADS),
         PROCESSES => as_workloads(workload::PROCESSES),
         UNATTRIBUTED => now
@@ -190,6 +226,10 @@ pub(super) fn expected_of_server(
             .wrapping_add(moved(before, now, MEMORY_USED)),
         MEMORY_AGE => grown_older(before.bits(at), time),
         INTERVAL => time.interval_ms,
+        // A proportional share that was read again shows what residence did not.
+        CORRECTED if before.bits(SOURCE) == MemorySource::Pss as u64 => {
+            moved(before, now, MEMORY_USED).wrapping_sub(moved(before, now, RSS))
+        }
         CORRECTED => 0,
         _ => before.bits(at),
     }
@@ -218,6 +258,14 @@ pub(super) fn expected_of_vitals(
     }
 }
 
+/// The distance that one of `step_ms` was meant to be.
+fn beat_of(step_ms: u64) -> u64 {
+    let seconds = step_ms.saturating_add(500) / 1_000;
+    let beat_ms = seconds.saturating_mul(1_000);
+    let is_near = step_ms.abs_diff(beat_ms) <= beat_ms / BEAT_PARTS;
+    if is_near { beat_ms } else { step_ms }
+}
+
 /// How far a column moved.
 fn moved<const N: usize>(before: &Row<N>, now: &Row<N>, at: usize) -> u64 {
     now.bits(at).wrapping_sub(before.bits(at))
@@ -229,14 +277,4 @@ fn grown_older(before: u64, time: Time) -> u64 {
         0 => 0,
         before => before.wrapping_add(time.elapsed_ms),
     }
-}
-
-// === one column ===
-
-/// What both ends expect where the column was known before; from nothing, nothing is expected.
-pub(super) fn base(column: &Column, was_known: bool, expected: u64) -> u64 {
-    if column.optional && !was_known {
-        return 0;
-    }
-    expected
 }

@@ -3,7 +3,7 @@
 
 use super::{
     BURST, Batch, DeltaError, ENDED, KNOT, ROSTER, SERVER, TIME, VITALS, WORKLOADS,
-    chain::{Chain, Slot, Sums, Time, base, expected_of_server, expected_of_vitals},
+    chain::{Chain, Slot, Sums, Time, expected_of_server, expected_of_vitals},
     columns::{self, Column, Row},
     number::{take, take_text, take_text_of, take_u32, take_u64, unzigzag},
 };
@@ -92,11 +92,12 @@ impl Decoder {
         if has(ROSTER) {
             read_roster(&mut self.chain.slots, bytes)?;
         }
-        let changed = match has(WORKLOADS) {
-            true => take_u64(bytes, "sample.workloads")?,
-            false => 0,
+        let told = match has(WORKLOADS) {
+            true => [(); 2].map(|()| take_u64(bytes, "sample.workloads")),
+            false => [Ok(0), Ok(0)],
         };
-        read_workloads(&mut self.chain.slots, changed, time, bytes)?;
+        let [changed, same] = told;
+        read_workloads(&mut self.chain.slots, (changed?, same?), time, bytes)?;
         let sums = (&sums_before, &self.chain.sums());
         self.read_server(has(SERVER), sums, time, bytes)?;
         self.read_vitals(has(VITALS), sums, time, bytes)?;
@@ -115,12 +116,15 @@ impl Decoder {
         time: Time,
         bytes: &mut &[u8],
     ) -> Result<(), DeltaError> {
+        use columns::server::{COLUMNS, COUNT};
         let before = &self.chain.server;
         let expect = |at, now: &Row<_>| expected_of_server(at, before, now, sums, time);
-        let columns = ("sample", &columns::server::COLUMNS);
-        let (row, texts) = read_row(columns, before, expect, is_told, 1, bytes)?;
-        self.chain.server = row;
-        if texts != 0 {
+        let mask = match is_told {
+            true => take_mask(COUNT + 1, bytes, "sample")?,
+            false => 0,
+        };
+        self.chain.server = read_row(&COLUMNS, before, expect, mask, bytes)?;
+        if mask >> COUNT != 0 {
             let field = "sample.memory_limit_source";
             self.chain.limit_source = take_text(bytes, LIMIT_SOURCE_BYTES_MAX, field)?;
         }
@@ -134,11 +138,14 @@ impl Decoder {
         time: Time,
         bytes: &mut &[u8],
     ) -> Result<(), DeltaError> {
+        use columns::vitals::{COLUMNS, COUNT};
         let before = &self.chain.vitals;
         let expect = |at, _: &Row<_>| expected_of_vitals(at, before, sums, time);
-        let columns = ("sample.vitals", &columns::vitals::COLUMNS);
-        let (row, _) = read_row(columns, before, expect, is_told, 0, bytes)?;
-        self.chain.vitals = row;
+        let mask = match is_told {
+            true => take_mask(COUNT, bytes, "sample.vitals")?,
+            false => 0,
+        };
+        self.chain.vitals = read_row(&COLUMNS, before, expect, mask, bytes)?;
         Ok(())
     }
 
@@ -211,19 +218,28 @@ fn read_roster(slots: &mut Vec<Slot>, bytes: &mut &[u8]) -> Result<(), DeltaErro
 
 fn read_workloads(
     slots: &mut [Slot],
-    changed: u64,
+    (changed, same): (u64, u64),
     time: Time,
     bytes: &mut &[u8],
 ) -> Result<(), DeltaError> {
-    if beyond(changed, slots.len()) {
+    use columns::workload::{COLUMNS, COUNT};
+    if beyond(changed | same, slots.len()) {
         return Err(DeltaError::new("sample.workloads", "has one never named"));
     }
     for (place, slot) in slots.iter_mut().enumerate() {
-        let is_told = changed & (1 << place) != 0;
+        let bit = 1 << place;
+        let mask = match (changed & bit != 0, same & bit != 0) {
+            (false, _) => 0,
+            (true, true) => slot.mask,
+            (true, false) => take_mask(COUNT + 2, bytes, "sample.workload")?,
+        };
         let expect = |at, now: &Row<_>| slot.expected(at, now, time);
-        let columns = ("sample.workload", &columns::workload::COLUMNS);
-        let (row, texts) = read_row(columns, &slot.row, expect, is_told, 2, bytes)?;
-        slot.replace(row);
+        let row = read_row(&COLUMNS, &slot.row, expect, mask, bytes)?;
+        let texts = mask >> COUNT;
+        if mask != 0 {
+            slot.mask = mask;
+        }
+        slot.replace(row, time);
         if texts & 0b01 != 0 {
             slot.name = take_text(bytes, LABEL_BYTES_MAX, "sample.workload.name")?;
         }
@@ -234,26 +250,27 @@ fn read_workloads(
     Ok(())
 }
 
-/// A row by its mask, and the bits of the mask beyond its columns, of which there are `texts`.
+/// A mask of `count` bits at most.
+fn take_mask(count: usize, bytes: &mut &[u8], field: &'static str) -> Result<u64, DeltaError> {
+    let mask = take_u64(bytes, field)?;
+    match beyond(mask, count) {
+        true => Err(DeltaError::new(field, "has a column that is not known")),
+        false => Ok(mask),
+    }
+}
+
+/// A row by the mask of the columns that are told; the others are as expected.
 fn read_row<const N: usize>(
-    (field, columns): (&'static str, &[Column; N]),
+    columns: &[Column; N],
     before: &Row<N>,
     expect: impl Fn(usize, &Row<N>) -> u64,
-    is_told: bool,
-    texts: usize,
+    mask: u64,
     bytes: &mut &[u8],
-) -> Result<(Row<N>, u64), DeltaError> {
-    let mask = match is_told {
-        true => take_u64(bytes, field)?,
-        false => 0,
-    };
-    if beyond(mask, N + texts) {
-        return Err(DeltaError::new(field, "has a column that is not known"));
-    }
+) -> Result<Row<N>, DeltaError> {
     let mut now = Row::default();
     for (at, column) in columns.iter().enumerate() {
         let was_known = before.is_known(at);
-        let expected = base(column, was_known, expect(at, &now));
+        let expected = expect(at, &now);
         let is_told = mask & (1 << at) != 0;
         if !is_told {
             let is_known = was_known || !column.optional;
@@ -275,7 +292,7 @@ fn read_row<const N: usize>(
             .ok_or(DeltaError::new(column.name, "is over 64 bits"))?;
         now.set(at, Some(expected.wrapping_add(difference)));
     }
-    Ok((now, mask >> N))
+    Ok(now)
 }
 
 fn read_ended(bytes: &mut &[u8]) -> Result<Vec<v1::Ended>, DeltaError> {

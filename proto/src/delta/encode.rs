@@ -2,7 +2,7 @@
 
 use super::{
     BURST, ENDED, KNOT, ROSTER, SERVER, TIME, VITALS, WORKLOADS,
-    chain::{Chain, Slot, Sums, Time, base, expected_of_server, expected_of_vitals},
+    chain::{Chain, Slot, Sums, Time, expected_of_server, expected_of_vitals},
     columns::{self, Column, Row},
     number::{put, put_text, zigzag},
 };
@@ -23,6 +23,12 @@ pub struct Encoder {
 struct Head<'a> {
     out: &'a mut Vec<u8>,
     at: usize,
+}
+
+/// The columns of a row that are not as expected, and what is told of each.
+struct Told<const N: usize> {
+    mask: u64,
+    folded: [u128; N],
 }
 
 // === impl Encoder ===
@@ -134,7 +140,7 @@ impl Encoder {
         head: &mut Head<'_>,
     ) {
         self.part.clear();
-        let mut changed = 0u64;
+        let (mut changed, mut same) = (0u64, 0u64);
         for (place, (slot, at)) in self.chain.slots.iter_mut().zip(told).enumerate() {
             let workload = &sample.workloads[*at];
             let now = columns::workload::read(workload);
@@ -144,10 +150,18 @@ impl Encoder {
             let before = &slot.row;
             let expect = |at, now: &Row<_>| slot.expected(at, now, time);
             let columns = &columns::workload::COLUMNS;
-            if write_row(columns, before, &now, expect, texts, &mut self.part) {
+            let told = Told::of(columns, before, &now, expect, texts);
+            if told.mask != 0 {
                 changed |= 1 << place;
+                let is_same = told.mask == slot.mask;
+                same |= u64::from(is_same) << place;
+                if !is_same {
+                    put(told.mask.into(), &mut self.part);
+                }
+                told.put(&mut self.part);
+                slot.mask = told.mask;
             }
-            slot.replace(now);
+            slot.replace(now, time);
             if named {
                 put_text(&workload.name, &mut self.part);
                 slot.name.clone_from(&workload.name);
@@ -160,6 +174,7 @@ impl Encoder {
         if changed != 0 {
             head.set(WORKLOADS);
             put(changed.into(), head.out);
+            put(same.into(), head.out);
             head.out.append(&mut self.part);
         }
     }
@@ -176,7 +191,7 @@ impl Encoder {
         let named = self.chain.limit_source != sample.memory_limit_source;
         let expect = |at, now: &Row<_>| expected_of_server(at, before, now, sums, time);
         let columns = &columns::server::COLUMNS;
-        if write_row(columns, before, &now, expect, named.into(), head.out) {
+        if Told::of(columns, before, &now, expect, named.into()).write(head.out) {
             head.set(SERVER);
         }
         if named {
@@ -200,7 +215,7 @@ impl Encoder {
         let before = &self.chain.vitals;
         let expect = |at, _: &Row<_>| expected_of_vitals(at, before, sums, time);
         let columns = &columns::vitals::COLUMNS;
-        if write_row(columns, before, &now, expect, 0, head.out) {
+        if Told::of(columns, before, &now, expect, 0).write(head.out) {
             head.set(VITALS);
         }
         self.chain.vitals = now;
@@ -217,47 +232,53 @@ impl Head<'_> {
     }
 }
 
-/// Appends a mask of the columns that are not as expected, then what they are; `texts` are bits
-/// beyond the columns. Nothing, and false, when all is as expected.
-fn write_row<const N: usize>(
-    columns: &[Column; N],
-    before: &Row<N>,
-    now: &Row<N>,
-    expect: impl Fn(usize, &Row<N>) -> u64,
-    texts: u64,
-    out: &mut Vec<u8>,
-) -> bool {
-    let mut mask = texts << N;
-    let mut folded = [0; N];
-    for (at, (column, folded)) in columns.iter().zip(&mut folded).enumerate() {
-        let was_known = before.is_known(at);
-        let expected = base(column, was_known, expect(at, now));
-        let number = match (column.optional, now.get(at)) {
-            (true, None) if !was_known => continue,
-            (true, None) => 0,
-            (true, Some(value)) if was_known && value == expected => continue,
-            (true, Some(value)) => column.unit.fold(value.wrapping_sub(expected)) + 1,
-            (false, value) => {
-                let value = value.unwrap_or(0);
-                if value == expected {
-                    continue;
-                }
-                column.unit.fold(value.wrapping_sub(expected))
+// === impl Told ===
+
+impl<const N: usize> Told<N> {
+    /// What of `now` is not as expected; `texts` are bits beyond the columns.
+    fn of(
+        columns: &[Column; N],
+        before: &Row<N>,
+        now: &Row<N>,
+        expect: impl Fn(usize, &Row<N>) -> u64,
+        texts: u64,
+    ) -> Self {
+        let (mut mask, mut folded) = (texts << N, [0; N]);
+        for (at, (column, folded)) in columns.iter().zip(&mut folded).enumerate() {
+            let was_known = before.is_known(at);
+            let expected = expect(at, now);
+            let number = match (column.optional, now.get(at)) {
+                (true, None) if !was_known => continue,
+                (true, None) => 0,
+                (true, Some(value)) if was_known && value == expected => continue,
+                (true, Some(value)) => column.unit.fold(value.wrapping_sub(expected)) + 1,
+                (false, value) if value.unwrap_or(0) == expected => continue,
+                (false, value) => column.unit.fold(value.unwrap_or(0).wrapping_sub(expected)),
+            };
+            mask |= 1 << at;
+            *folded = number;
+        }
+        Self { mask, folded }
+    }
+
+    /// Appends the numbers.
+    fn put(&self, out: &mut Vec<u8>) {
+        for (at, folded) in self.folded.iter().enumerate() {
+            if self.mask & (1 << at) != 0 {
+                put(*folded, out);
             }
-        };
-        mask |= 1 << at;
-        *folded = number;
-    }
-    if mask == 0 {
-        return false;
-    }
-    put(mask.into(), out);
-    for (at, folded) in folded.into_iter().enumerate() {
-        if mask & (1 << at) != 0 {
-            put(folded, out);
         }
     }
-    true
+
+    /// Appends mask and numbers; nothing, and false, when all is as expected.
+    fn write(&self, out: &mut Vec<u8>) -> bool {
+        if self.mask == 0 {
+            return false;
+        }
+        put(self.mask.into(), out);
+        self.put(out);
+        true
+    }
 }
 
 fn write_ended(ended: &[v1::Ended], head: &mut Head<'_>) {

@@ -364,7 +364,7 @@ fn each_wrong_field_is_named() {
             "sample.workload.id is too long",
         ),
         (
-            &[1, 1, WORKLOADS, 1],
+            &[1, 1, WORKLOADS, 1, 0],
             "sample.workloads has one never named",
         ),
         (
