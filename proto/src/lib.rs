@@ -18,4 +18,7 @@ pub mod v1 {
 }
 
 /// The newest protocol version this build speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// The first version in which samples are told as differences, several at once, and held back.
+pub const PROTOCOL_BATCHES: u32 = 2;
