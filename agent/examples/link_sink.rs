@@ -19,11 +19,14 @@ use std::{
     time::Duration,
 };
 
-use hubmeter_proto::v1::{
-    self,
-    down::Body as Down,
-    link_server::{self, LinkServer},
-    up::Body as Up,
+use hubmeter_proto::{
+    delta::Batch,
+    v1::{
+        self,
+        down::Body as Down,
+        link_server::{self, LinkServer},
+        up::Body as Up,
+    },
 };
 use nix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -71,8 +74,9 @@ async fn take(mut up: Streaming<v1::Up>, answers: Answers) {
                 };
                 answer(&answers, Down::Welcome(welcome)).await;
             }
-            Some(Up::Report(report)) => {
-                let seq = report.seq;
+            // It gives no leave to wait, so that every report comes alone.
+            Some(Up::Batch(bytes)) => {
+                let seq = Batch::read(&bytes).expect("a batch").first_seq;
                 println!("report {now} {seq} {}", CAME.load(Ordering::Relaxed));
                 let answers = answers.clone();
                 tokio::spawn(async move {

@@ -143,6 +143,12 @@ impl Board {
         (self.open_notices.lock().iter().cloned().collect(), to_come)
     }
 
+    /// Whether any notice is open now.
+    #[must_use]
+    pub fn has_notices(&self) -> bool {
+        !self.open_notices.lock().is_empty()
+    }
+
     /// How the link is.
     #[must_use]
     pub fn link(&self) -> LinkStatus {

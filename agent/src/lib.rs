@@ -2,7 +2,8 @@
 //! and tells.
 //!
 //! The flow, by module: [`sample`] (what the machine says) → [`workload`] (whose it is) →
-//! [`rate`] (what changed) → [`sampler`] (one sample per tick) → [`spool`] and [`link`] (to the
+//! [`rate`] (what changed) → [`sampler`] (one sample per tick) → [`urgency`],
+//! [`spool`] and [`link`] (to the
 //! collector), [`meter`], [`board`] and [`local`] (to the meter on this machine). [`run`] ties
 //! them together. [`show`] and [`doctor`] print once and end.
 
@@ -31,4 +32,5 @@ pub mod settings;
 pub mod show;
 pub mod spool;
 pub mod stop;
+pub mod urgency;
 pub mod workload;

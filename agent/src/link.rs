@@ -12,11 +12,7 @@ use std::{
 };
 
 use hubmeter_proto::limits::INSTANCE_ID_BYTES;
-use parking_lot::Mutex;
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
 use self::{
@@ -27,27 +23,22 @@ use self::{
 use crate::{
     board::{Board, LinkState},
     clock::Clock,
-    sample::Sample,
     settings::CollectorUrl,
-    spool::{SPOOL_BYTES_MAX, Spool},
     stop::Stop,
 };
+
+pub use self::outbox::Outbox;
 
 pub mod backoff;
 pub mod connect;
 pub mod credential;
 pub mod encode;
+mod outbox;
 mod renewed;
+mod seldom;
 pub mod session;
 mod trust;
 mod websocket;
-
-/// Reports on their way: filled by the one who samples, emptied by receipts.
-#[derive(Debug)]
-pub struct Outbox {
-    spool: Mutex<Spool>,
-    news: Notify,
-}
 
 /// Who we say we are. Only the token is believed.
 #[derive(Clone, Debug)]
@@ -80,34 +71,6 @@ pub struct Link {
     pub pace: watch::Sender<Option<Duration>>,
     /// The agent's clocks.
     pub clock: Arc<dyn Clock>,
-}
-
-// === impl Outbox ===
-
-impl Default for Outbox {
-    fn default() -> Self {
-        Self::new(SPOOL_BYTES_MAX)
-    }
-}
-
-impl Outbox {
-    /// An empty one that keeps `bytes_max` bytes at most.
-    #[must_use]
-    pub fn new(bytes_max: usize) -> Self {
-        Self {
-            spool: Mutex::new(Spool::new(bytes_max)),
-            news: Notify::new(),
-        }
-    }
-
-    /// Takes `sample` as the next report.
-    pub fn push(&self, sample: &Sample) {
-        let mut spool = self.spool.lock();
-        let message = encode::report(spool.next_seq(), sample);
-        spool.push(message);
-        drop(spool);
-        self.news.notify_one();
-    }
 }
 
 // === impl Link ===

@@ -1,33 +1,54 @@
-//! Reports that have no receipt yet, encoded, in memory.
+//! Reports that have no receipt yet, in memory.
 //!
-//! Sequence numbers inside are contiguous: `first_seq..next_seq`. A report leaves when a receipt
-//! covers it or when room is needed; then the oldest go, and whoever sends next finds
-//! `first_seq` ahead of its cursor and declares the distance as one gap. So nothing is lost
-//! without being declared, and nothing about gaps needs to be stored.
+//! A report is one sample. They are kept as the wire tells them, each as its difference to the one
+//! before, in blocks that begin with a sample told whole: so that a resend begins at any block and
+//! an hour takes a few tens of kilobytes. The first sample of a block is kept as a difference, too,
+//! so that a stream that goes on passes from block to block without telling anything whole again.
+//!
+//! Sequence numbers inside are contiguous up to `next_seq`. Blocks leave when receipts cover them or
+//! when room is needed; then the oldest goes, and whoever sends next finds the oldest report ahead of
+//! its cursor and declares the distance as one gap. So nothing is lost without being declared, and
+//! nothing about gaps needs to be stored.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use hubmeter_proto::{
+    delta::{Batch, Decoder, Encoder},
+    limits::SAMPLES_PER_REPORT_MAX,
+    v1,
+};
 
-/// Bytes kept at most, entries' own cost included: five hours of an ordinary server at 5 s,
-/// and the largest single part of the agent's memory.
+use self::block::Block;
+
+mod block;
+
+/// Bytes kept at most, blocks' own cost included: more than five hours of an ordinary server at
+/// 5 s, and the largest single part of the agent's memory.
 pub const SPOOL_BYTES_MAX: usize = 512 * 1024;
 
-/// What one entry costs besides its bytes: the entry itself and the heap's share.
-const ENTRY_BYTES: usize = size_of::<Bytes>() + 16;
+/// A block is full from here on: some sixth of it is the sample told whole, and a spool that
+/// overflows gives up less than a hundredth of what it has.
+const BLOCK_BYTES: usize = 4 * 1024;
 
-/// A bounded ring of encoded reports.
+/// Blocks at least, however small the spool.
+const BLOCKS_MIN: usize = 16;
+
+/// A bounded ring of reports.
 #[derive(Debug)]
 pub struct Spool {
-    reports: VecDeque<Bytes>,
-    first_seq: u64,
-    bytes: usize,
+    encoder: Encoder,
+    blocks: VecDeque<Block>,
+    /// The last block that left: the next takes its room, so that hours leave no holes in the heap.
+    spare: Option<Block>,
+    next_seq: u64,
+    /// Everything up to here has its receipt.
+    through_seq: u64,
     bytes_max: usize,
     dropped: u64,
 }
 
 /// What a sender does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// These had to be given up: tell the collector.
     Gap {
@@ -36,15 +57,28 @@ pub enum Next {
         /// Last report given up.
         through_seq: u64,
     },
-    /// Send this one.
-    Report {
-        /// Its number.
-        seq: u64,
-        /// The encoded message.
-        message: Bytes,
-    },
+    /// Reports are there.
+    Reports,
     /// Everything has been sent.
     Nothing,
+}
+
+/// Reports as they go over the wire together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// A batch of `hubmeter_proto::delta`.
+    pub batch: Vec<u8>,
+    /// The number of its first report; before the one asked for where only a whole block helps.
+    pub first_seq: u64,
+    /// The number of the report after its last.
+    pub next_seq: u64,
+}
+
+/// Reads reports one by one, for a collector that takes no batches.
+#[derive(Debug, Default)]
+pub struct Reader {
+    decoder: Decoder,
+    next_seq: Option<u64>,
 }
 
 // === impl Spool ===
@@ -54,233 +88,171 @@ impl Spool {
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
-            reports: VecDeque::new(),
-            first_seq: 1,
-            bytes: 0,
+            encoder: Encoder::default(),
+            blocks: VecDeque::new(),
+            spare: None,
+            next_seq: 1,
+            through_seq: 0,
             bytes_max,
             dropped: 0,
         }
     }
 
-    /// Number of the oldest report kept; equals [`Self::next_seq`] when none is.
+    /// Number of the oldest report without a receipt that is kept; equals [`Self::next_seq`] when
+    /// none is.
     #[must_use]
     pub fn first_seq(&self) -> u64 {
-        self.first_seq
+        self.kept_from().max(self.through_seq + 1)
     }
 
     /// Number the next new report gets.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
-        self.first_seq + self.reports.len() as u64
+        self.next_seq
     }
 
     /// Whether every report has its receipt.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.reports.is_empty()
+        self.first_seq() == self.next_seq
     }
 
     /// Bytes in use.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.blocks.iter().chain(&self.spare).map(Block::cost).sum()
     }
 
-    /// Reports given up so far because there was no room.
+    /// Reports without a receipt given up so far because there was no room.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Keeps the report that was encoded for [`Self::next_seq`]. The oldest go if there is no
-    /// room; one that is larger than all the room is given up itself.
-    pub fn push(&mut self, message: Bytes) {
-        self.bytes += cost(&message);
-        self.reports.push_back(message);
-        while self.bytes > self.bytes_max {
-            self.pop_oldest();
-            self.dropped += 1;
+    /// Keeps `sample` as the report [`Self::next_seq`]. The oldest go if there is no room; one that
+    /// is larger than all the room is given up itself.
+    pub fn push(&mut self, sample: &v1::Sample) {
+        let full = BLOCK_BYTES.min(self.bytes_max / BLOCKS_MIN);
+        match self.blocks.back_mut() {
+            Some(open) if open.is_open(full) => open.push(sample, &mut self.encoder),
+            before => {
+                if let Some(before) = before {
+                    before.close();
+                }
+                let mut block = self.spare.take().unwrap_or_else(|| Block::new(full));
+                block.begin(self.next_seq, sample, &mut self.encoder);
+                self.blocks.push_back(block);
+            }
+        }
+        self.next_seq += 1;
+        self.let_go_of_acknowledged();
+        if self.bytes() > self.bytes_max {
+            self.spare = None;
+        }
+        while self.bytes() > self.bytes_max
+            && let Some(oldest) = self.blocks.pop_front()
+        {
+            let lost_from = oldest.first_seq().max(self.through_seq + 1);
+            self.dropped += oldest.next_seq().saturating_sub(lost_from);
         }
     }
 
     /// Lets go of everything up to `through_seq`: it is on the collector's disk. More than was
     /// ever there is not believed and changes nothing beyond what is.
     pub fn acknowledge(&mut self, through_seq: u64) {
-        while self.first_seq <= through_seq && !self.reports.is_empty() {
-            self.pop_oldest();
+        self.through_seq = through_seq.min(self.next_seq - 1).max(self.through_seq);
+        self.let_go_of_acknowledged();
+    }
+
+    /// The newest block stays until it is full: the stream goes on in it.
+    fn let_go_of_acknowledged(&mut self) {
+        while self.blocks.len() > 1
+            && let Some(oldest) = self.blocks.front()
+            && oldest.next_seq() <= self.through_seq + 1
+        {
+            self.spare = self.blocks.pop_front();
         }
-        if self.reports.is_empty() {
-            // An outage's memory is given back.
-            self.reports.shrink_to(16);
-        }
+        // An outage's memory is given back.
+        self.blocks.shrink_to(self.blocks.len().max(BLOCKS_MIN));
     }
 
     /// What to send when everything before `cursor` has been sent.
     #[must_use]
     pub fn next_from(&self, cursor: u64) -> Next {
-        if cursor < self.first_seq {
+        let kept_from = self.kept_from();
+        if cursor < kept_from {
             return Next::Gap {
                 from_seq: cursor,
-                through_seq: self.first_seq - 1,
+                through_seq: kept_from - 1,
             };
         }
-        let index = usize::try_from(cursor - self.first_seq).unwrap_or(usize::MAX);
-        self.reports
-            .get(index)
-            .map_or(Next::Nothing, |message| Next::Report {
-                seq: cursor,
-                message: message.clone(),
-            })
-    }
-
-    fn pop_oldest(&mut self) {
-        if let Some(message) = self.reports.pop_front() {
-            self.bytes -= cost(&message);
-            self.first_seq += 1;
+        if cursor < self.next_seq {
+            Next::Reports
+        } else {
+            Next::Nothing
         }
     }
-}
 
-fn cost(message: &Bytes) -> usize {
-    message.len() + ENTRY_BYTES
+    /// As many reports from `cursor` on as fit into one message of `bytes_max`. Who does not
+    /// `continue` from the report before is told from the beginning of a block. `None` when there
+    /// are none, or when the first of them alone is too large.
+    #[must_use]
+    pub fn together(&self, cursor: u64, continues: bool, bytes_max: usize) -> Option<Together> {
+        let block = self.block_of(cursor)?;
+        let first_seq = if continues { cursor } else { block.first_seq() };
+        let count_max = SAMPLES_PER_REPORT_MAX;
+        let (samples, count) = block.slice(first_seq, !continues, count_max, bytes_max)?;
+        Some(Together {
+            batch: Batch::write(!continues, first_seq, &samples),
+            first_seq,
+            next_seq: first_seq + count,
+        })
+    }
+
+    /// Report `cursor` alone; `None` when it is not there.
+    pub fn read(&self, cursor: u64, reader: &mut Reader) -> Option<v1::Sample> {
+        let mut continues = reader.next_seq == Some(cursor);
+        loop {
+            let block = self.block_of(cursor)?;
+            let seq = match (continues, reader.next_seq) {
+                (true, Some(seq)) => seq,
+                _ => block.first_seq(),
+            };
+            let (samples, _) = block.slice(seq, !continues, 1, usize::MAX)?;
+            let bytes = Batch::write(!continues, seq, &samples);
+            let mut batch = Batch::read(&bytes).ok()?;
+            reader.decoder.begin(&batch).ok()?;
+            let (_, sample) = reader.decoder.next(&mut batch).ok()??;
+            reader.next_seq = Some(seq + 1);
+            if seq == cursor {
+                return Some(sample);
+            }
+            continues = true;
+        }
+    }
+
+    /// Gives up the block of `cursor`, from there on: what is in it cannot be told. Gives the last
+    /// report given up.
+    pub fn give_up(&mut self, cursor: u64) -> u64 {
+        let last_seq = self.block_of(cursor).map(|block| block.next_seq() - 1);
+        if last_seq.is_some_and(|seq| seq + 1 == self.next_seq)
+            && let Some(open) = self.blocks.back_mut()
+        {
+            // What comes next must not depend on it.
+            open.close();
+        }
+        last_seq.unwrap_or(cursor)
+    }
+
+    fn kept_from(&self) -> u64 {
+        self.blocks.front().map_or(self.next_seq, Block::first_seq)
+    }
+
+    fn block_of(&self, seq: u64) -> Option<&Block> {
+        let at = self.blocks.partition_point(|block| block.next_seq() <= seq);
+        self.blocks.get(at).filter(|block| block.first_seq() <= seq)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BYTES_MAX: usize = 2_000;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Tick { bytes: usize },
-        Send { messages: usize },
-        Receipt { of_sent: f64 },
-        Cut { kept: f64 },
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            5 => (0usize..600).prop_map(|bytes| Step::Tick { bytes }),
-            3 => (1usize..8).prop_map(|messages| Step::Send { messages }),
-            2 => (0.0..=1.0).prop_map(|of_sent| Step::Receipt { of_sent }),
-            1 => (0.0..=1.0).prop_map(|kept| Step::Cut { kept }),
-        ]
-    }
-
-    /// What a collector that is honest but may lose its unsynced tail remembers.
-    #[derive(Default)]
-    struct Collector {
-        got: BTreeSet<u64>,
-        declared: BTreeSet<u64>,
-        durable: u64,
-        seen: u64,
-    }
-
-    fn send(spool: &Spool, cursor: &mut u64, collector: &mut Collector, messages: usize) {
-        for _ in 0..messages {
-            match spool.next_from(*cursor) {
-                Next::Nothing => return,
-                Next::Gap {
-                    from_seq,
-                    through_seq,
-                } => {
-                    assert_eq!(
-                        from_seq,
-                        collector.seen + 1,
-                        "a gap starts where the order left off"
-                    );
-                    collector.declared.extend(from_seq..=through_seq);
-                    collector.seen = through_seq;
-                }
-                Next::Report { seq, message } => {
-                    assert_eq!(seq, collector.seen + 1, "order is kept");
-                    assert_eq!(message.get(..8), Some(&seq.to_be_bytes()[..]));
-                    collector.got.insert(seq);
-                    collector.seen = seq;
-                }
-            }
-            *cursor = collector.seen + 1;
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost_unless_declared_and_order_and_bytes_are_kept(
-            steps in prop::collection::vec(step(), 1..200),
-        ) {
-            let mut spool = Spool::new(BYTES_MAX);
-            let mut collector = Collector::default();
-            let mut cursor = 1;
-            for step in steps {
-                match step {
-                    Step::Tick { bytes } => {
-                        let mut message = spool.next_seq().to_be_bytes().to_vec();
-                        message.resize(8 + bytes, 0);
-                        spool.push(message.into());
-                    }
-                    Step::Send { messages } => send(&spool, &mut cursor, &mut collector, messages),
-                    Step::Receipt { of_sent } => {
-                        let open = collector.seen - collector.durable;
-                        collector.durable += (open as f64 * of_sent) as u64;
-                        spool.acknowledge(collector.durable);
-                    }
-                    Step::Cut { kept } => {
-                        // A restarted collector has all it gave a receipt for, perhaps more.
-                        let open = collector.seen - collector.durable;
-                        let resume = collector.durable + (open as f64 * kept) as u64;
-                        collector.got.split_off(&(resume + 1));
-                        collector.declared.split_off(&(resume + 1));
-                        collector.seen = resume;
-                        // A Welcome is a receipt too.
-                        collector.durable = resume;
-                        spool.acknowledge(resume);
-                        cursor = resume + 1;
-                    }
-                }
-                prop_assert!(spool.bytes() <= BYTES_MAX);
-            }
-            send(&spool, &mut cursor, &mut collector, usize::MAX);
-            for seq in 1..spool.next_seq() {
-                prop_assert!(
-                    collector.got.contains(&seq) || collector.declared.contains(&seq),
-                    "report {seq} vanished"
-                );
-            }
-            prop_assert!(collector.declared.len() as u64 <= spool.dropped());
-        }
-    }
-
-    #[test]
-    fn a_receipt_for_what_was_never_sent_frees_only_what_is_there() {
-        let mut spool = Spool::new(BYTES_MAX);
-        spool.push(Bytes::from_static(b"one"));
-        spool.acknowledge(u64::MAX);
-        assert_eq!(
-            (spool.first_seq(), spool.next_seq(), spool.bytes()),
-            (2, 2, 0)
-        );
-    }
-
-    #[test]
-    fn overflow_becomes_one_gap_however_much_is_lost() {
-        let mut spool = Spool::new(BYTES_MAX);
-        for _ in 0..100 {
-            spool.push(Bytes::from(vec![0; 300]));
-        }
-        let first = spool.first_seq();
-        assert_eq!(
-            spool.next_from(1),
-            Next::Gap {
-                from_seq: 1,
-                through_seq: first - 1
-            }
-        );
-        assert!(matches!(spool.next_from(first), Next::Report { .. }));
-        assert_eq!(spool.dropped(), first - 1);
-    }
-}
+mod tests;

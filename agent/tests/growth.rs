@@ -21,11 +21,12 @@ use hubmeter_agent::{
 
 const INTERVAL_MS: u64 = 5_000;
 
-/// By then the last ten minutes are full, and every buffer has its size.
-const TICKS_FULL: u64 = 400;
+/// By then the last ten minutes are full, a block of the spool has made room for another, and every
+/// buffer has its size.
+const TICKS_FULL: u64 = 1_600;
 
-/// Nearly three hours at 5 s.
-const TICKS: u64 = 2_000;
+/// More than four hours at 5 s.
+const TICKS: u64 = 3_200;
 
 /// A process is born and ends before every so many ticks.
 const BIRTH_TICKS: u64 = 10;
@@ -115,7 +116,7 @@ fn hours_of_ticks_with_births_and_deaths_leave_no_memory_behind() {
         clock.0.fetch_add(INTERVAL_MS, Ordering::Relaxed);
         let mut sample = sampler.tick(&clock).unwrap();
         rhythm.place(&mut sample);
-        spool.push(encode::report(spool.next_seq(), &sample));
+        spool.push(&encode::sample(&sample));
         // The receipt for the tick before.
         spool.acknowledge(tick - 1);
         let figures = meter.figures(&sample);

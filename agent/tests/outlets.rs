@@ -143,7 +143,7 @@ fn no_argument_and_no_variable_is_in_what_is_sent_shown_or_served() {
             assert!(all.contains(ID), "the kernel is found: {all}");
             assert_eq!(all.contains("train.ipynb"), names == Names::Base, "{all}");
             assert_silent("sample", format!("{sample:?}").as_bytes());
-            assert_silent("wire", &encode::report(1, &sample));
+            assert_silent("wire", &encode::report(1, encode::sample(&sample)));
             let reading = Reading {
                 sample,
                 figures: Figures::default(),

@@ -9,11 +9,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use hubmeter_proto::v1::{
-    self,
-    down::Body as Down,
-    link_server::{self, LinkServer},
-    up::Body as Up,
+use hubmeter_proto::{
+    delta::Batch,
+    v1::{
+        self,
+        down::Body as Down,
+        link_server::{self, LinkServer},
+        up::Body as Up,
+    },
 };
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::{
@@ -116,13 +119,13 @@ async fn answer(answers: &Answers, body: Down) {
     answers.send(Ok(message)).await.unwrap();
 }
 
-/// Takes `count` reports and gives their receipts.
+/// Takes `count` reports, each in a message of its own, and gives their receipts.
 async fn take(up: &mut Streaming<v1::Up>, answers: &Answers, count: u64) {
     for _ in 0..count {
-        let Some(Up::Report(report)) = up.message().await.unwrap().unwrap().body else {
-            panic!("no report");
+        let Some(Up::Batch(bytes)) = up.message().await.unwrap().unwrap().body else {
+            panic!("no reports");
         };
-        let through_seq = report.seq;
+        let through_seq = Batch::read(&bytes).unwrap().first_seq;
         answer(answers, Down::Receipt(v1::Receipt { through_seq })).await;
     }
 }

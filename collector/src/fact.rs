@@ -326,6 +326,17 @@ pub enum Fact {
         /// Whether the agent said Bye.
         farewell: bool,
     },
+    /// An agent was told how long it may hold reports back.
+    Paced {
+        /// When.
+        at_ms: i64,
+        /// Whose it is.
+        key: ServerKey,
+        /// Which life of the agent.
+        instance: InstanceId,
+        /// 0 for not at all.
+        hold_ms: u32,
+    },
     /// The hub's list of running servers, whole.
     Hub {
         /// When it was asked.

@@ -68,6 +68,11 @@ pub enum Body {
     },
     /// The collector began; the entry is nobody's.
     Started,
+    /// From now on the agent may hold reports back for so long.
+    Paced {
+        /// 0 for not at all.
+        hold_ms: u32,
+    },
 }
 
 /// What a stream hands in.

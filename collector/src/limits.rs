@@ -78,8 +78,8 @@ pub const REPORTS_BURST: u64 = 4_096;
 /// Bytes of one server per second.
 pub const REPORT_BYTES_PER_SECOND: u64 = 32 * 1024;
 
-/// Bytes of one server at once: twice the agent's spool, uncompressed.
-pub const REPORT_BYTES_BURST: u64 = 2 * 1024 * 1024;
+/// Bytes of one server at once: five hours of reports, told whole.
+pub const REPORT_BYTES_BURST: u64 = 8 * 1024 * 1024;
 
 /// Streams one server may open per second, on average: nobody needs more than one in five.
 pub const STREAMS_PER_SECOND: u64 = 1;
@@ -105,6 +105,14 @@ pub const DOWN_QUEUE: usize = 2;
 /// Beyond three intervals, silence is forgiven for this long: the longest batch an agent may hold
 /// back (60 s), and a slow network.
 pub const SILENCE_SLACK: Duration = Duration::from_secs(75);
+
+/// How long agents may hold reports back while nobody looks: the longest they could, less a slow
+/// network. Sixty seconds without a byte make some address translators forget a connection.
+pub const HOLD: Duration = Duration::from_secs(55);
+
+/// After somebody looked at a server, its agent holds nothing back for this long: whoever asks
+/// every few seconds sees every sample. A stream begins as if somebody did.
+pub const WATCHED: Duration = Duration::from_secs(30);
 
 /// Connections beyond the streams: handshakes, and old streams that a new one just replaced.
 pub const CONNECTIONS_SPARE: usize = 256;

@@ -244,6 +244,7 @@ fn at_ms(fact: &Fact) -> i64 {
         Fact::Connected { at_ms, .. }
         | Fact::Gap { at_ms, .. }
         | Fact::Disconnected { at_ms, .. }
+        | Fact::Paced { at_ms, .. }
         | Fact::Hub { at_ms, .. }
         | Fact::Hold { at_ms, .. }
         | Fact::Started { at_ms }

@@ -91,6 +91,10 @@ pub struct Server {
     pub verdicts: Vec<Verdict>,
     /// Its agent's base interval; 0 while unknown.
     pub interval_ms: u32,
+    /// How long its agent may hold reports back.
+    pub hold_ms: u32,
+    /// Since when it may not any more: before, it may have been silent with leave.
+    pub(crate) hold_ended_ms: Option<i64>,
     /// The hub lists it as up.
     pub listed: bool,
     /// When the hub first listed it.
@@ -264,6 +268,12 @@ impl State {
                 instance,
                 farewell,
             } => self.disconnected(*at_ms, key, *instance, *farewell),
+            Fact::Paced {
+                at_ms,
+                key,
+                instance,
+                hold_ms,
+            } => self.paced(*at_ms, key, *instance, *hold_ms),
             Fact::Hub { at_ms, servers } => self.hub_list(*at_ms, servers),
             Fact::Hold {
                 at_ms: _,
@@ -393,6 +403,8 @@ impl Server {
             held_until_ms: None,
             verdicts: Vec::new(),
             interval_ms: 0,
+            hold_ms: 0,
+            hold_ended_ms: None,
             listed: false,
             first_listed_ms: None,
             gone_since_ms: None,

@@ -4,8 +4,11 @@
 //! the two drift apart (`UPDATE=1 cargo test -p hubmeter-proto` writes it anew). [`limits`] holds
 //! every bound that both ends rely on.
 //!
+//! [`delta`] is how samples are told since version 2.
+//!
 //! Only the agent's `link` and the collector's `link/admit` may name the types of [`v1`].
 
+pub mod delta;
 pub mod limits;
 
 /// Version 1 of the protocol.
@@ -15,4 +18,7 @@ pub mod v1 {
 }
 
 /// The newest protocol version this build speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// The first version in which samples are told as differences, several at once, and held back.
+pub const PROTOCOL_BATCHES: u32 = 2;

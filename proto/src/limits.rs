@@ -12,6 +12,10 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// one sample a second).
 pub const SAMPLES_PER_REPORT_MAX: usize = 60;
 
+/// How long samples may be held back to go out together: what a person may not notice when nobody
+/// looks, and what the collector forgives beyond three intervals of silence.
+pub const HOLD_MAX: Duration = Duration::from_secs(60);
+
 /// Workloads in one sample: the agent sends the largest and folds the rest into `other`.
 pub const WORKLOADS_PER_SAMPLE_MAX: usize = 64;
 

@@ -13,6 +13,7 @@ fn generate(root: &Path) -> String {
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
         .bytes("hubmeter.v1.Hello.instance_id")
+        .bytes("hubmeter.v1.Up.batch")
         .out_dir(&out)
         .compile_fds(files)
         .expect("code generation succeeds");

@@ -21,13 +21,19 @@ use crate::sample::{
 /// Id and name of the workload that small ones are folded into.
 const OTHER: &str = "other";
 
-/// One sample as the message of report `seq`.
+/// One sample as the message of report `seq`, for a collector of protocol 1.
 #[must_use]
-pub fn report(seq: u64, sample: &Sample) -> Bytes {
+pub fn report(seq: u64, sample: v1::Sample) -> Bytes {
     up(Body::Report(v1::Report {
         seq,
-        samples: vec![wire_sample(sample)],
+        samples: vec![sample],
     }))
+}
+
+/// Samples told together.
+#[must_use]
+pub fn batch(batch: Vec<u8>) -> Bytes {
+    up(Body::Batch(batch.into()))
 }
 
 /// Reports that had to be given up.
@@ -113,7 +119,9 @@ fn up(body: Body) -> Bytes {
     v1::Up { body: Some(body) }.encode_to_vec().into()
 }
 
-fn wire_sample(sample: &Sample) -> v1::Sample {
+/// A sample as the wire has it, within every bound.
+#[must_use]
+pub fn sample(sample: &Sample) -> v1::Sample {
     let folded;
     let workloads = if sample.workloads.len() > WORKLOADS_PER_SAMPLE_MAX {
         let mut all = sample.workloads.clone();
@@ -295,6 +303,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::spool::{SPOOL_BYTES_MAX, Spool};
 
     /// An ordinary sample, for tests here and elsewhere.
     pub(crate) fn sample(mono_ms: u64, used: u64) -> Sample {
@@ -334,7 +343,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn workload(rss_bytes: u64, text: &str) -> Workload {
+    /// A workload whose texts are all the same.
+    pub(crate) fn workload(rss_bytes: u64, text: &str) -> Workload {
         Workload {
             kind: WorkloadKind::Kernel,
             id: text.to_owned(),
@@ -371,7 +381,7 @@ pub(crate) mod tests {
         ) {
             let mut sample = sample(1, 1);
             sample.workloads = sizes.iter().map(|size| workload(*size, &text)).collect();
-            let report = decode(&super::report(1, &sample));
+            let report = decode(&super::report(1, super::sample(&sample)));
             let sent = &report.samples[0].workloads;
             prop_assert!(sent.len() <= WORKLOADS_PER_SAMPLE_MAX);
             for workload in sent {
@@ -402,7 +412,13 @@ pub(crate) mod tests {
                 memory_used_bytes: u64::MAX,
             })
             .collect();
-        let bytes = report(u64::MAX, &sample);
+        let told = super::sample(&sample);
+        let bytes = report(u64::MAX, told.clone());
+        assert!(bytes.len() <= MESSAGE_BYTES_MAX, "{} bytes", bytes.len());
+        let mut spool = Spool::new(SPOOL_BYTES_MAX);
+        spool.push(&told);
+        let together = spool.together(1, false, MESSAGE_BYTES_MAX).unwrap();
+        let bytes = batch(together.batch);
         assert!(bytes.len() <= MESSAGE_BYTES_MAX, "{} bytes", bytes.len());
     }
 
@@ -417,7 +433,7 @@ pub(crate) mod tests {
 
     #[test]
     fn unknown_stays_unknown_on_the_wire() {
-        let sent = decode(&report(7, &sample(1, 1)));
+        let sent = decode(&report(7, super::sample(&sample(1, 1))));
         assert_eq!(sent.seq, 7);
         let sent = &sent.samples[0];
         assert_eq!(

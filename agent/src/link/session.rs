@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hubmeter_proto::{
-    PROTOCOL_VERSION,
+    PROTOCOL_BATCHES, PROTOCOL_VERSION,
     limits::{
-        DRAIN_TIMEOUT, HELLO_TIMEOUT, INTERVAL_MAX, INTERVAL_MIN, LABEL_BYTES_MAX,
+        DRAIN_TIMEOUT, HELLO_TIMEOUT, HOLD_MAX, INTERVAL_MAX, INTERVAL_MIN, LABEL_BYTES_MAX,
         MESSAGE_BYTES_MAX,
     },
     v1::{self, bye::Reason, down::Body},
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     board::{LinkState, NOTICE_TEXT_BYTES_MAX, Notice},
-    spool::Next,
+    spool::{Next, Reader},
     stop::Stop,
 };
 
@@ -49,7 +49,11 @@ pub(super) struct Session<'a> {
     link: &'a Link,
     /// Everything before has been sent, or is on the collector's disk.
     cursor: u64,
+    /// The collector holds the report before the cursor, so that a difference to it can be told.
+    continues: bool,
     report_bytes_max: usize,
+    /// Reads reports one by one, for a collector that takes no batches.
+    reader: Option<Box<Reader>>,
 }
 
 /// How a stream ended, and how long it was up.
@@ -131,7 +135,9 @@ impl<'a> Session<'a> {
         Self {
             link,
             cursor: 1,
+            continues: false,
             report_bytes_max: MESSAGE_BYTES_MAX,
+            reader: None,
         }
     }
 
@@ -147,7 +153,7 @@ impl<'a> Session<'a> {
             tokio::select! {
                 opened = &mut opening => opened,
                 () = stop.asked() => {
-                    if link.outbox.spool.lock().is_empty() {
+                    if link.outbox.lock().spool.is_empty() {
                         return never_up(Ok(End::Stopped));
                     }
                     // A short life's reports go out too, if the collector is quick.
@@ -204,7 +210,8 @@ impl<'a> Session<'a> {
 
     fn hello(&self) -> v1::Hello {
         let link = self.link;
-        let spool = link.outbox.spool.lock();
+        let held = link.outbox.lock();
+        let spool = &held.spool;
         v1::Hello {
             protocol: PROTOCOL_VERSION,
             instance_id: Bytes::copy_from_slice(&link.identity.instance_id),
@@ -223,7 +230,8 @@ impl<'a> Session<'a> {
         if welcome.protocol > PROTOCOL_VERSION {
             return Err(SessionError::Protocol("its version is newer than ours"));
         }
-        let mut spool = self.link.outbox.spool.lock();
+        let mut held = self.link.outbox.lock();
+        let spool = &mut held.spool;
         self.cursor = welcome.resume_seq.max(1);
         if self.cursor > spool.next_seq() {
             return Err(SessionError::Protocol(
@@ -231,13 +239,18 @@ impl<'a> Session<'a> {
             ));
         }
         spool.acknowledge(self.cursor - 1);
-        drop(spool);
+        // Whatever waited for a stream goes now.
+        held.due = true;
+        drop(held);
+        let takes_batches = welcome.protocol >= PROTOCOL_BATCHES;
+        self.reader = (!takes_batches).then(Box::default);
+        self.hold(if takes_batches { welcome.hold_ms } else { 0 });
         if welcome.report_bytes_max > 0 {
             self.report_bytes_max = usize::try_from(welcome.report_bytes_max)
                 .unwrap_or(usize::MAX)
                 .min(MESSAGE_BYTES_MAX);
         }
-        self.pace(welcome.interval_ms);
+        self.pace(Some(welcome.interval_ms));
         if is_web_address(&welcome.api_url) {
             self.link.board.set_api_url(welcome.api_url);
         }
@@ -254,16 +267,15 @@ impl<'a> Session<'a> {
     ) -> Result<End, SessionError> {
         let outbox = &self.link.outbox;
         loop {
-            let next = outbox.spool.lock().next_from(self.cursor);
-            let idle = next == Next::Nothing;
-            if drain_until.is_some() && outbox.spool.lock().is_empty() {
+            let idle = !self.has_more(drain_until.is_some());
+            if drain_until.is_some() && outbox.lock().spool.is_empty() {
                 return Ok(say_bye(open).await);
             }
             let event = tokio::select! {
                 message = open.down.message() => Event::Message(message?),
                 room = open.up.reserve(), if !idle => match room {
                     Ok(room) => {
-                        self.send(next, room);
+                        self.send(room);
                         continue;
                     }
                     Err(_) => Event::UpClosed,
@@ -292,25 +304,77 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&mut self, next: Next, room: mpsc::Permit<'_, Bytes>) {
-        match next {
+    /// Whether something is to be sent now.
+    fn has_more(&self, drains: bool) -> bool {
+        let mut held = self.link.outbox.lock();
+        if !held.due && !drains {
+            return false;
+        }
+        let more = held.spool.next_from(self.cursor) != Next::Nothing;
+        if !more {
+            held.all_sent();
+        }
+        more
+    }
+
+    fn send(&mut self, room: mpsc::Permit<'_, Bytes>) {
+        let outbox = &self.link.outbox;
+        let next = outbox.lock().spool.next_from(self.cursor);
+        let message = match next {
             Next::Gap {
                 from_seq,
                 through_seq,
-            } => {
-                room.send(encode::gap(from_seq, through_seq));
-                self.cursor = through_seq + 1;
+            } => self.gap(from_seq, through_seq),
+            Next::Reports if self.reader.is_some() => self.report(),
+            Next::Reports => self.batch(),
+            Next::Nothing => return,
+        };
+        room.send(message);
+    }
+
+    fn batch(&mut self) -> Bytes {
+        let mut held = self.link.outbox.lock();
+        let bytes_max = self.report_bytes_max;
+        match held.spool.together(self.cursor, self.continues, bytes_max) {
+            Some(together) => {
+                self.cursor = together.next_seq;
+                self.continues = true;
+                encode::batch(together.batch)
             }
-            Next::Report { seq, message } if message.len() > self.report_bytes_max => {
-                room.send(encode::gap(seq, seq));
-                self.cursor = seq + 1;
+            None => {
+                let through_seq = held.spool.give_up(self.cursor);
+                drop(held);
+                self.gap(self.cursor, through_seq)
             }
-            Next::Report { seq, message } => {
-                room.send(message);
-                self.cursor = seq + 1;
-            }
-            Next::Nothing => {}
         }
+    }
+
+    fn report(&mut self) -> Bytes {
+        let (seq, clock) = (self.cursor, &self.link.clock);
+        let sample = self.reader.as_mut().and_then(|reader| {
+            let held = self.link.outbox.lock();
+            held.spool.read(seq, reader)
+        });
+        let message = sample.map(|mut sample| {
+            // The spool keeps one clock; what the other showed then is as far back.
+            let ago_ms = clock.mono_ms().saturating_sub(sample.mono_ms);
+            sample.wall_ms = clock.wall_ms().saturating_sub(ago_ms);
+            encode::report(seq, sample)
+        });
+        match message.filter(|message| message.len() <= self.report_bytes_max) {
+            Some(message) => {
+                self.cursor = seq + 1;
+                message
+            }
+            None => self.gap(seq, seq),
+        }
+    }
+
+    /// What comes after it is told whole.
+    fn gap(&mut self, from_seq: u64, through_seq: u64) -> Bytes {
+        self.cursor = through_seq + 1;
+        self.continues = false;
+        encode::gap(from_seq, through_seq)
     }
 
     fn receive(&self, message: v1::Down) -> Result<Option<End>, SessionError> {
@@ -318,9 +382,18 @@ impl<'a> Session<'a> {
             Some(Body::Receipt(receipt)) => {
                 // What was not sent cannot have been received.
                 let through_seq = receipt.through_seq.min(self.cursor - 1);
-                self.link.outbox.spool.lock().acknowledge(through_seq);
+                self.link.outbox.lock().spool.acknowledge(through_seq);
             }
-            Some(Body::Pace(pace)) => self.pace(pace.interval_ms),
+            // In protocol 1 an interval that is not there is 0.
+            Some(Body::Pace(pace)) if self.reader.is_some() => {
+                self.pace(Some(pace.interval_ms.unwrap_or(0)));
+            }
+            Some(Body::Pace(pace)) => {
+                self.pace(pace.interval_ms);
+                if let Some(hold_ms) = pace.hold_ms {
+                    self.hold(hold_ms);
+                }
+            }
             Some(Body::Notice(notice)) => self.link.board.notify(shown(&notice)),
             Some(Body::Bye(bye)) => return Ok(Some(end_of(&bye))),
             Some(Body::Welcome(_)) => {
@@ -332,7 +405,15 @@ impl<'a> Session<'a> {
         Ok(None)
     }
 
-    fn pace(&self, interval_ms: u32) {
+    fn hold(&self, hold_ms: u32) {
+        let most_ms = u64::try_from(HOLD_MAX.as_millis()).unwrap_or(u64::MAX);
+        self.link.outbox.set_hold(u64::from(hold_ms).min(most_ms));
+    }
+
+    fn pace(&self, interval_ms: Option<u32>) {
+        let Some(interval_ms) = interval_ms else {
+            return;
+        };
         let interval = (interval_ms > 0)
             .then(|| Duration::from_millis(interval_ms.into()).clamp(INTERVAL_MIN, INTERVAL_MAX));
         self.link.pace.send_if_modified(|pace| {

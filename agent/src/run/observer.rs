@@ -14,6 +14,7 @@ use crate::{
     sample::memory::budget::PssShare,
     sampler::{PssMode, SampleError, Sampler, Target},
     stop::Stop,
+    urgency::Urgency,
     workload::told::Told,
 };
 
@@ -45,6 +46,7 @@ struct Beat {
     /// Told before there was a sampler.
     told: Option<Told>,
     meter: Meter,
+    urgency: Urgency,
     trouble: String,
     /// The log knows that samples cost too much here.
     told_cost: bool,
@@ -72,6 +74,7 @@ impl Observer {
             sampler: None,
             told: None,
             meter: Meter::default(),
+            urgency: Urgency::default(),
             trouble: String::new(),
             told_cost: false,
         };
@@ -107,6 +110,9 @@ impl Observer {
         if rhythm.spend(begun_ms, cost_us) {
             beat.tell_cost_once(cost_us);
         }
+        if let Some(outbox) = &self.outbox {
+            outbox.expect_at(rhythm.due_ms());
+        }
         done
     }
 
@@ -124,10 +130,12 @@ impl Observer {
         rhythm.place(&mut sample);
         sample.vitals.agent.ticks_skipped = rhythm.skipped();
         encode::fold_small(&mut sample.workloads);
-        if let Some(outbox) = &self.outbox {
-            outbox.push(&sample);
-        }
         let figures = beat.meter.figures(&sample);
+        if let Some(outbox) = &self.outbox {
+            let notices_open = self.board.has_notices();
+            let is_urgent = beat.urgency.judge(&sample, &figures, notices_open);
+            outbox.push(&sample, is_urgent);
+        }
         self.board.show(Reading { sample, figures });
         Ok(())
     }

@@ -9,6 +9,7 @@
 
 mod renewal;
 mod rig;
+mod versions;
 mod websocket;
 
 use std::time::Duration;
@@ -29,7 +30,7 @@ async fn reports_flow_in_order_under_the_servers_token() {
     let (hello, mut stream) = collector.welcome(None).await;
     assert_eq!(stream.token.as_deref(), Some("Bearer t0ken"));
     assert_eq!(hello.instance_id, INSTANCE.to_vec());
-    assert_eq!((hello.first_seq, hello.next_seq, hello.protocol), (1, 1, 1));
+    assert_eq!((hello.first_seq, hello.next_seq, hello.protocol), (1, 1, 2));
     assert_eq!(
         (hello.interval_ms, hello.server_name.as_str()),
         (5_000, "gpu-1")
@@ -97,9 +98,9 @@ async fn what_overflowed_is_declared_as_one_gap() {
     let mut collector = Listening::at(0).await;
     let url = format!("grpc://127.0.0.1:{}", collector.port);
     let mut agent = Agent::start(&url, None, 1_000);
-    agent.sample(100);
+    agent.sample(1_000);
     let (hello, mut stream) = collector.welcome(Some(1)).await;
-    assert!(hello.first_seq > 80);
+    assert!(hello.first_seq > 500);
     match stream.next().await {
         Some(Up::Gap(gap)) => assert_eq!((gap.from_seq, gap.through_seq), (1, hello.first_seq - 1)),
         other => panic!("no gap: {other:?}"),
@@ -173,7 +174,8 @@ async fn the_collectors_pace_is_passed_on_within_our_bounds() {
     for (asked_ms, expected) in [(10_000, 10), (1, 1), (3_600_000, 60)] {
         stream
             .say(Down::Pace(v1::Pace {
-                interval_ms: asked_ms,
+                interval_ms: Some(asked_ms),
+                hold_ms: None,
             }))
             .await;
         agent.pace.changed().await.unwrap();
@@ -182,7 +184,7 @@ async fn the_collectors_pace_is_passed_on_within_our_bounds() {
             Some(Duration::from_secs(expected))
         );
     }
-    stream.say(Down::Pace(v1::Pace { interval_ms: 0 })).await;
+    stream.say(Down::Pace(v1::Pace::default())).await;
     agent.pace.changed().await.unwrap();
     assert_eq!(*agent.pace.borrow_and_update(), None);
 }

@@ -11,12 +11,15 @@ use hubmeter_agent::{
     settings::CollectorUrl,
     stop::Stopper,
 };
-use hubmeter_proto::v1::{
-    self,
-    bye::Reason,
-    down::Body as Down,
-    link_server::{self, LinkServer},
-    up::Body as Up,
+use hubmeter_proto::{
+    delta::{Batch, Decoder},
+    v1::{
+        self,
+        bye::Reason,
+        down::Body as Down,
+        link_server::{self, LinkServer},
+        up::Body as Up,
+    },
 };
 use tokio::{
     net::TcpListener,
@@ -132,6 +135,17 @@ impl Accepted {
         }
     }
 
+    /// The numbers and samples of the next batch.
+    pub async fn batch(&mut self, decoder: &mut Decoder) -> Vec<(u64, v1::Sample)> {
+        let bytes = match self.next().await {
+            Some(Up::Batch(bytes)) => bytes,
+            other => panic!("no batch: {other:?}"),
+        };
+        let mut batch = Batch::read(&bytes).unwrap();
+        decoder.begin(&batch).unwrap();
+        std::iter::from_fn(|| decoder.next(&mut batch).unwrap()).collect()
+    }
+
     /// The numbers of the next reports.
     pub async fn reports(&mut self, count: usize) -> Vec<u64> {
         let mut seqs = Vec::new();
@@ -227,8 +241,14 @@ impl Agent {
     pub fn sample(&mut self, count: u64) {
         for _ in 0..count {
             self.sampled += 1;
-            self.outbox.push(&sample(self.sampled * 5_000));
+            self.outbox.push(&sample(self.sampled * 5_000), false);
         }
+    }
+
+    /// One that must not wait.
+    pub fn sample_urgently(&mut self) {
+        self.sampled += 1;
+        self.outbox.push(&sample(self.sampled * 5_000), true);
     }
 }
 

@@ -19,6 +19,7 @@ const MESSAGE: u8 = 1;
 const ENDED: u8 = 2;
 const ENDED_WITH_FAREWELL: u8 = 3;
 const STARTED: u8 = 4;
+const PACED: u8 = 5;
 
 /// Bytes of everything but names and message: kind, three lengths, instance, two times.
 const FIXED_BYTES: usize = 1 + 2 + 2 + 4 + 16 + 8 + 8;
@@ -26,6 +27,7 @@ const FIXED_BYTES: usize = 1 + 2 + 2 + 4 + 16 + 8 + 8;
 pub(super) fn entry_bytes(entry: &Entry) -> usize {
     let message = match &entry.body {
         Body::Message(bytes) => bytes.len(),
+        Body::Paced { .. } => size_of::<u32>(),
         Body::Ended { .. } | Body::Started => 0,
     };
     FIXED_BYTES + entry.key.user.len() + entry.key.server.len() + message
@@ -35,11 +37,16 @@ pub(super) fn entry_bytes(entry: &Entry) -> usize {
 pub(super) fn encode<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Vec<u8>, u32) {
     let mut out = Vec::new();
     for entry in entries {
+        let hold;
         let (kind, message): (u8, &[u8]) = match &entry.body {
             Body::Message(bytes) => (MESSAGE, bytes),
             Body::Ended { farewell: false } => (ENDED, &[]),
             Body::Ended { farewell: true } => (ENDED_WITH_FAREWELL, &[]),
             Body::Started => (STARTED, &[]),
+            Body::Paced { hold_ms } => {
+                hold = hold_ms.to_le_bytes();
+                (PACED, &hold)
+            }
         };
         out.put_u8(kind);
         put_key(&mut out, &entry.key);
@@ -131,6 +138,9 @@ fn decode_entry(rest: &mut Bytes) -> Option<Entry> {
             ENDED => Body::Ended { farewell: false },
             ENDED_WITH_FAREWELL => Body::Ended { farewell: true },
             STARTED => Body::Started,
+            PACED => Body::Paced {
+                hold_ms: u32::from_le_bytes(message[..].try_into().ok()?),
+            },
             _ => return None,
         },
     })
@@ -159,6 +169,15 @@ pub fn fact_of(entry: &Entry) -> Option<(Fact, Option<u64>)> {
                 key: entry.key.clone(),
                 instance: entry.instance,
                 farewell: *farewell,
+            };
+            return Some((fact, None));
+        }
+        Body::Paced { hold_ms } => {
+            let fact = Fact::Paced {
+                at_ms: entry.arrived_ms,
+                key: entry.key.clone(),
+                instance: entry.instance,
+                hold_ms: *hold_ms,
             };
             return Some((fact, None));
         }
@@ -207,6 +226,7 @@ pub fn fact_from(entry: &Entry, message: Incoming) -> Option<(Fact, Option<u64>)
             };
             (fact, Some(through_seq))
         }
-        Incoming::Bye => return None,
+        // What a batch says is kept report by report.
+        Incoming::Batch(_) | Incoming::Bye => return None,
     })
 }

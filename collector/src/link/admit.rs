@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use hubmeter_proto::{limits as wire, v1};
+use hubmeter_proto::{PROTOCOL_VERSION, limits as wire, v1};
 use prost::Message as _;
 
 use crate::{
@@ -25,12 +25,13 @@ use crate::{
     verdict::Verdict,
 };
 
+mod batches;
 mod bounds;
 mod out;
 mod vitals;
 
 use self::bounds::{cut, label, maybe, number, out, processes, seq, text};
-pub use self::out::write;
+pub use self::{batches::Batches, out::write};
 
 /// What an agent said.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,8 @@ pub enum Incoming {
         /// Last one lost.
         through_seq: u64,
     },
+    /// Reports told together, for [`Batches`] to read.
+    Batch(Bytes),
     /// It ends.
     Bye,
 }
@@ -64,6 +67,8 @@ pub struct Hello {
     pub first_seq: u64,
     /// The number of its next new report.
     pub next_seq: u64,
+    /// The newest protocol both speak.
+    pub protocol: u32,
     /// Its clock since boot.
     pub mono_ms: u64,
     /// Its base interval.
@@ -89,6 +94,8 @@ pub struct ClockOffset {
 pub enum Outgoing {
     /// The answer to Hello.
     Welcome {
+        /// The protocol that is spoken from here on.
+        protocol: u32,
         /// Everything before is on disk.
         resume_seq: u64,
         /// The interval wanted; 0 leaves it to the agent.
@@ -100,6 +107,11 @@ pub enum Outgoing {
     Receipt {
         /// The last one.
         through_seq: u64,
+    },
+    /// How long reports may wait for each other. Not in protocol 1.
+    Pace {
+        /// 0 for not at all.
+        hold_ms: u32,
     },
     /// A message for the person at the server.
     Notice(Notice),
@@ -194,6 +206,7 @@ pub fn read(message: &Bytes, arrived_ms: i64, clock: ClockOffset) -> Admitted<In
                 through_seq: gap.through_seq,
             })
         }
+        v1::up::Body::Batch(batch) => Ok(Incoming::Batch(batch)),
         v1::up::Body::Bye(_) => Ok(Incoming::Bye),
     }
 }
@@ -223,6 +236,7 @@ fn read_hello(hello: &v1::Hello) -> Admitted<Hello> {
         instance: InstanceId(instance),
         first_seq: hello.first_seq,
         next_seq: hello.next_seq,
+        protocol: hello.protocol.min(PROTOCOL_VERSION),
         mono_ms: hello.mono_ms,
         interval_ms: hello.interval_ms,
         host: label(&hello.host),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubmeter_proto::{PROTOCOL_VERSION, limits as wire};
+use hubmeter_proto::{PROTOCOL_BATCHES, limits as wire};
 use parking_lot::Mutex;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{Stream, StreamExt as _};
@@ -32,8 +32,10 @@ use crate::{
 };
 
 mod stream;
+mod watch;
 
 use stream::Session;
+use watch::Watch;
 
 /// Where a stream's messages to the agent go.
 pub type Down = mpsc::Sender<Result<Outgoing, Status>>;
@@ -74,6 +76,7 @@ pub struct Settings {
 struct Live {
     id: u64,
     commands: mpsc::Sender<Command>,
+    watch: Watch,
 }
 
 /// What others ask of a stream.
@@ -151,6 +154,17 @@ impl Sessions {
         if let Some(live) = self.0.live.lock().get(key) {
             // A full queue means that it is being ended or drowned in notices; it is asked again.
             let _ = live.commands.try_send(Command::End(reason));
+        }
+    }
+
+    /// Somebody looks at these servers: their agents hold nothing back for a while.
+    pub fn watch(&self, keys: impl Iterator<Item = ServerKey>) {
+        let now_ms = self.0.clock.now_ms();
+        let live = self.0.live.lock();
+        for key in keys {
+            if let Some(live) = live.get(&key) {
+                live.watch.look(now_ms);
+            }
         }
     }
 
@@ -232,6 +246,8 @@ impl Sessions {
             slot: Slot::new(),
             expected_seq: resume_seq,
             notices: VecDeque::new(),
+            batches: (hello.protocol >= PROTOCOL_BATCHES).then(Box::default),
+            watch: Watch::new(now_ms),
             hello,
         };
         let commands = session.enter(message, now_ms)?;
@@ -240,6 +256,7 @@ impl Sessions {
             version = %session.hello.version, resume_seq, "agent connected"
         );
         let welcome = Outgoing::Welcome {
+            protocol: session.hello.protocol,
             resume_seq,
             interval_ms: shared
                 .settings
@@ -295,6 +312,13 @@ impl Quota {
         self.bytes.take(bytes, now_ms)
     }
 
+    /// One report of a batch, told whole; the message that brought it was the first's.
+    fn unfolded(&mut self, bytes: usize, is_first: bool, now_ms: i64) -> Result<(), u64> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.reports.take(u64::from(!is_first), now_ms)?;
+        self.bytes.take(bytes, now_ms)
+    }
+
     fn is_full(&mut self, now_ms: i64) -> bool {
         self.streams.is_full(now_ms) && self.reports.is_full(now_ms) && self.bytes.is_full(now_ms)
     }
@@ -334,6 +358,3 @@ fn fraction() -> f64 {
     let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
-
-/// The protocol both speak: today there is one.
-const _: () = assert!(PROTOCOL_VERSION == 1);

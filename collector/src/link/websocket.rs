@@ -31,7 +31,7 @@ use super::{
     identify::Denied,
     session::Sessions,
 };
-use crate::{limits, peer::Peer, stats::Stats};
+use crate::{fact::ServerKey, limits, peer::Peer, stats::Stats};
 
 /// Takes agents that come by WebSocket. Clones share everything.
 #[derive(Clone)]
@@ -70,6 +70,11 @@ impl Carrier {
     /// From now on agents are taken.
     pub fn open(&self) {
         self.open.store(true, Ordering::Release);
+    }
+
+    /// Somebody looks at these servers: whatever carries their agents' streams, nothing is held back.
+    pub fn watch(&self, keys: impl Iterator<Item = ServerKey>) {
+        self.sessions.watch(keys);
     }
 
     /// Asks who calls, before anything is upgraded.

@@ -121,6 +121,8 @@ async fn answer(
         }
         truth.servers.contains_key(&question.read.key)
     };
+    site.agents
+        .watch(std::iter::once(question.read.key.clone()));
     let table = read(site, question.read.clone()).await?;
     if !known && table.time.is_empty() {
         return Err(no_server());

@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     fact::ServerKey,
+    limits,
     pipeline::Changes,
     state::Changed,
     stats::{Limit, Stats},
@@ -57,6 +58,9 @@ const GATHER: Duration = Duration::from_millis(250);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a revoked login keeps a stream.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// A stream says this often that somebody looks; often enough for agents to hold nothing back.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const _: () = assert!(LOOK_AGAIN.as_millis() < limits::WATCHED.as_millis());
 
 /// What changed, and who watches.
 #[derive(Debug)]
@@ -100,6 +104,7 @@ struct Follower {
     through: Option<u64>,
     pending: VecDeque<Entry>,
     asked: Instant,
+    looked: Option<Instant>,
     _ticket: Ticket,
 }
 
@@ -256,6 +261,7 @@ pub(crate) async fn events(
         through,
         pending: VecDeque::new(),
         asked: Instant::now(),
+        looked: None,
         _ticket: ticket,
         site,
     };
@@ -282,8 +288,9 @@ impl Follower {
             if self.asked.elapsed() >= ASK_AGAIN && !self.is_still_let_in().await {
                 return None;
             }
+            self.look();
             if !self.gather() {
-                let again = sleep(ASK_AGAIN);
+                let again = sleep(LOOK_AGAIN);
                 tokio::select! {
                     changed = self.newest.changed() => {
                         changed.ok()?;
@@ -294,6 +301,19 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Says that somebody looks at all that may be seen here.
+    fn look(&mut self) {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let truth = self.site.state.read();
+        let seen = visible(&truth, &self.viewer.sight);
+        let seen: Vec<ServerKey> = seen.map(|server| server.key.clone()).collect();
+        drop(truth);
+        self.site.agents.watch(seen.into_iter());
     }
 
     /// Makes pending what changed since the last time; false when nothing did.

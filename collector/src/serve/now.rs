@@ -112,6 +112,8 @@ pub(crate) async fn servers(
         .map(|server| (place(server, order.field, now_ms), server))
         .collect();
     let (rows, next) = order.page(rows);
+    site.agents
+        .watch(rows.iter().map(|server| server.key.clone()));
     let items = rows.into_iter().map(|s| ServerJson::new(s, now_ms));
     Ok(Json(Page {
         items: items.collect(),
@@ -177,6 +179,7 @@ fn one(
     let truth = site.state.read();
     let server = truth.servers.get(key).filter(|server| sight.sees(server));
     let server = server.ok_or_else(no_server)?;
+    site.agents.watch(std::iter::once(key.clone()));
     Ok(Json(ServerJson::new(server, now_ms)))
 }
 

@@ -42,8 +42,26 @@ impl State {
         server.host = Some(host.clone());
         server.interval_ms = interval_ms;
         server.distance_ms = 0;
+        server.hold_ms = 0;
+        server.hold_ended_ms = None;
         verdicts.extend(server.heard(at_ms));
         Changed::of(key, verdicts)
+    }
+
+    pub(super) fn paced(
+        &mut self,
+        at_ms: i64,
+        key: &ServerKey,
+        instance: InstanceId,
+        hold_ms: u32,
+    ) -> Changed {
+        if let Some(server) = self.servers.get_mut(key)
+            && server.instance == Some(instance)
+        {
+            server.let_hold(at_ms, hold_ms);
+        }
+        // Nobody is shown it.
+        Changed::default()
     }
 
     pub(super) fn disconnected(
@@ -60,6 +78,7 @@ impl State {
             return Changed::default();
         }
         server.connected = false;
+        server.let_hold(at_ms, 0);
         server.unexplained = !farewell;
         let verdicts = if farewell {
             server.go(at_ms)
@@ -246,13 +265,27 @@ impl Server {
         (news || !verdicts.is_empty()).then_some(verdicts)
     }
 
+    fn let_hold(&mut self, at_ms: i64, hold_ms: u32) {
+        if self.hold_ms > 0 && hold_ms == 0 {
+            self.hold_ended_ms = Some(at_ms);
+        }
+        self.hold_ms = hold_ms;
+    }
+
+    /// Until when its silence was with leave.
+    fn silent_from_ms(&self) -> Option<i64> {
+        let seen_ms = self.last_seen_ms?;
+        let held_ms = seen_ms.saturating_add(self.hold_ms.into());
+        Some(held_ms.max(self.hold_ended_ms.unwrap_or(held_ms)))
+    }
+
     fn is_overdue(&self, at_ms: i64) -> bool {
         let interval_ms = match self.interval_ms {
             0 => INTERVAL_UNTOLD_MS,
             told => i64::from(told),
         };
-        self.last_seen_ms.is_none_or(|seen_ms| {
-            at_ms.saturating_sub(seen_ms) > SILENT_AFTER_INTERVALS * interval_ms + SILENT_SLACK_MS
+        self.silent_from_ms().is_none_or(|from_ms| {
+            at_ms.saturating_sub(from_ms) > SILENT_AFTER_INTERVALS * interval_ms + SILENT_SLACK_MS
         })
     }
 
@@ -294,3 +327,6 @@ impl Server {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,4 +6,5 @@ mod encryption;
 mod hub;
 mod rig;
 mod streams;
+mod versions;
 mod websocket;

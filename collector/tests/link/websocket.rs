@@ -11,11 +11,11 @@ use tokio_tungstenite::{
 
 use crate::rig::{Collector, PATIENCE, hello, login, sample};
 
-struct Agent(WebSocketStream<UnixStream>);
+pub(crate) struct Agent(WebSocketStream<UnixStream>);
 
 impl Agent {
     /// Opens a WebSocket on the collector's HTTP socket.
-    async fn open(dir: &std::path::Path, token: Option<&str>) -> Result<Self, Error> {
+    pub(crate) async fn open(dir: &std::path::Path, token: Option<&str>) -> Result<Self, Error> {
         let stream = UnixStream::connect(dir.join("http")).await.unwrap();
         let mut request = ClientRequestBuilder::new("ws://localhost/link".parse().unwrap());
         if let Some(token) = token {
@@ -27,7 +27,11 @@ impl Agent {
     }
 
     async fn say(&mut self, body: up::Body) {
-        let message = v1::Up { body: Some(body) }.encode_to_vec();
+        self.say_bytes(v1::Up { body: Some(body) }.encode_to_vec())
+            .await;
+    }
+
+    pub(crate) async fn say_bytes(&mut self, message: Vec<u8>) {
         self.0.send(Message::Binary(message.into())).await.unwrap();
     }
 
@@ -38,7 +42,7 @@ impl Agent {
     }
 
     /// The next message; `None` at the end.
-    async fn hear(&mut self) -> Option<down::Body> {
+    pub(crate) async fn hear(&mut self) -> Option<down::Body> {
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.0.next())
                 .await

@@ -1,6 +1,6 @@
 //! What the collector says, as the wire has it.
 
-use hubmeter_proto::{PROTOCOL_VERSION, limits as wire, v1};
+use hubmeter_proto::{limits as wire, v1};
 use prost::Message as _;
 
 use super::{ByeReason, Notice, Outgoing};
@@ -11,18 +11,25 @@ use crate::verdict::Severity;
 pub fn write(message: Outgoing) -> Vec<u8> {
     let body = match message {
         Outgoing::Welcome {
+            protocol,
             resume_seq,
             interval_ms,
             api_url,
         } => v1::down::Body::Welcome(v1::Welcome {
-            protocol: PROTOCOL_VERSION,
+            protocol,
             resume_seq,
             interval_ms,
             report_bytes_max: u32::try_from(wire::MESSAGE_BYTES_MAX).unwrap_or(u32::MAX),
             api_url,
             collector_version: env!("CARGO_PKG_VERSION").to_owned(),
+            // A server that begins is looked at; leave to wait comes later.
+            hold_ms: 0,
         }),
         Outgoing::Receipt { through_seq } => v1::down::Body::Receipt(v1::Receipt { through_seq }),
+        Outgoing::Pace { hold_ms } => v1::down::Body::Pace(v1::Pace {
+            interval_ms: None,
+            hold_ms: Some(hold_ms),
+        }),
         Outgoing::Notice(notice) => v1::down::Body::Notice(write_notice(notice)),
         Outgoing::Bye {
             reason,

@@ -13,12 +13,14 @@ use tokio::{
 };
 use tokio_stream::StreamExt as _;
 
-use super::{Command, Down, End, Live, Messages, Quota, Sessions, after, spread};
+use super::{Command, Down, End, Live, Messages, Quota, Sessions, Watch, after, spread};
 use crate::{
     fact::ServerKey,
     inbox::{self, Body, Deposit, Entry, Receipt, Slot, row},
     limits,
-    link::admit::{self, ByeReason, ClockOffset, Hello, Incoming, Notice, Outgoing},
+    link::admit::{
+        self, Batches, ByeReason, ClockOffset, Hello, Incoming, Notice, Outgoing, Refusal,
+    },
     stats::{Count, Limit, Reject},
 };
 
@@ -34,6 +36,23 @@ pub(super) struct Session {
     /// The number the next report must have.
     pub(super) expected_seq: u64,
     pub(super) notices: VecDeque<Notice>,
+    /// Reads what is told as differences; `None` in protocol 1.
+    pub(super) batches: Option<Box<Batches>>,
+    pub(super) watch: Watch,
+}
+
+/// How long its agent may hold reports back, as it was told.
+#[derive(Default)]
+struct Leave {
+    hold_ms: u32,
+    /// It is yet to be told.
+    is_news: bool,
+}
+
+/// Why a batch was not read to its end.
+enum Unread {
+    Refused(Refusal),
+    Ended(End),
 }
 
 // === impl Session ===
@@ -59,6 +78,7 @@ impl Session {
         let this = Live {
             id: self.id,
             commands,
+            watch: self.watch.clone(),
         };
         if let Some(before) = live.insert(self.key.clone(), this) {
             shared.stats.reject(Reject::Superseded);
@@ -103,8 +123,12 @@ impl Session {
         let patience = interval * 3 + limits::SILENCE_SLACK;
         let mut silent_at = Instant::now() + patience;
         let mut receipt_due: Option<u64> = None;
+        let mut leave = Leave::default();
+        let watch = self.watch.clone();
         loop {
-            let due = receipt_due.is_some() || !self.notices.is_empty();
+            let due = receipt_due.is_some() || leave.is_news || !self.notices.is_empty();
+            let looked_at = self.watch.left_ms(self.sessions.0.clock.now_ms());
+            let unwatched_at = Instant::now() + Duration::from_millis(looked_at);
             tokio::select! {
                 message = messages.next() => {
                     let Some(Ok(bytes)) = message else { return End::Cut };
@@ -128,6 +152,15 @@ impl Session {
                     // Replaced in the registry before we looked.
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
                 },
+                () = watch.begun() => if let Err(end) = self.let_hold(0, &mut leave) {
+                    return end;
+                },
+                () = sleep_until(unwatched_at), if leave.hold_ms == 0 && self.batches.is_some() => {
+                    let hold_ms = u32::try_from(limits::HOLD.as_millis()).unwrap_or(0);
+                    if let Err(end) = self.let_hold(hold_ms, &mut leave) {
+                        return end;
+                    }
+                }
                 () = sleep_until(silent_at) => {
                     self.sessions.0.stats.reject(Reject::Silent);
                     return End::Ours(ByeReason::Silent, Duration::ZERO);
@@ -137,6 +170,8 @@ impl Session {
                     let Ok(permit) = permit else { return End::Cut };
                     if let Some(through_seq) = receipt_due.take() {
                         permit.send(Ok(Outgoing::Receipt { through_seq }));
+                    } else if std::mem::take(&mut leave.is_news) {
+                        permit.send(Ok(Outgoing::Pace { hold_ms: leave.hold_ms }));
                     } else if let Some(notice) = self.notices.pop_front() {
                         permit.send(Ok(Outgoing::Notice(notice)));
                     }
@@ -155,6 +190,12 @@ impl Session {
         }
         let message = admit::read(&bytes, now_ms, self.clock)
             .map_err(|refusal| self.sessions.refused(&refusal))?;
+        if let Incoming::Batch(batch) = &message {
+            return self.take_batch(batch, now_ms);
+        }
+        if let Some(batches) = &mut self.batches {
+            batches.interrupt();
+        }
         let (from_seq, through_seq) = match &message {
             Incoming::Report { seq, samples } => {
                 shared.stats.count(Count::Reports);
@@ -169,14 +210,11 @@ impl Session {
                 shared.stats.count(Count::Gaps);
                 (*from_seq, *through_seq)
             }
-            Incoming::Bye => return Err(End::Farewell),
+            Incoming::Bye | Incoming::Batch(_) => return Err(End::Farewell),
             Incoming::Hello(_) => return Err(self.unexpected("a second Hello")),
         };
         if through_seq < self.expected_seq {
-            shared.stats.reject(Reject::Duplicate);
-            // What is on disk may be acknowledged; what is under way will be.
-            let on_disk = shared.inbox.through_seq(&self.key, self.hello.instance);
-            return Ok(on_disk.filter(|through| *through >= through_seq));
+            return Ok(self.known_already(through_seq));
         }
         if from_seq > self.expected_seq {
             return Err(self.unexpected("a report before the ones it follows"));
@@ -184,6 +222,61 @@ impl Session {
         self.deposit(Body::Message(bytes), Some(message), now_ms)?;
         self.expected_seq = through_seq.saturating_add(1);
         Ok(None)
+    }
+
+    /// Takes the reports of a batch one by one, as if each had come alone.
+    fn take_batch(&mut self, batch: &Bytes, now_ms: i64) -> Result<Option<u64>, End> {
+        let Some(mut batches) = self.batches.take() else {
+            return Err(self.unexpected("a batch in protocol 1"));
+        };
+        let stats = self.sessions.0.stats.clone();
+        let (from_seq, when) = (self.expected_seq, (now_ms, self.clock));
+        let read = batches.read(batch, from_seq, when, |report| {
+            // Told whole it may be much more than what came.
+            let is_first = report.seq == from_seq;
+            let bytes = report.message.len();
+            if let Err(wait_ms) = self.quota.lock().unfolded(bytes, is_first, now_ms) {
+                stats.reject(Reject::Quota);
+                let wait = Duration::from_millis(wait_ms);
+                return Err(Unread::Ended(End::Ours(ByeReason::Quota, wait)));
+            }
+            stats.count(Count::Reports);
+            stats.add(Count::Samples, 1);
+            self.deposit(Body::Message(report.message), Some(report.incoming), now_ms)
+                .map_err(Unread::Ended)?;
+            self.expected_seq = report.seq.saturating_add(1);
+            Ok(())
+        });
+        self.batches = Some(batches);
+        let through_seq = read.map_err(|unread| match unread {
+            Unread::Refused(refusal) => self.sessions.refused(&refusal),
+            Unread::Ended(end) => end,
+        })?;
+        if through_seq < from_seq {
+            return Ok(self.known_already(through_seq));
+        }
+        Ok(None)
+    }
+
+    /// What is on disk may be acknowledged; what is under way will be.
+    fn known_already(&self, through_seq: u64) -> Option<u64> {
+        let shared = &self.sessions.0;
+        shared.stats.reject(Reject::Duplicate);
+        let on_disk = shared.inbox.through_seq(&self.key, self.hello.instance);
+        on_disk.filter(|through| *through >= through_seq)
+    }
+
+    /// Gives the agent leave to hold reports back, or takes it back.
+    fn let_hold(&self, hold_ms: u32, leave: &mut Leave) -> Result<(), End> {
+        if self.batches.is_none() || leave.hold_ms == hold_ms {
+            return Ok(());
+        }
+        *leave = Leave {
+            hold_ms,
+            is_news: true,
+        };
+        let now_ms = self.sessions.0.clock.now_ms();
+        self.deposit(Body::Paced { hold_ms }, None, now_ms)
     }
 
     fn deposit(&self, body: Body, message: Option<Incoming>, now_ms: i64) -> Result<(), End> {
@@ -226,6 +319,14 @@ impl Session {
         self.sessions.0.stats.reject(Reject::Unexpected);
         tracing::debug!(server = ?self.key, what, "a message was refused");
         End::Ours(ByeReason::Protocol, spread(limits::BYE_PROTOCOL))
+    }
+}
+
+// === impl Unread ===
+
+impl From<Refusal> for Unread {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
