@@ -5,6 +5,7 @@
 
 use std::{
     error::Error,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
@@ -107,6 +108,14 @@ impl Outbox {
         spool.push(message);
         drop(spool);
         self.news.notify_one();
+    }
+
+    /// Numbers of the reports that are kept: what comes before has its receipt (or was given up
+    /// for want of room), what comes after is still to be taken.
+    #[must_use]
+    pub fn waiting(&self) -> Range<u64> {
+        let spool = self.spool.lock();
+        spool.first_seq()..spool.next_seq()
     }
 }
 
