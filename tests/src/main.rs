@@ -41,6 +41,9 @@ struct Cli {
     /// What agents connect over
     #[arg(long, value_enum, default_value_t = Over::Tls)]
     over: Over,
+    /// The port they connect to; otherwise a free one
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
     /// Restart the collector after this time; all reconnect: the timeline
     #[arg(long, value_name = "DUR", value_parser = duration, group = "what")]
     reconnect_at: Option<Duration>,
@@ -161,6 +164,7 @@ impl Cli {
             },
             load: Load::recorded(self.idle_percent)?,
             carrier: self.carrier(),
+            port: self.port,
             lasts: self.lasts,
             seed,
         })
@@ -186,7 +190,7 @@ impl Cli {
         cut::Plan {
             agents: self.agents,
             interval: self.interval,
-            samples_every: self.interval,
+            interval_cut: self.interval,
             cut,
             seed,
         }

@@ -97,6 +97,13 @@ impl Collector {
         })
     }
 
+    /// The same with its link on `port` of this machine.
+    #[must_use]
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// The program beside this one, or beside the folder of tests that this one is in.
     ///
     /// # Errors

@@ -29,10 +29,10 @@ const TOKENS_KNOWN: Duration = Duration::from_secs(24 * 3600);
 pub struct Plan {
     /// Agents.
     pub agents: usize,
-    /// What agents say their interval is.
+    /// From sample to sample before the cut.
     pub interval: Duration,
-    /// How often they really sample: a day of reports can be made in a minute.
-    pub samples_every: Duration,
+    /// The same in it: ten minutes' worth of reports can be made in seconds.
+    pub interval_cut: Duration,
     /// How long nothing gets through.
     pub cut: Duration,
     /// Ids.
@@ -65,7 +65,7 @@ pub async fn run(plan: Plan, program: &Path, dir: &Path) -> Result<Cut> {
     let url = collector.url_at(relay.port)?;
     let mut fleet = Fleet::new(plan.agents, plan.interval, plan.seed)?;
     let rhythm = Rhythm {
-        interval: plan.samples_every,
+        interval: plan.interval,
         ramp: Duration::ZERO,
     };
     fleet.begin(&url, &Load::Numbered, &rhythm);
@@ -75,6 +75,12 @@ pub async fn run(plan: Plan, program: &Path, dir: &Path) -> Result<Cut> {
     ensure!(before > 0, "no receipts before the cut");
 
     relay.cut();
+    fleet.stop_sampling();
+    let rhythm = Rhythm {
+        interval: plan.interval_cut,
+        ramp: Duration::ZERO,
+    };
+    fleet.sample(&Load::Numbered, &rhythm);
     sleep(plan.cut).await;
     let kept = fleet.agents().iter().map(|a| a.taken() - a.through_seq());
     let (kept_least, kept_most) = (kept.clone().min(), kept.max());

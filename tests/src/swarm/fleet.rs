@@ -190,14 +190,23 @@ async fn sample(
         ticks.tick().await;
         let seq = agent.sample(&load);
         if let Some(times) = times.as_ref().filter(|_| agent.is_streaming()) {
-            let taken = Instant::now();
-            while agent.through_seq() < seq && taken.elapsed() < TIMED_FOR_MAX {
-                sleep(TIMED_STEP).await;
-            }
-            let millis = u32::try_from(taken.elapsed().as_millis()).unwrap_or(u32::MAX);
-            times.lock().push(millis);
+            // Beside the samples, which wait for no receipt.
+            tokio::spawn(time(Arc::clone(&agent), seq, Arc::clone(times)));
         }
     }
+}
+
+/// Waits for the receipt of report `seq`. One that a cut comes before is nobody's measure.
+async fn time(agent: Arc<Agent>, seq: u64, times: Arc<Mutex<Vec<u32>>>) {
+    let taken = Instant::now();
+    while agent.through_seq() < seq && taken.elapsed() < TIMED_FOR_MAX {
+        if !agent.is_streaming() {
+            return;
+        }
+        sleep(TIMED_STEP).await;
+    }
+    let millis = u32::try_from(taken.elapsed().as_millis()).unwrap_or(u32::MAX);
+    times.lock().push(millis);
 }
 
 async fn until<N: PartialOrd + std::fmt::Display>(

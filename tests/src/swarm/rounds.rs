@@ -4,7 +4,7 @@
 use std::{fmt, path::Path, time::Duration};
 
 use anyhow::Result;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     audit::Audit,
@@ -14,8 +14,18 @@ use super::{
     load::Load,
 };
 
-/// The longest a collector lives after agents were let in.
-const LIFE_MAX: Duration = Duration::from_millis(1_200);
+/// Receipts, for each agent, that a collector may give before it is killed: a life is measured by
+/// what it got done, so that a slow machine tries as much as a quick one.
+const RECEIPTS_MAX: f64 = 2.0;
+
+/// And so long after the last of them: any moment between one commit and the next.
+const BETWEEN_COMMITS: Duration = Duration::from_millis(300);
+
+/// A life that gets nothing done ends, too.
+const LIFE_MAX: Duration = Duration::from_secs(3);
+
+/// How often it is looked how much got done.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// One in so many is killed while it starts, before it lets agents in.
 const KILLED_EARLY: u32 = 8;
@@ -95,7 +105,12 @@ pub async fn run(plan: Plan, program: &Path, dir: &Path) -> Result<Rounds> {
         let before = fleet.receipted();
         // As new lives of their links: those of real agents would by now wait a minute.
         fleet.connect(&url);
-        sleep(LIFE_MAX.mul_f64(random.f64())).await;
+        let wanted = RECEIPTS_MAX * plan.agents as f64 * random.f64();
+        let over = Instant::now() + LIFE_MAX;
+        while ((fleet.receipted() - before) as f64) < wanted && Instant::now() < over {
+            sleep(LOOK_INTERVAL).await;
+        }
+        sleep(BETWEEN_COMMITS.mul_f64(random.f64())).await;
         let streaming = fleet.streaming();
         collector.kill()?;
         caught += u32::from(streaming > 0 && fleet.receipted() < fleet.taken());

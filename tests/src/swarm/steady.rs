@@ -30,6 +30,8 @@ pub struct Plan {
     pub load: Load,
     /// What they connect over.
     pub carrier: Carrier,
+    /// The link's port, where it matters which.
+    pub port: Option<u16>,
     /// How long is measured.
     pub lasts: Duration,
     /// Ids.
@@ -68,6 +70,9 @@ pub struct Steady {
 pub async fn run(plan: &Plan, program: &Path, dir: &Path) -> Result<Steady> {
     let hub = Hub::start(plan.agents).await?;
     let mut collector = Collector::new(program, dir, &hub.api_url, plan.carrier)?;
+    if let Some(port) = plan.port {
+        collector = collector.on_port(port);
+    }
     collector.know_tokens(plan.agents, TOKENS_KNOWN)?;
     collector.start().await?;
     let empty = collector.cost()?;
