@@ -101,8 +101,8 @@ pub enum Outgoing {
         /// The last one.
         through_seq: u64,
     },
-    /// A message for the person at the server.
-    Notice(Notice),
+    /// A message for the person at the server. Boxed: a stream's queue keeps room for the largest.
+    Notice(Box<Notice>),
     /// The end.
     Bye {
         /// Why.

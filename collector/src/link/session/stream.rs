@@ -33,7 +33,7 @@ pub(super) struct Session {
     pub(super) slot: Slot,
     /// The number the next report must have.
     pub(super) expected_seq: u64,
-    pub(super) notices: VecDeque<Notice>,
+    pub(super) notices: VecDeque<Box<Notice>>,
 }
 
 // === impl Session ===
@@ -123,7 +123,7 @@ impl Session {
                     receipt_due = receipt_due.max(Some(through_seq));
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Notice(notice)) => self.queue(*notice),
+                    Some(Command::Notice(notice)) => self.queue(notice),
                     Some(Command::End(reason)) => return End::Ours(reason, after(reason)),
                     // Replaced in the registry before we looked.
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
@@ -214,7 +214,7 @@ impl Session {
         })
     }
 
-    fn queue(&mut self, notice: Notice) {
+    fn queue(&mut self, notice: Box<Notice>) {
         if self.notices.len() >= limits::NOTICES_QUEUED_MAX {
             self.notices.pop_front();
             self.sessions.0.stats.limit_dropped(Limit::Notices);
