@@ -1,1 +1,3 @@
 //! What the tests across programs share; the tests themselves are in `tests/`.
+
+pub mod swarm;

@@ -3,6 +3,8 @@
 //! While nobody looks and nothing is urgent, reports wait for each other, as long as the collector
 //! lets them: what goes out together shares the cost of a message.
 
+use std::ops::Range;
+
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -75,6 +77,14 @@ impl Outbox {
         if !held.due && due_ms > waits_since_ms.saturating_add(held.hold_ms) {
             self.send(held);
         }
+    }
+
+    /// Numbers of the reports that are kept: what comes before has its receipt (or was given up
+    /// for want of room), what comes after is still to be taken.
+    #[must_use]
+    pub fn waiting(&self) -> Range<u64> {
+        let held = self.held.lock();
+        held.spool.first_seq()..held.spool.next_seq()
     }
 
     /// Lets reports wait so long for each other.

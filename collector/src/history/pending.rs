@@ -48,7 +48,10 @@ impl Batch {
             self.servers.insert(key.clone(), Windows::new());
         }
         if let Some(windows) = self.servers.get_mut(key) {
-            let before = windows.entry(start_ms).or_default().insert(row.id, row);
+            let before = windows
+                .entry(start_ms)
+                .or_default()
+                .insert(row.id, Box::new(row));
             self.rows += usize::from(before.is_none());
         }
     }
@@ -106,7 +109,7 @@ impl Pending {
         let newer = std::mem::replace(&mut self.current, Arc::unwrap_or_clone(batch));
         for (key, windows) in newer.servers {
             for row in windows.into_values().flat_map(BTreeMap::into_values) {
-                self.current.put(&key, row);
+                self.current.put(&key, *row);
             }
         }
     }

@@ -187,7 +187,9 @@ impl Reader<'_> {
         let to_ms = tier::floor(to_ms.saturating_sub(1), step_ms).saturating_add(step_ms);
         if tier == Tier::Raw {
             let rows = self.rows(from_ms, to_ms)?;
-            let groups = grouped(rows.into_values(), step_ms, |row: &Row| row.id.at_ms);
+            let groups = grouped(rows.into_values().map(|row| *row), step_ms, |row: &Row| {
+                row.id.at_ms
+            });
             let step = |(start_ms, rows): (i64, Vec<Row>)| Step::of_rows(start_ms, rows.iter());
             return Ok(groups.into_iter().map(step).collect());
         }

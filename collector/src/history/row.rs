@@ -65,8 +65,9 @@ pub(super) struct Row {
     pub(super) metrics: [Option<i64>; METRICS.len()],
 }
 
-/// Rows of one server, in order.
-pub(super) type Rows = BTreeMap<RowId, Row>;
+/// Rows of one server, in order. Boxed, since a node of the map has room for eleven and a server
+/// that was just flushed has one or two.
+pub(super) type Rows = BTreeMap<RowId, Box<Row>>;
 
 /// What the rows of one chunk so far say about the next.
 #[derive(Default)]
@@ -222,7 +223,7 @@ pub(super) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Rows, ChunkErro
             *miss = miss.wrapping_add(millicores);
         }
         foresight.learn(&row);
-        rows.insert(row.id, row);
+        rows.insert(row.id, Box::new(row));
     }
     Ok(rows)
 }
@@ -283,7 +284,7 @@ mod tests {
     proptest! {
         #[test]
         fn rows_read_back_as_laid_out(rows in prop::collection::vec(row(), 0..50)) {
-            let rows: Rows = rows.into_iter().map(|row| (row.id, row)).collect();
+            let rows: Rows = rows.into_iter().map(|row| (row.id, Box::new(row))).collect();
             let chunk = to_chunk(&rows, 0);
             prop_assert_eq!(from_chunk(&chunk, 0), Ok(rows));
         }
@@ -293,7 +294,7 @@ mod tests {
             rows in prop::collection::vec(row(), 0..50),
             metrics in METRICS_MIN..=METRICS.len(),
         ) {
-            let mut rows: Rows = rows.into_iter().map(|row| (row.id, row)).collect();
+            let mut rows: Rows = rows.into_iter().map(|row| (row.id, Box::new(row))).collect();
             let mut chunk = to_chunk(&rows, 0);
             chunk.columns.truncate(HEAD_COLUMNS + metrics);
             for row in rows.values_mut() {
@@ -306,7 +307,7 @@ mod tests {
         fn fewer_columns_than_ever_or_more_than_known_are_refused(
             rows in prop::collection::vec(row(), 1..5),
         ) {
-            let rows: Rows = rows.into_iter().map(|row| (row.id, row)).collect();
+            let rows: Rows = rows.into_iter().map(|row| (row.id, Box::new(row))).collect();
             let mut chunk = to_chunk(&rows, 0);
             chunk.columns.push(vec![None; chunk.rows]);
             prop_assert_eq!(from_chunk(&chunk, 0), Err(ChunkError::Short));

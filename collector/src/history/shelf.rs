@@ -195,7 +195,7 @@ pub(super) fn minutes_of(rows: &Rows, fresh: &Rows) -> Vec<(i64, Step)> {
         .collect();
     let step = |start_ms: i64| {
         let within = rows.range(RowId::first(start_ms)..RowId::first(start_ms + length_ms));
-        let step = Step::of_rows(start_ms, within.map(|(_, row)| row));
+        let step = Step::of_rows(start_ms, within.map(|(_, row)| &**row));
         (start_ms, step)
     };
     starts.into_iter().map(step).collect()

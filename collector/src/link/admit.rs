@@ -113,8 +113,8 @@ pub enum Outgoing {
         /// 0 for not at all.
         hold_ms: u32,
     },
-    /// A message for the person at the server.
-    Notice(Notice),
+    /// A message for the person at the server. Boxed: a stream's queue keeps room for the largest.
+    Notice(Box<Notice>),
     /// The end.
     Bye {
         /// Why.

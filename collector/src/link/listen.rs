@@ -52,8 +52,8 @@ struct Service {
 struct Raw;
 
 const METHOD: &str = "/hubmeter.v1.Link/Stream";
-/// What a stream's buffers hold at first: most messages are smaller.
-const BUFFER_BYTES: usize = 1024;
+/// What a stream's buffers hold at first: most messages are smaller, and every stream has two.
+const BUFFER_BYTES: usize = 512;
 /// What is encoded before the socket is given a chance.
 const YIELD_BYTES: usize = 8 * 1024;
 

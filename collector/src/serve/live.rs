@@ -83,7 +83,8 @@ struct Log {
 #[derive(Clone, Debug)]
 enum Entry {
     Server(ServerKey),
-    Verdict(Verdict),
+    /// Boxed: nearly all are of the other kind.
+    Verdict(Box<Verdict>),
 }
 
 /// One of a login's streams; gives its place back when dropped.
@@ -140,7 +141,8 @@ impl Live {
     fn note(&self, changed: &Changed) {
         let mut log = self.log.write();
         let servers = changed.servers.iter().cloned().map(Entry::Server);
-        let verdicts = changed.verdicts.iter().cloned().map(Entry::Verdict);
+        let verdicts = changed.verdicts.iter().cloned();
+        let verdicts = verdicts.map(|verdict| Entry::Verdict(Box::new(verdict)));
         for entry in servers.chain(verdicts) {
             if log.entries.len() == LOG_ENTRIES_MAX {
                 log.entries.pop_front();
@@ -353,7 +355,7 @@ impl Follower {
             }
             Entry::Verdict(verdict) => {
                 let seen = self.viewer.sight.sees_key(&verdict.key, &truth);
-                seen.then(|| VerdictJson::from(verdict))
+                seen.then(|| VerdictJson::from(&**verdict))
                     .and_then(|json| Event::default().event("verdict").json_data(json).ok())
             }
         }

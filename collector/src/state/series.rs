@@ -36,7 +36,8 @@ pub(crate) struct Measured {
     cpu: CpuWindow,
     previous_base_rss: Option<u64>,
     previous_cpu: Option<Counter>,
-    workloads: BTreeMap<WorkloadKey, WorkloadMeasured>,
+    /// Boxed, since a node of the map has room for eleven and most servers have two or three.
+    workloads: BTreeMap<WorkloadKey, Box<WorkloadMeasured>>,
 }
 
 /// What one workload keeps; as many as the newest sample has.
@@ -155,9 +156,9 @@ impl Measured {
             let known = before.remove(&workload.key);
             let same = |known: &WorkloadMeasured| known.pid == workload.pid;
             went |= known.as_ref().is_some_and(|known| !same(known));
-            let known = known.filter(same);
+            let known = known.filter(|known| same(known));
             let mut measured =
-                known.unwrap_or_else(|| WorkloadMeasured::new(workload, sample.at_ms));
+                known.unwrap_or_else(|| Box::new(WorkloadMeasured::new(workload, sample.at_ms)));
             measured.take(workload, sample.mono_ms, sample.at_ms);
             self.workloads.insert(workload.key.clone(), measured);
         }
@@ -170,11 +171,13 @@ impl Measured {
     }
 
     pub(crate) fn workload(&self, key: &WorkloadKey) -> Option<&WorkloadMeasured> {
-        self.workloads.get(key)
+        self.workloads.get(key).map(|measured| &**measured)
     }
 
     pub(crate) fn workloads(&self) -> impl Iterator<Item = (&WorkloadKey, &WorkloadMeasured)> {
-        self.workloads.iter()
+        self.workloads
+            .iter()
+            .map(|(key, measured)| (key, &**measured))
     }
 
     /// The workload that rose most over the last `span_ms`, if any did.
@@ -190,7 +193,7 @@ impl Measured {
         let all: u64 = self
             .workloads
             .values()
-            .map(rise)
+            .map(|measured| rise(measured))
             .fold(0, u64::saturating_add);
         let (key, measured) = self
             .workloads

@@ -30,7 +30,7 @@ pub fn write(message: Outgoing) -> Vec<u8> {
             interval_ms: None,
             hold_ms: Some(hold_ms),
         }),
-        Outgoing::Notice(notice) => v1::down::Body::Notice(write_notice(notice)),
+        Outgoing::Notice(notice) => v1::down::Body::Notice(write_notice(*notice)),
         Outgoing::Bye {
             reason,
             retry_after_ms,

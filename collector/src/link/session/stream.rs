@@ -35,7 +35,7 @@ pub(super) struct Session {
     pub(super) slot: Slot,
     /// The number the next report must have.
     pub(super) expected_seq: u64,
-    pub(super) notices: VecDeque<Notice>,
+    pub(super) notices: VecDeque<Box<Notice>>,
     /// Reads what is told as differences; `None` in protocol 1.
     pub(super) batches: Option<Box<Batches>>,
     pub(super) watch: Watch,
@@ -147,7 +147,7 @@ impl Session {
                     receipt_due = receipt_due.max(Some(through_seq));
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Notice(notice)) => self.queue(*notice),
+                    Some(Command::Notice(notice)) => self.queue(notice),
                     Some(Command::End(reason)) => return End::Ours(reason, after(reason)),
                     // Replaced in the registry before we looked.
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
@@ -307,7 +307,7 @@ impl Session {
         })
     }
 
-    fn queue(&mut self, notice: Notice) {
+    fn queue(&mut self, notice: Box<Notice>) {
         if self.notices.len() >= limits::NOTICES_QUEUED_MAX {
             self.notices.pop_front();
             self.sessions.0.stats.limit_dropped(Limit::Notices);
