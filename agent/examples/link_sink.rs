@@ -2,12 +2,12 @@
 //!
 //! `link_sink [CERTIFICATE KEY]` listens on a free port of 127.0.0.1, with TLS if it has a
 //! certificate. `cargo xtask footprint` measures agents against it. Its lines, times in
-//! nanoseconds of the monotonic clock, bytes as they came through the socket so far:
+//! nanoseconds of the monotonic clock, bytes and samples as they came so far:
 //!
 //! ```text
 //! listening PORT
 //! hello TIME
-//! report TIME SEQ BYTES
+//! report TIME SEQ BYTES SAMPLES
 //! ```
 #![allow(clippy::print_stdout, clippy::expect_used)] // its output is its purpose
 
@@ -62,6 +62,7 @@ fn now_ns() -> i128 {
 }
 
 async fn take(mut up: Streaming<v1::Up>, answers: Answers) {
+    let mut samples = 0;
     while let Ok(Some(message)) = up.message().await {
         let now = now_ns();
         match message.body {
@@ -74,10 +75,12 @@ async fn take(mut up: Streaming<v1::Up>, answers: Answers) {
                 };
                 answer(&answers, Down::Welcome(welcome)).await;
             }
-            // It gives no leave to wait, so that every report comes alone.
+            // It gives no leave to wait, so that every sample comes alone.
             Some(Up::Batch(bytes)) => {
                 let seq = Batch::read(&bytes).expect("a batch").first_seq;
-                println!("report {now} {seq} {}", CAME.load(Ordering::Relaxed));
+                samples += 1;
+                let bytes = CAME.load(Ordering::Relaxed);
+                println!("report {now} {seq} {bytes} {samples}");
                 let answers = answers.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(COMMIT_EVERY).await;

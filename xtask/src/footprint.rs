@@ -4,7 +4,13 @@
 //! nothing (`agent/examples/link_sink.rs`). Prints one Markdown table, a column per way of
 //! connecting. Processor times are of a shared machine: the counts beside them are what holds.
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -12,6 +18,7 @@ use clap::Args;
 use self::{
     beside::{Agent, Tree},
     carrier::Carrier,
+    count::Counts,
     reading::{Reading, instructions, slope_bytes_per_hour},
     sink::Sink,
 };
@@ -25,6 +32,7 @@ use crate::{
 
 mod beside;
 mod carrier;
+mod count;
 mod reading;
 mod sink;
 
@@ -49,26 +57,41 @@ pub(crate) struct Footprint {
     /// Seconds between samples
     #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
     interval: u32,
-    /// Starts of which the median is shown
+    /// Starts of which the quickest and the median are shown
     #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     starts: u32,
     /// Go on for so long, with TLS, and show by how much memory grows
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u64>,
+    /// Count the instructions of a tick under valgrind and its system calls under strace as well,
+    /// which works without a processor's counters
+    #[arg(long)]
+    count: bool,
     /// Measure only this way of connecting
     #[arg(long, value_enum)]
     only: Option<Carrier>,
 }
 
+/// What an agent is measured beside.
+pub(crate) struct Bed<'a> {
+    pub(crate) space: &'a Workspace,
+    program: &'a Path,
+    carrier: Carrier,
+    tree: Tree,
+    interval: u32,
+}
+
 /// One column of the table.
 struct Column {
     carrier: Carrier,
-    start_ms: f64,
+    start_least_ms: f64,
+    start_median_ms: f64,
     at: Vec<Reading>,
     wakeups_per_tick: f64,
     cpu_us_per_tick: f64,
     bytes_per_tick: f64,
     instructions_per_tick: Option<(f64, f64)>,
+    counts: Option<Counts>,
     slope: Option<Slope>,
 }
 
@@ -114,25 +137,29 @@ fn build_sink(space: &Workspace) -> Result<()> {
 fn measure(
     args: &Footprint,
     space: &Workspace,
-    program: &std::path::Path,
+    program: &Path,
     carrier: Carrier,
     step: &mut Step,
 ) -> Result<Column> {
     let mut sink = Sink::start(space, carrier)?;
-    let tree = Tree::start()?;
-    let start =
-        |sink: &Sink| Agent::start(program, space, carrier, sink.port(), &tree, args.interval);
+    let bed = Bed {
+        space,
+        program,
+        carrier,
+        tree: Tree::start()?,
+        interval: args.interval,
+    };
 
     let mut starts_ms = Vec::new();
     for _ in 0..args.starts {
-        let agent = start(&sink)?;
+        let agent = bed.start(&[], &sink)?;
         starts_ms.push((sink.hello()? - agent.started_ns()) as f64 / 1e6);
         drop(agent);
     }
     starts_ms.sort_by(f64::total_cmp);
 
     sink.forget();
-    let agent = start(&sink)?;
+    let agent = bed.start(&[], &sink)?;
     sink.hello()?;
     let mut at = Vec::new();
     let mut reports = Vec::new();
@@ -141,36 +168,42 @@ fn measure(
         at.push(Reading::of(agent.pid())?);
         reports.push(sink.last_report()?);
     }
-    let ticks = reports[1].seq.saturating_sub(reports[0].seq) as f64;
+    let ticks = reports[1].samples.saturating_sub(reports[0].samples) as f64;
     ensure!(
         ticks > 0.0,
         "no report came within a minute; see {}",
         agent.log().display()
     );
     let per_tick = |now: u64, before: u64| now.saturating_sub(before) as f64 / ticks;
-    let column = Column {
+    let mut column = Column {
         carrier,
-        start_ms: starts_ms[starts_ms.len() / 2],
+        start_least_ms: starts_ms[0],
+        start_median_ms: starts_ms[starts_ms.len() / 2],
         wakeups_per_tick: per_tick(at[1].wakeups, at[0].wakeups),
         cpu_us_per_tick: per_tick(at[1].cpu_ns, at[0].cpu_ns) / 1e3,
         bytes_per_tick: per_tick(reports[1].bytes, reports[0].bytes),
         instructions_per_tick: count(&agent, &mut sink)?,
+        counts: None,
         slope: match args.minutes {
             Some(minutes) if carrier != Carrier::Plain => Some(slope(&agent, minutes, step)?),
             _ => None,
         },
         at,
     };
+    drop(agent);
+    if args.count {
+        column.counts = Some(Counts::of(&bed, &mut sink, step)?);
+    }
     Ok(column)
 }
 
 /// Instructions of a tick, in the program and in the kernel, where they can be counted.
 fn count(agent: &Agent, sink: &mut Sink) -> Result<Option<(f64, f64)>> {
-    let before = sink.last_report()?.seq;
+    let before = sink.last_report()?.samples;
     let Some((user, kernel)) = instructions(agent.pid(), COUNTED_SECONDS) else {
         return Ok(None);
     };
-    let ticks = sink.last_report()?.seq.saturating_sub(before) as f64;
+    let ticks = sink.last_report()?.samples.saturating_sub(before) as f64;
     Ok((ticks > 0.0).then(|| (user / ticks, kernel / ticks)))
 }
 
@@ -215,8 +248,16 @@ fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
     say(&format!("|---|{}", "---:|".repeat(columns.len())));
     row("program, kB", &|_| format!("{}", size_bytes / 1000));
     row(
-        &format!("exec to first message, ms (median of {})", args.starts),
-        &|column| format!("{:.1}", column.start_ms),
+        &format!(
+            "exec to first message, ms (quickest and median of {})",
+            args.starts
+        ),
+        &|column| {
+            format!(
+                "{:.1}, {:.1}",
+                column.start_least_ms, column.start_median_ms
+            )
+        },
     );
     for (index, after) in READ_AT.iter().enumerate() {
         let name = |what: &str| format!("{what} after {} s, KiB", after.as_secs());
@@ -244,6 +285,9 @@ fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
             )
         },
     );
+    if args.count {
+        print_counts(columns, &row);
+    }
     row("bytes sent a tick (TCP payload)", &|column| {
         format!("{:.0}", column.bytes_per_tick)
     });
@@ -266,4 +310,57 @@ fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
         "\nSix idle processes, a sample every {} s; medians and sums of one run on this machine.",
         args.interval
     ));
+}
+
+fn print_counts(columns: &[Column], row: &dyn Fn(&str, &dyn Fn(&Column) -> String)) {
+    let shown = |column: &Column, of: fn(&Counts) -> Option<f64>, unit: f64| {
+        let value = column.counts.as_ref().and_then(of);
+        value.map_or_else(
+            || "not counted: its tool is not installed".to_owned(),
+            |value| format!("{:.1}", value / unit),
+        )
+    };
+    row(
+        "instructions a tick of the program, by valgrind, thousands",
+        &|column| shown(column, |counts| counts.instructions, 1e3),
+    );
+    row("system calls a tick, by strace", &|column| {
+        shown(column, Counts::calls_sum, 1.0)
+    });
+    row(
+        "kernel's instructions a tick, derived from those calls, thousands",
+        &|column| shown(column, Counts::kernel, 1e3),
+    );
+    for column in columns {
+        let calls = column.counts.as_ref().and_then(|c| c.calls.as_ref());
+        let Some(calls) = calls else { continue };
+        let named = calls
+            .iter()
+            .map(|(name, calls)| format!("{name} {calls:.2}"));
+        let named = named.collect::<Vec<_>>().join(", ");
+        row(
+            &format!("calls, {}", column.carrier.title()),
+            &|other| match other.carrier == column.carrier {
+                true => named.clone(),
+                false => String::new(),
+            },
+        );
+    }
+}
+
+// === impl Bed ===
+
+impl Bed<'_> {
+    /// An agent that streams to `sink`, run by `tool` if there is one.
+    pub(crate) fn start(&self, tool: &[OsString], sink: &Sink) -> Result<Agent> {
+        Agent::start(
+            tool,
+            self.program,
+            self.space,
+            self.carrier,
+            sink.port(),
+            &self.tree,
+            self.interval,
+        )
+    }
 }

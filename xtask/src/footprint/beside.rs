@@ -1,6 +1,7 @@
 //! The idle tree, and the agent beside it.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
@@ -70,8 +71,10 @@ impl Drop for Tree {
 // === impl Agent ===
 
 impl Agent {
-    /// Starts one beside `tree`, with an environment of its own.
+    /// Starts one beside `tree`, with an environment of its own; `tool` and its arguments, if
+    /// any, run it.
     pub(crate) fn start(
+        tool: &[OsString],
         program: &Path,
         space: &Workspace,
         carrier: Carrier,
@@ -81,7 +84,14 @@ impl Agent {
     ) -> Result<Self> {
         let dir = space.target.join("footprint");
         let log = dir.join("agent.log");
-        let mut command = Command::new(program);
+        let mut command = match tool.split_first() {
+            Some((tool, arguments)) => {
+                let mut command = Command::new(tool);
+                command.args(arguments).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .args(["run", "--pid", &tree.0.id().to_string()])
             .args(["--interval", &interval.to_string()])
@@ -132,6 +142,16 @@ impl Agent {
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks it to end, and waits until it and the tool that runs it have.
+    pub(crate) fn end(mut self) -> Result<()> {
+        killpg(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGTERM,
+        )?;
+        self.child.wait().context("cannot wait for the agent")?;
+        Ok(())
     }
 
     /// What it complained of.

@@ -30,8 +30,8 @@ pub(crate) struct Sink {
 /// The newest report it has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Report {
-    /// Its number.
-    pub(crate) seq: u64,
+    /// Samples that this agent had sent by then: a report may hold several.
+    pub(crate) samples: u64,
     /// Bytes that had come through sockets by then.
     pub(crate) bytes: u64,
 }
@@ -91,9 +91,9 @@ impl Sink {
     pub(crate) fn last_report(&mut self) -> Result<Report> {
         for line in self.lines.try_iter() {
             let words: Vec<&str> = line.split_whitespace().collect();
-            if let ["report", _, seq, bytes] = words[..] {
+            if let ["report", _, _, bytes, samples] = words[..] {
                 self.last = Report {
-                    seq: seq.parse()?,
+                    samples: samples.parse()?,
                     bytes: bytes.parse()?,
                 };
             }
