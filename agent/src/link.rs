@@ -30,6 +30,8 @@ use crate::{
 pub use self::outbox::Outbox;
 
 pub mod backoff;
+#[cfg(test)]
+mod bytes;
 pub mod connect;
 pub mod credential;
 pub mod encode;

@@ -139,6 +139,12 @@ impl Spool {
                 if let Some(before) = before {
                     before.close();
                 }
+                // An outage: what lies behind the newest stays for long.
+                if let Some(at) = self.blocks.len().checked_sub(2)
+                    && let Some(behind) = self.blocks.get_mut(at)
+                {
+                    behind.shrink();
+                }
                 let mut block = self.spare.take().unwrap_or_else(|| Block::new(full));
                 block.begin(self.next_seq, sample, &mut self.encoder);
                 self.blocks.push_back(block);
@@ -200,8 +206,17 @@ impl Spool {
     pub fn together(&self, cursor: u64, continues: bool, bytes_max: usize) -> Option<Together> {
         let block = self.block_of(cursor)?;
         let first_seq = if continues { cursor } else { block.first_seq() };
-        let count_max = SAMPLES_PER_REPORT_MAX;
-        let (samples, count) = block.slice(first_seq, !continues, count_max, bytes_max)?;
+        let count_max = SAMPLES_PER_REPORT_MAX as u64;
+        let (mut samples, mut count) = block.slice(first_seq, !continues, count_max, bytes_max)?;
+        // The next block goes on where this one ends.
+        while let Some(next) = self.block_of(first_seq + count)
+            && let Some(room) = bytes_max.checked_sub(samples.len())
+            && let Some((more, more_count)) =
+                next.slice(first_seq + count, false, count_max - count, room)
+        {
+            samples.extend_from_slice(&more);
+            count += more_count;
+        }
         Some(Together {
             batch: Batch::write(!continues, first_seq, &samples),
             first_seq,

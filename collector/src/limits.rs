@@ -60,8 +60,9 @@ pub const NUMBER_MAX: u64 = 1 << 53;
 /// Processes or threads of one server: the kernel's `PID_MAX_LIMIT`.
 pub const PROCESSES_MAX: u32 = 1 << 22;
 
-/// A sample is at most this old when it arrives: more than the agent's spool holds.
-pub const SAMPLE_AGE_MS_MAX: i64 = 6 * 60 * 60 * 1000;
+/// A sample is at most this old when it arrives: as long as raw rows are kept, and longer than an
+/// agent's spool lasts (a day and a half of an idle server).
+pub const SAMPLE_AGE_MS_MAX: i64 = 48 * 60 * 60 * 1000;
 
 /// A sample is at most this far ahead of our clock: clocks differ, the future does not report.
 pub const SAMPLE_AHEAD_MS_MAX: i64 = 5_000;

@@ -6,7 +6,7 @@
 //!
 //! [`delta`] is how samples are told since version 2.
 //!
-//! Only the agent's `link` and the collector's `link/admit` may name the types of [`v1`].
+//! Only the agent's `link` and `spool` and the collector's `link/admit` may name the types of [`v1`].
 
 pub mod delta;
 pub mod limits;

@@ -67,6 +67,13 @@ impl Block {
         self.closed = true;
     }
 
+    /// Gives back the room that it will not need.
+    pub(super) fn shrink(&mut self) {
+        self.whole.shrink_to_fit();
+        self.samples.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     pub(super) fn first_seq(&self) -> u64 {
         self.first_seq
     }
@@ -87,7 +94,7 @@ impl Block {
         &self,
         first_seq: u64,
         whole: bool,
-        count_max: usize,
+        count_max: u64,
         bytes_max: usize,
     ) -> Option<(Vec<u8>, u64)> {
         let at = usize::try_from(first_seq.checked_sub(self.first_seq)?).ok()?;
@@ -102,6 +109,7 @@ impl Block {
         let head_max = head.len() + BATCH_HEAD_BYTES_MAX + MESSAGE_HEAD_BYTES_MAX;
         let room = bytes_max.checked_sub(head_max)?;
         let fits = |end: &&u32| usize::try_from(**end - begins).is_ok_and(|bytes| bytes <= room);
+        let count_max = usize::try_from(count_max).ok()?;
         let ends = self.ends.get(at..)?.iter().take(count_max);
         let ends = ends.take_while(fits);
         let count = ends.clone().count();

@@ -7,6 +7,7 @@
     unreachable_pub
 )]
 
+mod framing;
 mod renewal;
 mod rig;
 mod versions;

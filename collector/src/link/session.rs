@@ -358,3 +358,6 @@ fn fraction() -> f64 {
     let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
