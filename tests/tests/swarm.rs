@@ -2,7 +2,12 @@
 //! (P2), without holes (P3), once (P4), whatever ends the collector or the network; and a hub full
 //! of known agents that comes back asks the hub nothing.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::time::Duration;
 
