@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod accuracy;
 mod activity;
 mod build;
+mod capture;
 mod checks;
 mod dist;
 mod e2e;
@@ -19,6 +20,7 @@ mod process;
 mod progress;
 mod stamp;
 mod stop;
+mod swarm;
 mod test;
 mod tools;
 mod up;
@@ -54,6 +56,10 @@ enum Task {
     Footprint(footprint::Footprint),
     /// Say what meters tell of seven workloads, and what the kernel charges for them
     Accuracy(accuracy::Accuracy),
+    /// Let simulated agents load a real collector; words after it go to hubmeter-swarm
+    Swarm(swarm::Swarm),
+    /// Print a session of the link as tshark reads it
+    Capture(capture::Capture),
     /// Run the tidy test alone
     Tidy,
     /// Check licences, sources and duplicates of dependencies
@@ -71,6 +77,8 @@ fn main() -> ExitCode {
         Task::Dist => dist::run(),
         Task::Footprint(args) => footprint::run(args),
         Task::Accuracy(args) => accuracy::run(args),
+        Task::Swarm(args) => swarm::run(args),
+        Task::Capture(args) => capture::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),
     });

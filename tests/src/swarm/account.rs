@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::client::Client;
 use super::{
@@ -33,11 +33,9 @@ const TOKENS_KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// What agents say their interval is.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reports of ten minutes at 5 s: the longest any ring of the collector looks back in detail.
-const MANY_REPORTS: u32 = 120;
-
-/// Between two of them: under the time of one commit, above the clock's step.
-const REPORTS_EVERY: Duration = Duration::from_millis(100);
+/// Reports of a minute, each in its time: what is flushed every ten seconds is flushed as often as
+/// with real agents.
+const MINUTE_REPORTS: u32 = 12;
 
 /// How far clients get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +52,8 @@ pub enum Stage {
     Session,
     /// One report.
     FirstReport,
-    /// Ten minutes' worth of reports.
-    ManyReports,
+    /// A minute of reports.
+    Minute,
 }
 
 /// One line of the account.
@@ -82,7 +80,7 @@ impl Stage {
         Self::Stream,
         Self::Session,
         Self::FirstReport,
-        Self::ManyReports,
+        Self::Minute,
     ];
 
     fn words(self) -> &'static str {
@@ -93,14 +91,14 @@ impl Stage {
             Self::Stream => "+ stream, known token",
             Self::Session => "+ Hello, Welcome: session, server in the state",
             Self::FirstReport => "+ one report: series, newest sample",
-            Self::ManyReports => "+ ten minutes of reports",
+            Self::Minute => "+ a minute of reports, one in 5 s",
         }
     }
 
     fn reports(self) -> u32 {
         match self {
             Self::FirstReport => 1,
-            Self::ManyReports => MANY_REPORTS,
+            Self::Minute => MINUTE_REPORTS,
             _ => 0,
         }
     }
@@ -136,7 +134,7 @@ impl Entry {
                 drop(held);
                 full
             }
-            Stage::Session | Stage::FirstReport | Stage::ManyReports => {
+            Stage::Session | Stage::FirstReport | Stage::Minute => {
                 agents(&collector, stage.reports(), clients, load).await?
             }
         };
@@ -231,12 +229,14 @@ async fn agents(collector: &Collector, reports: u32, agents: usize, load: &Load)
     let fleet = Fleet::new(agents, INTERVAL, 1)?;
     fleet.connect(&collector.url()?);
     fleet.until_streaming(PATIENCE).await?;
+    let mut next = Instant::now();
     for _ in 0..reports {
+        sleep_until(next).await;
+        next += INTERVAL;
         for agent in fleet.agents() {
             agent.sample(load);
         }
         fleet.until_receipted(PATIENCE).await?;
-        sleep(REPORTS_EVERY).await;
     }
     sleep(SETTLING).await;
     collector.cost()

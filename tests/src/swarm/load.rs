@@ -271,7 +271,7 @@ mod tests {
         let load = Load::recorded(0).unwrap();
         for index in [0, 1, 2, 99] {
             let mut before = 0;
-            for second in 0..1_000 {
+            for second in 0..1_000_u64 {
                 let sample = load.sample(index, moment(second * 1_000));
                 assert!(sample.cpu_millis >= before, "agent {index}, {second} s");
                 before = sample.cpu_millis;
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn idle_servers_stand_still_and_others_do_not() {
         let load = Load::recorded(50).unwrap();
-        let figures = |index, second| {
+        let figures = |index, second: u64| {
             let sample = load.sample(index, moment(second * 1_000));
             (sample.rss_bytes, sample.cpu_millis)
         };
