@@ -17,6 +17,9 @@ use nix::{
     unistd::Pid,
 };
 
+/// Less than three small programs hold.
+const NEAR_BYTES: u64 = 256 * 1024;
+
 /// Waits for nobody: its children stay zombies until it ends.
 struct Server {
     child: Child,
@@ -65,45 +68,48 @@ impl Drop for Server {
     }
 }
 
-/// The sample in which the kernel is found to have ended.
-fn end(server: &Server, sampler: &mut Sampler, signal: Signal) -> Sample {
-    // Found once it has become its program.
-    while !sampler
-        .tick(&SystemClock)
-        .unwrap()
-        .workloads
-        .iter()
-        .any(|w| w.id == "real")
-    {
+/// The sample in which the kernel is found to have ended, after all those since it was found.
+fn end(server: &Server, sampler: &mut Sampler, signal: Signal) -> Vec<Sample> {
+    // Found once it has become its program. What has just become one holds next to nothing: killed
+    // then, it was not near any limit.
+    let mut samples = loop {
+        let sample = sampler.tick(&SystemClock).unwrap();
+        let found = sample.workloads.iter().any(|w| w.id == "real");
+        if found && sample.memory_used_bytes >= NEAR_BYTES {
+            break vec![sample];
+        }
         std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    };
     // The sleeper below it would outlive it.
     let below = format!("/proc/{0}/task/{0}/children", server.kernel);
     let sleeper = std::fs::read_to_string(below).unwrap();
     kill(server.kernel, signal).unwrap();
-    let ended = loop {
+    loop {
         let sample = sampler.tick(&SystemClock).unwrap();
-        if !sample.ended.is_empty() {
-            break sample;
+        let ended = !sample.ended.is_empty();
+        samples.push(sample);
+        if ended {
+            break;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
-    };
+    }
     for pid in sleeper.split_whitespace() {
         let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
     }
-    ended
+    samples
 }
 
 #[test]
 fn a_kernel_that_dies_of_sigkill_near_its_limit_is_told_so_and_of_another_signal_is_not() {
     for (limit_bytes, signal, cause) in [
-        (256 * 1024, Signal::SIGKILL, EndCause::KilledNearLimit),
-        (256 * 1024, Signal::SIGTERM, EndCause::Gone),
+        (NEAR_BYTES, Signal::SIGKILL, EndCause::KilledNearLimit),
+        (NEAR_BYTES, Signal::SIGTERM, EndCause::Gone),
         (1 << 30, Signal::SIGKILL, EndCause::Gone),
     ] {
         let server = Server::start(limit_bytes);
         let mut sampler = server.sampler();
-        let sample = end(&server, &mut sampler, signal);
+        let samples = end(&server, &mut sampler, signal);
+        let sample = samples.last().unwrap();
         assert_eq!(sample.memory_limit_bytes, Some(limit_bytes));
         let [ended] = &sample.ended[..] else {
             panic!("{:?}", sample.ended)
@@ -111,7 +117,7 @@ fn a_kernel_that_dies_of_sigkill_near_its_limit_is_told_so_and_of_another_signal
         assert_eq!(
             (ended.id.as_str(), ended.cause),
             ("real", cause),
-            "{signal}"
+            "{signal}: {samples:#?}"
         );
         assert!(ended.memory_used_bytes > 0, "the last figure is kept");
     }

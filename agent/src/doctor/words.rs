@@ -287,7 +287,7 @@ pub(super) fn memory_why(sample: &Sample, seen: &Seen) -> String {
             let because = if !seen.cgroups_mounted {
                 "no cgroup is mounted here"
             } else if seen.memory_groups.is_empty() {
-                "no memory cgroup of the server can be seen"
+                "no cgroup that can be read here counts the memory of the server"
             } else {
                 "no cgroup is the server's alone"
             };

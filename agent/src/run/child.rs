@@ -1,8 +1,11 @@
 //! The server as our child: started, told its signals, waited for.
 //!
 //! It gets what we were given: streams, descriptors, directory, group, limits, held and ignored
-//! signals. Only its environment has one line more, where our socket is. As PID 1 or as subreaper
-//! we also inherit its orphans and let none stay a zombie.
+//! signals. Only its environment has one line more, where our socket is, and a standard stream that
+//! was closed is `/dev/null`: the standard library opens that before our first line, so that no file
+//! is taken for a stream, and nothing tells it from a `/dev/null` that we were given (Python's
+//! `subprocess.DEVNULL` is open for reading and writing, too). As PID 1 or as subreaper we also
+//! inherit its orphans and let none stay a zombie.
 
 use std::{
     ffi::{CString, OsStr, OsString},

@@ -82,6 +82,21 @@ fn closed_streams_hold_nothing_up() {
 }
 
 #[test]
+fn a_closed_stream_is_an_empty_one_to_the_server_and_never_a_file_of_ours() {
+    for (stream, closed) in [(0, "<&-"), (1, ">&-"), (2, "2>&-")] {
+        let look = format!("echo $(readlink /proc/$$/fd/{stream}) >&7");
+        let script = format!("{AGENT} run -- bash -c '{look}' 7>&1 {closed}");
+        let output = Rig::new()
+            .command("bash")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{closed}: {output:?}");
+        assert_eq!(output.stdout, b"/dev/null\n", "{closed}");
+    }
+}
+
+#[test]
 fn the_environment_is_passed_byte_for_byte_with_one_line_more() {
     let rig = Rig::new();
     let odd = OsStr::from_bytes(b"\xff\n=x");
