@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::sample::{
     file::{field_kb, read_bytes, read_text},
-    stat::Statm,
+    stat::{Statm, page_bytes},
 };
 
 /// Processes compared: enough to see an error, and a few milliseconds at most.
@@ -68,7 +68,7 @@ impl Exactness {
 fn off_bytes(dir: &Path) -> Option<u64> {
     let resident_bytes = || {
         let statm = Statm::parse(&read_bytes(&dir.join("statm")).ok()?)?;
-        statm.resident_pages.checked_mul(procfs::page_size())
+        statm.resident_pages.checked_mul(page_bytes())
     };
     let before = resident_bytes().filter(|&bytes| bytes > 0 && bytes <= WALKED_BYTES_MAX)?;
     let rollup = read_text(&dir.join("smaps_rollup")).ok()?;

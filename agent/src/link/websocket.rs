@@ -143,7 +143,8 @@ impl Down {
             }
             match self.poll_read(context).map_err(|error| broken(&error))? {
                 Poll::Ready(0) => return Poll::Ready(Ok(None)),
-                Poll::Ready(_) => self.silent.as_mut().reset(Instant::now() + SILENCE_MAX),
+                // Not `reset`, which leaves the runtime's wheel to wake us at the old time, too.
+                Poll::Ready(_) => self.silent.set(sleep_until(Instant::now() + SILENCE_MAX)),
                 Poll::Pending => {
                     ready!(self.silent.as_mut().poll(context));
                     let silent = Status::unavailable("nothing was heard for a minute");

@@ -8,7 +8,7 @@ use super::{
     kernels::{Identity, variable},
     limit::EnvLimits,
     mountinfo::{MountLine, memberships, mounts},
-    stat::{self, RESIDENT_BYTES_MAX, Stat, Statm, TICK_NS},
+    stat::{self, RESIDENT_BYTES_MAX, Stat, Statm, TICK_NS, page_bytes},
 };
 use crate::workload::{
     label,
@@ -136,7 +136,7 @@ proptest! {
     #[test]
     fn statm_is_pages_that_a_machine_can_have_or_nothing(pages in any::<[u64; 3]>()) {
         let line = format!("{} {} {} 1 0 9 0\n", pages[0], pages[1], pages[2]);
-        let most = RESIDENT_BYTES_MAX / procfs::page_size();
+        let most = RESIDENT_BYTES_MAX / page_bytes();
         let statm = Statm::parse(line.as_bytes());
         prop_assert_eq!(statm.is_some(), pages[1].max(pages[2]) <= most);
         for end in 0..line.len() {

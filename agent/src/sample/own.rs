@@ -14,7 +14,7 @@ use super::{
     faults::{self, Fault},
     file::read_bytes,
     passers::Fate,
-    stat::Statm,
+    stat::{Statm, page_bytes},
     tree::Tree,
 };
 
@@ -274,7 +274,7 @@ impl<'a> Family<'a> {
             faults::note_as(Fault::Malformed, &path);
         }
         statm.is_some_and(|statm| {
-            statm.resident_pages.saturating_mul(procfs::page_size()) <= WRAPPER_BYTES_MAX
+            statm.resident_pages.saturating_mul(page_bytes()) <= WRAPPER_BYTES_MAX
         })
     }
 

@@ -374,7 +374,7 @@ impl Process {
     }
 
     fn take_resident(&mut self, statm: Statm) {
-        let page_bytes = procfs::page_size();
+        let page_bytes = stat::page_bytes();
         self.reading.rss_bytes = statm.resident_pages.saturating_mul(page_bytes);
         self.reading.shared_bytes = statm.shared_pages.saturating_mul(page_bytes);
         if self.reading.rss_bytes > 0 {

@@ -145,8 +145,13 @@ impl Statm {
             shared_pages: fields.next()?.parse().ok()?,
         };
         let pages = statm.resident_pages.max(statm.shared_pages);
-        (pages <= RESIDENT_BYTES_MAX / procfs::page_size()).then_some(statm)
+        (pages <= RESIDENT_BYTES_MAX / page_bytes()).then_some(statm)
     }
+}
+
+/// What `statm` counts in.
+pub(crate) fn page_bytes() -> u64 {
+    rustix::param::page_size() as u64
 }
 
 /// The name in `stat`'s second field.

@@ -25,6 +25,7 @@ use crate::{
         limit::Limit,
         machine::MachineGauge,
         pressure::{PressureGauge, Under},
+        stat,
         tree::Tree,
         vitals::{AgentCost, Vitals},
     },
@@ -172,7 +173,7 @@ impl Checkup {
         let pages = self.own_statm.text(&mut self.page).and_then(resident);
         AgentCost {
             cpu_millis: cpu_ns.map(|ns| ns.saturating_add(self.disk.children_ns()) / 1_000_000),
-            rss_bytes: pages.map(|pages| pages.saturating_mul(procfs::page_size())),
+            rss_bytes: pages.map(|pages| pages.saturating_mul(stat::page_bytes())),
             ticks_skipped: 0,
         }
     }

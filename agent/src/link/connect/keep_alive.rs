@@ -81,7 +81,8 @@ impl KeepAlive {
                 Some(asked_at) => asked_at + TIMEOUT,
                 None => (self.heard_at + INTERVAL).max(now + WAIT_FOR_COMPANY),
             };
-            self.timer.as_mut().reset(due);
+            // Not `reset`, which leaves the wheel to wake us at the old time, too.
+            self.timer.set(sleep_until(due));
             if self.timer.as_mut().poll(context).is_pending() {
                 return Ok(());
             }

@@ -5,6 +5,8 @@
 //! took that back into older ones, which their number does not tell. From 6.2 on each CPU kept a
 //! batch of its own back, before that each thread did.
 
+use crate::sample::stat;
+
 /// Counters in a resident size.
 const COUNTERS: u64 = 3;
 
@@ -41,7 +43,7 @@ pub(crate) fn rss_error_bytes(release: &str, extent: Extent) -> Option<u64> {
     } else {
         u64::from(extent.threads) * PAGES_PER_THREAD
     };
-    Some(COUNTERS * pages * procfs::page_size())
+    Some(COUNTERS * pages * stat::page_bytes())
 }
 
 /// Major and minor number.
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn kernels_that_batch_have_an_error_by_cpu_or_by_thread_and_new_ones_none() {
-        let page_kib = procfs::page_size() / KIB;
+        let page_kib = stat::page_bytes() / KIB;
         assert_eq!(error_kib("6.18.44-fc", 2), None);
         assert_eq!(error_kib("6.16.0", 128), None);
         assert_eq!(error_kib("7.0-rc1", 128), None);
