@@ -167,8 +167,12 @@ async fn carry(
     let (mut sink, mut frames) = socket.split();
     tokio::select! {
         () = send(&mut sink, &mut up) => {
-            // Nothing more will be said; what the other side has to say still comes.
-            receive(&mut frames, &down).await;
+            // Nothing more will be said; what the other side has to say still comes, as long as
+            // somebody listens.
+            tokio::select! {
+                () = receive(&mut frames, &down) => {}
+                () = down.closed() => {}
+            }
         }
         () = receive(&mut frames, &down) => {}
         () = down.closed() => {}

@@ -18,23 +18,26 @@ use super::rig::Agent;
 
 const PATH: &str = "/services/hubmeter/link";
 
-struct Proxy(TcpListener);
+pub struct Proxy(TcpListener);
 
-struct Stream(WebSocketStream<TcpStream>);
+pub struct Stream(WebSocketStream<TcpStream>);
 
 impl Proxy {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    fn agent(&self) -> Agent {
+    pub fn url(&self) -> String {
         let port = self.0.local_addr().unwrap().port();
-        let url = format!("ws://127.0.0.1:{port}{PATH}");
-        Agent::start(&url, Some("t0ken"), 512 * 1024)
+        format!("ws://127.0.0.1:{port}{PATH}")
+    }
+
+    fn agent(&self) -> Agent {
+        Agent::start(&self.url(), Some("t0ken"), 512 * 1024)
     }
 
     /// The next connection: upgraded, or refused with `status`.
-    async fn accept(&self, status: Option<StatusCode>) -> Option<Stream> {
+    pub async fn accept(&self, status: Option<StatusCode>) -> Option<Stream> {
         let (tcp, _) = self.0.accept().await.unwrap();
         #[allow(clippy::result_large_err)] // the library's own type
         let judge = |request: &Request, response: Response| {
@@ -54,7 +57,7 @@ impl Proxy {
 }
 
 impl Stream {
-    async fn next(&mut self) -> Option<Up> {
+    pub async fn next(&mut self) -> Option<Up> {
         loop {
             match self.0.next().await? {
                 Ok(Message::Binary(bytes)) => return v1::Up::decode(bytes).unwrap().body,
@@ -64,13 +67,13 @@ impl Stream {
         }
     }
 
-    async fn say(&mut self, body: Down) {
+    pub async fn say(&mut self, body: Down) {
         let message = v1::Down { body: Some(body) }.encode_to_vec();
         self.0.send(Message::Binary(message.into())).await.unwrap();
     }
 
     /// Greets from Hello's first report on.
-    async fn welcome(&mut self) -> v1::Hello {
+    pub async fn welcome(&mut self) -> v1::Hello {
         let Some(Up::Hello(hello)) = self.next().await else {
             panic!("no Hello");
         };
@@ -83,7 +86,7 @@ impl Stream {
         hello
     }
 
-    async fn reports(&mut self, count: usize) -> Vec<u64> {
+    pub async fn reports(&mut self, count: usize) -> Vec<u64> {
         let mut seqs = Vec::new();
         while seqs.len() < count {
             match self.next().await {
