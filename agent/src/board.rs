@@ -175,7 +175,8 @@ impl Board {
     pub fn streams_over(&self, url: &CollectorUrl) {
         let mut link = self.link.lock();
         let collector = url.to_string();
-        link.passed_over.retain(|other| other.collector != collector);
+        link.passed_over
+            .retain(|other| other.collector != collector);
         link.state = LinkState::Streaming;
         link.carrier = Some(url.carrier());
         link.collector = Some(collector);
@@ -186,7 +187,8 @@ impl Board {
         let collector = url.to_string();
         let why = why[..why.floor_char_boundary(WHY_BYTES_MAX)].replace(char::is_control, " ");
         let mut link = self.link.lock();
-        link.passed_over.retain(|other| other.collector != collector);
+        link.passed_over
+            .retain(|other| other.collector != collector);
         link.passed_over.push(PassedOver { collector, why });
     }
 

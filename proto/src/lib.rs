@@ -16,3 +16,6 @@ pub mod v1 {
 
 /// The newest protocol version this build speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The header of an answer that refuses an agent's WebSocket: why, in words.
+pub const REFUSED_HEADER: &str = "hubmeter-refused";

@@ -67,7 +67,9 @@ impl Running {
             ("streaming", Some(carrier)) => {
                 page.under(&format!("the agent streams to {collector} by {carrier}"));
             }
-            ("off", _) => page.under("the agent streams nowhere: another one took over, or it began without a collector"),
+            ("off", _) => page.under(
+                "the agent streams nowhere: another one took over, or it began without a collector",
+            ),
             _ => page.under("the agent has no stream now; reports are kept and sent later"),
         }
         for over in &self.passed_over {

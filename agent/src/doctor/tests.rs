@@ -188,7 +188,7 @@ fn without_processes_to_read_it_says_so_and_not_that_the_server_is_gone() {
 fn agent_beside(machine: &Machine, board: Arc<Board>) -> oneshot::Sender<()> {
     let path = machine.dir.path().join("meter.sock");
     let (until, ends) = oneshot::channel();
-    let (tell_bound, bound) = std::sync::mpsc::channel();
+    let (tell_bound, bound) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

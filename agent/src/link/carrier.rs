@@ -149,7 +149,10 @@ mod tests {
         for about in [1, 2, 4, 8, 16, 24, 24].map(|times| LOOK_AGAIN_FIRST * times) {
             let mut waits: Vec<_> = choices.iter_mut().map(Choice::look_again_after).collect();
             waits.sort();
-            assert!(waits[0] >= about / 2 && waits[99] <= about * 3 / 2, "{about:?}");
+            assert!(
+                waits[0] >= about / 2 && waits[99] <= about * 3 / 2,
+                "{about:?}"
+            );
             assert!(waits[99] - waits[0] > about / 2, "{about:?}");
         }
         // Another way begins with minutes again.

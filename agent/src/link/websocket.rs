@@ -10,7 +10,7 @@ use futures_util::{
     SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
-use hubmeter_proto::{limits::MESSAGE_BYTES_MAX, v1};
+use hubmeter_proto::{REFUSED_HEADER, limits::MESSAGE_BYTES_MAX, v1};
 use prost::Message as _;
 use rustls::{ClientConfig, crypto, pki_types::ServerName};
 use tokio::{
@@ -44,7 +44,7 @@ const READ_AHEAD: usize = 1;
 /// First size of the read buffer: receipts and notices are small.
 const BUFFER_BYTES: usize = 1024;
 
-/// Bytes of a refusal's body that are shown.
+/// Bytes of a refusal's reason that are shown.
 const REFUSAL_BYTES_MAX: usize = 512;
 
 /// What bytes pass over.
@@ -148,8 +148,13 @@ fn refusal(error: Error) -> Status {
         return Status::unavailable(error.to_string());
     };
     let (parts, body) = (*response).into_parts();
-    let body = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
-    let said = body[..body.floor_char_boundary(REFUSAL_BYTES_MAX)].trim();
+    // The body may lie in a packet of its own, which nobody waits for.
+    let reason = parts.headers.get(REFUSED_HEADER);
+    let said = reason.map_or(body.as_deref().unwrap_or_default(), |value| {
+        value.as_bytes()
+    });
+    let said = String::from_utf8_lossy(said).into_owned();
+    let said = said[..said.floor_char_boundary(REFUSAL_BYTES_MAX)].trim();
     let text = format!("{} {said}", parts.status);
     match parts.status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Status::unauthenticated(text),

@@ -79,7 +79,7 @@ impl Agent {
             .collector
             .clone()
             .zip(outbox)
-                .and_then(|(urls, outbox)| {
+            .and_then(|(urls, outbox)| {
                 let link = Link {
                     urls,
                     look_again_first: LOOK_AGAIN_FIRST,

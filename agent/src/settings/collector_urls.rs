@@ -141,14 +141,19 @@ mod tests {
             "grpcs://hub:1, wss://hub/link",
         ] {
             let error = refused(text);
-            assert!(matches!(error, CollectorUrlsError::Url(_)), "{text}: {error}");
+            assert!(
+                matches!(error, CollectorUrlsError::Url(_)),
+                "{text}: {error}"
+            );
         }
         assert!(matches!(
             refused("grpcs://hub:1 wss://hub/link grpcs://hub:1"),
             CollectorUrlsError::Twice(_)
         ));
         let many = |count: usize| {
-            let urls: Vec<_> = (1..=count).map(|port| format!("grpcs://hub:{port}")).collect();
+            let urls: Vec<_> = (1..=count)
+                .map(|port| format!("grpcs://hub:{port}"))
+                .collect();
             CollectorUrls::parse(&urls.join(" "), false)
         };
         assert!(many(ADDRESSES_MAX - 1).is_ok());

@@ -64,7 +64,11 @@ async fn either_carrier_may_come_first_in_the_settings() {
 async fn a_fallback_is_kept_when_it_breaks_and_nothing_else_is_tried_first() {
     let (proxy, mut collector) = (Proxy::start().await, Listening::at(0).await);
     let closed = free_port().await;
-    let urls = format!("grpc://127.0.0.1:{closed} {} grpc://127.0.0.1:{}", proxy.url(), collector.port);
+    let urls = format!(
+        "grpc://127.0.0.1:{closed} {} grpc://127.0.0.1:{}",
+        proxy.url(),
+        collector.port
+    );
     let mut agent = Agent::with_addresses(&urls, LATER);
     for seq in 1..=3 {
         let mut stream = proxy.accept(None).await.unwrap();
@@ -118,7 +122,10 @@ async fn the_better_address_takes_over_when_it_works_and_what_has_no_receipt_goe
     assert_eq!(new.reports(3).await, [4, 5, 6]);
     while old.next().await.is_some() {}
     let link = agent.board.link();
-    assert_eq!((link.state, link.carrier), (LinkState::Streaming, Some("grpc")));
+    assert_eq!(
+        (link.state, link.carrier),
+        (LinkState::Streaming, Some("grpc"))
+    );
     assert_eq!(link.passed_over, []);
     assert!(!agent.link.is_finished());
 }

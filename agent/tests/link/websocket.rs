@@ -2,7 +2,10 @@
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use hubmeter_agent::board::LinkState;
-use hubmeter_proto::v1::{self, bye::Reason, down::Body as Down, up::Body as Up};
+use hubmeter_proto::{
+    REFUSED_HEADER,
+    v1::{self, bye::Reason, down::Body as Down, up::Body as Up},
+};
 use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -48,6 +51,11 @@ impl Proxy {
                 Some(status) => {
                     let mut refusal = ErrorResponse::new(Some("not you".to_owned()));
                     *refusal.status_mut() = status;
+                    if status == StatusCode::UNAUTHORIZED {
+                        let reason = "no such token".parse().unwrap();
+                        refusal.headers_mut().insert(REFUSED_HEADER, reason);
+                        *refusal.body_mut() = None;
+                    }
                     Err(refusal)
                 }
             }
@@ -132,6 +140,8 @@ async fn a_refusal_is_no_stream_and_the_agent_comes_back() {
         assert_eq!(agent.board.link().state, LinkState::Connecting);
     }
     let mut stream = proxy.accept(None).await.unwrap();
+    let why = &agent.board.link().passed_over[0].why;
+    assert!(why.contains("401 Unauthorized no such token"), "{why}");
     stream.welcome().await;
     agent.sample(1);
     assert_eq!(stream.reports(1).await, [1]);

@@ -101,6 +101,11 @@ pub enum Outgoing {
         /// The last one.
         through_seq: u64,
     },
+    /// Another interval from now on; 0 leaves it to the agent.
+    Pace {
+        /// The interval wanted.
+        interval_ms: u32,
+    },
     /// A message for the person at the server.
     Notice(Notice),
     /// The end.

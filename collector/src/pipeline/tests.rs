@@ -31,6 +31,7 @@ fn bench() -> Bench {
         teller,
         remembered: Vec::new(),
         clock: clock.clone(),
+        pressure: Pressure::new(Stats::new()),
         stats: Stats::new(),
     };
     let progress = Progress {

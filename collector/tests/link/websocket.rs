@@ -11,13 +11,23 @@ use tokio_tungstenite::{
 
 use crate::rig::{Collector, PATIENCE, hello, login, sample};
 
-struct Agent(WebSocketStream<UnixStream>);
+pub(crate) struct Agent(WebSocketStream<UnixStream>);
 
 impl Agent {
     /// Opens a WebSocket on the collector's HTTP socket.
-    async fn open(dir: &std::path::Path, token: Option<&str>) -> Result<Self, Error> {
+    pub(crate) async fn open(dir: &std::path::Path, token: Option<&str>) -> Result<Self, Error> {
+        Self::open_at(dir, "/link", token).await
+    }
+
+    /// The same where the service has a prefix.
+    pub(crate) async fn open_at(
+        dir: &std::path::Path,
+        path: &str,
+        token: Option<&str>,
+    ) -> Result<Self, Error> {
         let stream = UnixStream::connect(dir.join("http")).await.unwrap();
-        let mut request = ClientRequestBuilder::new("ws://localhost/link".parse().unwrap());
+        let address = format!("ws://localhost{path}");
+        let mut request = ClientRequestBuilder::new(address.parse().unwrap());
         if let Some(token) = token {
             request = request.with_header("authorization", format!("token {token}"));
         }
@@ -27,8 +37,13 @@ impl Agent {
     }
 
     async fn say(&mut self, body: up::Body) {
-        let message = v1::Up { body: Some(body) }.encode_to_vec();
-        self.0.send(Message::Binary(message.into())).await.unwrap();
+        self.say_bytes(v1::Up { body: Some(body) }.encode_to_vec())
+            .await;
+    }
+
+    pub(crate) async fn say_bytes(&mut self, message: Vec<u8>) {
+        // It may be cut while we still write.
+        let _ = self.0.send(Message::Binary(message.into())).await;
     }
 
     async fn report(&mut self, seq: u64) {
@@ -38,7 +53,7 @@ impl Agent {
     }
 
     /// The next message; `None` at the end.
-    async fn hear(&mut self) -> Option<down::Body> {
+    pub(crate) async fn hear(&mut self) -> Option<down::Body> {
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.0.next())
                 .await

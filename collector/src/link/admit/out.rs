@@ -23,6 +23,7 @@ pub fn write(message: Outgoing) -> Vec<u8> {
             collector_version: env!("CARGO_PKG_VERSION").to_owned(),
         }),
         Outgoing::Receipt { through_seq } => v1::down::Body::Receipt(v1::Receipt { through_seq }),
+        Outgoing::Pace { interval_ms } => v1::down::Body::Pace(v1::Pace { interval_ms }),
         Outgoing::Notice(notice) => v1::down::Body::Notice(write_notice(notice)),
         Outgoing::Bye {
             reason,

@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use hubmeter_proto::limits as wire;
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
@@ -18,7 +19,11 @@ use crate::{
     fact::ServerKey,
     inbox::{self, Body, Deposit, Entry, Receipt, Slot, row},
     limits,
-    link::admit::{self, ByeReason, ClockOffset, Hello, Incoming, Notice, Outgoing},
+    link::{
+        admit::{self, ByeReason, ClockOffset, Hello, Incoming, Notice, Outgoing},
+        refusals::Who,
+    },
+    pressure::Level,
     stats::{Count, Limit, Reject},
 };
 
@@ -51,6 +56,7 @@ impl Session {
         let mut live = shared.live.lock();
         if live.len() >= shared.settings.streams_max && !live.contains_key(&self.key) {
             shared.stats.limit_dropped(Limit::Sessions);
+            self.refuse(Reject::Sessions, "as many streams as may be are live");
             return Err(End::Ours(ByeReason::Busy, spread(limits::BYE_BUSY)));
         }
         // Under the lock, so that the facts of two streams of a server keep their order.
@@ -61,7 +67,7 @@ impl Session {
             commands,
         };
         if let Some(before) = live.insert(self.key.clone(), this) {
-            shared.stats.reject(Reject::Superseded);
+            self.refuse(Reject::Superseded, "a newer stream took over");
             let _ = before
                 .commands
                 .try_send(Command::End(ByeReason::Superseded));
@@ -103,8 +109,12 @@ impl Session {
         let patience = interval * 3 + limits::SILENCE_SLACK;
         let mut silent_at = Instant::now() + patience;
         let mut receipt_due: Option<u64> = None;
+        let mut pressure = self.sessions.0.inbox.pressure().subscribe();
+        // What Welcome said; more is said when it changes, to those who come later at once.
+        let mut paced_ms = self.pace_ms(Level::Calm);
+        let mut pace_ms = self.pace_ms(*pressure.borrow_and_update());
         loop {
-            let due = receipt_due.is_some() || !self.notices.is_empty();
+            let due = receipt_due.is_some() || !self.notices.is_empty() || pace_ms != paced_ms;
             tokio::select! {
                 message = messages.next() => {
                     let Some(Ok(bytes)) = message else { return End::Cut };
@@ -122,6 +132,9 @@ impl Session {
                     }
                     receipt_due = receipt_due.max(Some(through_seq));
                 }
+                Ok(()) = pressure.changed() => {
+                    pace_ms = self.pace_ms(*pressure.borrow_and_update());
+                }
                 command = commands.recv() => match command {
                     Some(Command::Notice(notice)) => self.queue(*notice),
                     Some(Command::End(reason)) => return End::Ours(reason, after(reason)),
@@ -129,7 +142,7 @@ impl Session {
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
                 },
                 () = sleep_until(silent_at) => {
-                    self.sessions.0.stats.reject(Reject::Silent);
+                    self.refuse(Reject::Silent, "nothing came for too long");
                     return End::Ours(ByeReason::Silent, Duration::ZERO);
                 }
                 // A peer that does not read costs one receipt and a few notices.
@@ -137,6 +150,9 @@ impl Session {
                     let Ok(permit) = permit else { return End::Cut };
                     if let Some(through_seq) = receipt_due.take() {
                         permit.send(Ok(Outgoing::Receipt { through_seq }));
+                    } else if pace_ms != paced_ms {
+                        permit.send(Ok(Outgoing::Pace { interval_ms: pace_ms }));
+                        paced_ms = pace_ms;
                     } else if let Some(notice) = self.notices.pop_front() {
                         permit.send(Ok(Outgoing::Notice(notice)));
                     }
@@ -150,11 +166,11 @@ impl Session {
         let shared = Arc::clone(&self.sessions.0);
         let now_ms = shared.clock.now_ms();
         if let Err(wait_ms) = self.quota.lock().message(bytes.len(), now_ms) {
-            shared.stats.reject(Reject::Quota);
+            self.refuse(Reject::Quota, "too much at once");
             return Err(End::Ours(ByeReason::Quota, Duration::from_millis(wait_ms)));
         }
         let message = admit::read(&bytes, now_ms, self.clock)
-            .map_err(|refusal| self.sessions.refused(&refusal))?;
+            .map_err(|refusal| self.sessions.refused(self.who(), &refusal))?;
         let (from_seq, through_seq) = match &message {
             Incoming::Report { seq, samples } => {
                 shared.stats.count(Count::Reports);
@@ -209,7 +225,7 @@ impl Session {
         };
         let shared = &self.sessions.0;
         shared.inbox.deposit(deposit).map_err(|inbox::Full| {
-            shared.stats.reject(Reject::InboxFull);
+            self.refuse(Reject::InboxFull, "the inbox is full");
             End::Ours(ByeReason::Busy, spread(limits::BYE_BUSY))
         })
     }
@@ -222,9 +238,35 @@ impl Session {
         self.notices.push_back(notice);
     }
 
+    fn who(&self) -> Who {
+        Who::Server(self.key.clone())
+    }
+
+    fn refuse(&self, reason: Reject, detail: &'static str) {
+        self.sessions.0.refusals.refuse(self.who(), reason, detail);
+    }
+
+    /// The interval to ask for at `level`; 0 leaves it to the agent.
+    fn pace_ms(&self, level: Level) -> u32 {
+        let settings = &self.sessions.0.settings;
+        let asked_ms = settings.interval.map(|interval| interval.as_millis());
+        let asked_ms = asked_ms.map_or(0, |ms| u32::try_from(ms).unwrap_or(0));
+        if level < Level::Slow {
+            return asked_ms;
+        }
+        let usual_ms = if asked_ms > 0 {
+            asked_ms
+        } else {
+            self.hello.interval_ms
+        };
+        let longest_ms = u32::try_from(wire::INTERVAL_MAX.as_millis()).unwrap_or(u32::MAX);
+        usual_ms
+            .saturating_mul(limits::SHED_INTERVAL_TIMES)
+            .min(longest_ms)
+    }
+
     fn unexpected(&self, what: &'static str) -> End {
-        self.sessions.0.stats.reject(Reject::Unexpected);
-        tracing::debug!(server = ?self.key, what, "a message was refused");
+        self.refuse(Reject::Unexpected, what);
         End::Ours(ByeReason::Protocol, spread(limits::BYE_PROTOCOL))
     }
 }
