@@ -116,7 +116,7 @@ words! {
         InboxQueue => "inbox_queue",
         /// Bytes waiting for the inbox.
         InboxBytes => "inbox_bytes",
-        /// Notices waiting for one server's stream.
+        /// Notices waiting for streams; the bound is one stream's.
         Notices => "notices",
         /// Facts waiting for the pipeline.
         FactQueue => "fact_queue",

@@ -80,6 +80,7 @@ impl Session {
 
     /// Leaves the registry. Where a newer stream speaks for the server, nothing has ended.
     pub(super) fn leave(&mut self, end: &End) {
+        while self.unqueue().is_some() {}
         let shared = Arc::clone(&self.sessions.0);
         let mut live = shared.live.lock();
         if live.get(&self.key).is_none_or(|live| live.id != self.id) {
@@ -153,7 +154,7 @@ impl Session {
                     } else if pace_ms != paced_ms {
                         permit.send(Ok(Outgoing::Pace { interval_ms: pace_ms }));
                         paced_ms = pace_ms;
-                    } else if let Some(notice) = self.notices.pop_front() {
+                    } else if let Some(notice) = self.unqueue() {
                         permit.send(Ok(Outgoing::Notice(notice)));
                     }
                 }
@@ -232,10 +233,17 @@ impl Session {
 
     fn queue(&mut self, notice: Notice) {
         if self.notices.len() >= limits::NOTICES_QUEUED_MAX {
-            self.notices.pop_front();
+            self.unqueue();
             self.sessions.0.stats.limit_dropped(Limit::Notices);
         }
+        self.sessions.0.stats.limit_more(Limit::Notices);
         self.notices.push_back(notice);
+    }
+
+    fn unqueue(&mut self) -> Option<Notice> {
+        let notice = self.notices.pop_front()?;
+        self.sessions.0.stats.limit_less(Limit::Notices);
+        Some(notice)
     }
 
     fn who(&self) -> Who {
