@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use self::recent::Recent;
-use crate::{meter::Figures, sample::Sample};
+use crate::{meter::Figures, sample::Sample, settings::CollectorUrl};
 
 /// How far back `recent` goes.
 pub const RECENT_MS: u64 = 10 * 60 * 1000;
@@ -26,6 +26,9 @@ pub const NOTICES_MAX: usize = 32;
 
 /// Bytes of a notice's text; more is cut.
 pub const NOTICE_TEXT_BYTES_MAX: usize = 2 * 1024;
+
+/// Bytes of what is told of an address that does not work: others' words are in it.
+pub const WHY_BYTES_MAX: usize = 512;
 
 /// One sample with the figures beside it.
 #[derive(Debug)]
@@ -54,7 +57,7 @@ pub struct Notice {
 }
 
 /// How the link is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkState {
     /// Reports go out and receipts come in.
@@ -62,18 +65,32 @@ pub enum LinkState {
     /// There is a collector, but no stream to it now.
     Connecting,
     /// There is none, or another agent took over.
+    #[default]
     Off,
 }
 
 /// How the link is, and with whom.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LinkStatus {
     /// Now.
     pub state: LinkState,
-    /// Its address.
+    /// Its address: the one that carries the link, or carried it last; before that all of them.
     pub collector: Option<String>,
+    /// What carries it, or carried it last: `grpc` or `websocket`.
+    pub carrier: Option<&'static str>,
+    /// Addresses that did not work when they were tried last.
+    pub passed_over: Vec<PassedOver>,
     /// Where people and scripts reach it.
     pub api_url: Option<String>,
+}
+
+/// An address of the collector that does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// The address.
+    pub collector: String,
+    /// What went wrong.
+    pub why: String,
 }
 
 /// Shared by the one who samples, the link and the local socket.
@@ -160,6 +177,27 @@ impl Board {
         self.link.lock().state = state;
     }
 
+    /// Reports go out over `url`.
+    pub fn streams_over(&self, url: &CollectorUrl) {
+        let mut link = self.link.lock();
+        let collector = url.to_string();
+        link.passed_over
+            .retain(|other| other.collector != collector);
+        link.state = LinkState::Streaming;
+        link.carrier = Some(url.carrier());
+        link.collector = Some(collector);
+    }
+
+    /// `url` does not work.
+    pub fn passed_over(&self, url: &CollectorUrl, why: &str) {
+        let collector = url.to_string();
+        let why = why[..why.floor_char_boundary(WHY_BYTES_MAX)].replace(char::is_control, " ");
+        let mut link = self.link.lock();
+        link.passed_over
+            .retain(|other| other.collector != collector);
+        link.passed_over.push(PassedOver { collector, why });
+    }
+
     /// The collector said where it is reached.
     pub fn set_api_url(&self, url: String) {
         self.link.lock().api_url = Some(url);
@@ -172,11 +210,7 @@ mod tests {
     use crate::link::encode::tests::sample;
 
     fn board() -> Board {
-        Board::new(LinkStatus {
-            state: LinkState::Off,
-            collector: None,
-            api_url: None,
-        })
+        Board::new(LinkStatus::default())
     }
 
     fn notice(episode: &str, cleared: bool) -> Notice {

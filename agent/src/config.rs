@@ -101,7 +101,8 @@ pub struct RunArgs {
     /// none [env: HUBMETER_NAMES] [default: base]
     #[arg(long, verbatim_doc_comment, value_name = "HOW")]
     pub names: Option<String>,
-    /// Collector to stream to: grpcs://host:port, grpc://host:port (loopback) or unix:///path
+    /// Collector to stream to: grpcs://host:port, wss://host/services/hubmeter/link, grpc://host:port
+    /// (loopback) or unix:///path. Of several with blanks between them the first that works is used
     /// [env: HUBMETER_COLLECTOR] [default: none, everything stays on this machine]
     #[arg(
         long,

@@ -4,6 +4,7 @@
 //! answer is a command line, a variable's value or a token.
 
 mod exactness;
+mod running;
 mod words;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use serde::Serialize;
 
-use self::exactness::Exactness;
+use self::{exactness::Exactness, running::Running};
 use crate::{
     clock::{Clock, SystemClock},
     config::{DoctorArgs, Format, RunArgs},
@@ -65,6 +66,8 @@ struct Report {
     names: &'static str,
     collector: Option<String>,
     collector_advice: Option<String>,
+    /// The link of the agent that runs here, as it says itself.
+    running: Option<Running>,
     token: Usable,
     ca_file: Usable,
     socket: Option<String>,
@@ -220,9 +223,9 @@ impl<E: Environment> Visit<'_, E> {
         let failures = failures(&readings_failed);
         let seen = sampler.seen();
         cost.next(|| sampler.tick(clock))?;
-        let (socket, socket_state) = match self.environment {
+        let (socket, socket_state, running) = match self.environment {
             Some(environment) => socket(&self.settings, pid, environment),
-            None => (None, Ok("not looked for".to_owned())),
+            None => (None, Ok("not looked for".to_owned()), None),
         };
         let mut report = Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -252,6 +255,7 @@ impl<E: Environment> Visit<'_, E> {
             names: words::names(self.settings.names),
             collector: self.settings.collector.as_ref().map(ToString::to_string),
             collector_advice: words::collector_advice(&self.settings),
+            running: running.filter(|_| self.settings.collector.is_some()),
             token: token(&self.settings),
             ca_file: ca_file(&self.settings),
             wrong: Vec::new(),
@@ -328,7 +332,7 @@ fn socket(
     settings: &Settings,
     pid: u32,
     environment: &impl Environment,
-) -> (Option<String>, Result<String, String>) {
+) -> (Option<String>, Result<String, String>, Option<Running>) {
     match Place::beside(settings.socket.as_deref(), pid, environment) {
         Ok(place) => {
             let state = if place.is_lively() {
@@ -336,10 +340,12 @@ fn socket(
             } else {
                 "no agent listens now"
             };
+            let running = Running::at(&place);
             place.leave();
-            (Some(place.path.display().to_string()), Ok(state.to_owned()))
+            let path = place.path.display().to_string();
+            (Some(path), Ok(state.to_owned()), running)
         }
-        Err(error) => (None, Err(error.to_string())),
+        Err(error) => (None, Err(error.to_string()), None),
     }
 }
 
@@ -413,6 +419,7 @@ impl Report {
         let mut wrong = Vec::new();
         wrong.extend(no_socket.map(|why| format!("no local socket, so no meter: {why}")));
         wrong.extend(self.token.problem.clone());
+        wrong.extend(self.running.as_ref().and_then(Running::wrong));
         if let (Some(file), Some(problem)) = (&self.ca_file.from, &self.ca_file.problem) {
             wrong.push(format!("cannot use the CA file {file}: {problem}"));
         }

@@ -7,23 +7,28 @@ use std::{
     error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
 use hubmeter_proto::limits::INSTANCE_ID_BYTES;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tracing::{debug, info, warn};
 
 use self::{
     backoff::Backoff,
+    carrier::Choice,
     credential::Credential,
-    session::{End, Session, SessionError},
+    session::{End, Ended, Live, Session, SessionError},
 };
 use crate::{
     board::{Board, LinkState},
     clock::Clock,
-    settings::CollectorUrl,
+    settings::{CollectorUrl, CollectorUrls},
     stop::Stop,
 };
 
@@ -32,6 +37,7 @@ pub use self::outbox::Outbox;
 pub mod backoff;
 #[cfg(test)]
 mod bytes;
+pub mod carrier;
 pub mod connect;
 pub mod credential;
 pub mod encode;
@@ -57,8 +63,10 @@ pub struct Identity {
 
 /// Everything a stream needs.
 pub struct Link {
-    /// Where to.
-    pub url: CollectorUrl,
+    /// Where to, the preferred first.
+    pub urls: CollectorUrls,
+    /// About when, on a fallback, the better addresses are tried again for the first time.
+    pub look_again_first: Duration,
     /// Certificates that vouch for the collector.
     pub ca_file: Option<PathBuf>,
     /// Proof of who we are.
@@ -81,42 +89,54 @@ impl Link {
     /// Streams until it is to stop, another agent takes over, or there is nothing more to
     /// hope for.
     pub async fn run(self, mut stop: Stop) {
+        let urls = self.urls.as_slice();
         let mut backoff = Backoff::new(fastrand::Rng::new());
-        let mut last_trouble = String::new();
+        let mut choice = Choice::new(urls.len(), self.look_again_first, fastrand::Rng::new());
+        let mut troubles = vec![String::new(); urls.len()];
         loop {
             self.board.set_link_state(LinkState::Connecting);
-            let session = Session::new(&self);
-            let Some(ended) = unless_it_panics(session.run(&mut stop)).await else {
-                // The panic itself is in the log.
-                let wait = backoff.wait_after(Duration::ZERO, Duration::ZERO);
-                if !wait_unless_stopped(Instant::now() + wait, &mut stop).await {
-                    break;
-                }
-                continue;
-            };
-            let retry_after = match ended.outcome {
-                Ok(End::Stopped) => break,
-                Ok(End::Superseded) => {
-                    info!(collector = %self.url, "another agent reports for this server, this one stops");
-                    break;
-                }
-                Ok(End::Bye {
-                    reason,
-                    retry_after,
+            let mut at = choice.next();
+            let life = self.live(&mut at, &mut choice, &mut troubles, &mut stop);
+            // A panic itself is in the log.
+            let ended = unless_it_panics(life).await;
+            let (lived, retry_after) = match ended {
+                None => (Duration::ZERO, Duration::ZERO),
+                Some(Ended {
+                    outcome: Ok(End::Stopped),
+                    ..
+                }) => break,
+                Some(Ended {
+                    outcome: Ok(End::Superseded),
+                    ..
                 }) => {
-                    info!(collector = %self.url, ?reason, "the collector ended the stream");
-                    retry_after
+                    info!(collector = %urls[at], "another agent reports for this server, this one stops");
+                    break;
                 }
-                Err(error) => {
-                    self.tell_once(&error, &mut last_trouble);
-                    Duration::ZERO
+                Some(Ended {
+                    lived,
+                    outcome:
+                        Ok(End::Bye {
+                            reason,
+                            retry_after,
+                        }),
+                }) => {
+                    info!(collector = %urls[at], ?reason, "the collector ended the stream");
+                    choice.works(at);
+                    (lived, retry_after)
+                }
+                Some(Ended {
+                    lived,
+                    outcome: Err(error),
+                }) => {
+                    self.tell_once(&urls[at], &error, &mut troubles[at]);
+                    if lived == Duration::ZERO && choice.fails(at, Instant::now()) {
+                        continue;
+                    }
+                    (lived, Duration::ZERO)
                 }
             };
-            if ended.lived > Duration::ZERO {
-                last_trouble.clear();
-            }
             self.board.set_link_state(LinkState::Connecting);
-            let wait = backoff.wait_after(ended.lived, retry_after);
+            let wait = backoff.wait_after(lived, retry_after);
             debug!(?wait, "coming back");
             if !wait_unless_stopped(Instant::now() + wait, &mut stop).await {
                 break;
@@ -125,14 +145,117 @@ impl Link {
         self.board.set_link_state(LinkState::Off);
     }
 
-    fn tell_once(&self, error: &SessionError, last_trouble: &mut String) {
+    /// Streams over the address `at`, and over a better one as soon as that works again: the new
+    /// stream is there before the old one goes, and resends what has no receipt. `at` is then the
+    /// one that carried it last.
+    async fn live(
+        &self,
+        at: &mut usize,
+        choice: &mut Choice,
+        troubles: &mut [String],
+        stop: &mut Stop,
+    ) -> Ended {
+        let begun = Session::new(self, &self.urls.as_slice()[*at]).begin(stop);
+        let mut live = match begun.await {
+            Ok(live) => live,
+            Err(ended) => return ended,
+        };
+        loop {
+            choice.works(*at);
+            troubles[*at].clear();
+            let mut looking = stop.clone();
+            let better = {
+                let streaming = std::pin::pin!(live.run(stop));
+                self.better_than(*at, choice, troubles, &mut looking, streaming)
+                    .await
+            };
+            match better {
+                Err(ended) => return ended,
+                Ok((better_at, better)) => {
+                    *at = better_at;
+                    live = better;
+                }
+            }
+        }
+    }
+
+    /// A stream over an address before `at`, tried now and then while `streaming` lives; its end
+    /// when it ends first.
+    async fn better_than<'a>(
+        &'a self,
+        at: usize,
+        choice: &mut Choice,
+        troubles: &mut [String],
+        stop: &mut Stop,
+        mut streaming: Pin<&mut impl Future<Output = Ended>>,
+    ) -> Result<(usize, Live<'a>), Ended> {
+        let better = &self.urls.as_slice()[..at];
+        if better.is_empty() {
+            return Err(streaming.await);
+        }
+        let mut greeted = false;
+        loop {
+            let look_at = Instant::now() + choice.look_again_after();
+            tokio::select! {
+                ended = &mut streaming => return Err(not_by_us(ended, greeted)),
+                () = sleep_until(look_at) => {}
+            }
+            for (place, url) in better.iter().enumerate() {
+                let mut attempt = std::pin::pin!(Session::new(self, url).begin(stop));
+                let outcome = tokio::select! {
+                    outcome = &mut attempt => outcome,
+                    // Our own Hello may be what ended it: then what comes of that goes on.
+                    ended = &mut streaming => {
+                        if matches!(ended.outcome, Ok(End::Stopped)) {
+                            return Err(ended);
+                        }
+                        return attempt
+                            .await
+                            .map(|live| (place, live))
+                            .map_err(|_| not_by_us(ended, true));
+                    }
+                };
+                match outcome {
+                    Ok(live) => {
+                        info!(collector = %url, "a better way to the collector works again");
+                        return Ok((place, live));
+                    }
+                    Err(Ended {
+                        outcome: Err(error),
+                        ..
+                    }) => {
+                        greeted |= error.is_after_hello();
+                        self.tell_once(url, &error, &mut troubles[place]);
+                    }
+                    Err(_) => greeted = true,
+                }
+            }
+        }
+    }
+
+    fn tell_once(&self, url: &CollectorUrl, error: &SessionError, last_trouble: &mut String) {
         let trouble = with_causes(error);
         if trouble == *last_trouble {
-            debug!(collector = %self.url, trouble, "still no stream");
+            debug!(collector = %url, trouble, "still no stream");
         } else {
-            warn!(collector = %self.url, "{trouble}; reports are kept and sent later");
+            warn!(collector = %url, "{trouble}; reports are kept and sent later");
+            self.board.passed_over(url, &trouble);
             *last_trouble = trouble;
         }
+    }
+}
+
+/// A stream that ended because a Hello of our own took its place has not been taken over by
+/// another agent.
+fn not_by_us(ended: Ended, greeted: bool) -> Ended {
+    match ended.outcome {
+        Ok(End::Superseded) if greeted => Ended {
+            lived: ended.lived,
+            outcome: Err(SessionError::Broken(
+                "another stream of ours took its place and failed".to_owned(),
+            )),
+        },
+        outcome => Ended { outcome, ..ended },
     }
 }
 
@@ -152,7 +275,7 @@ async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Option<T> {
 /// True when `until` came first.
 async fn wait_unless_stopped(until: Instant, stop: &mut Stop) -> bool {
     tokio::select! {
-        () = tokio::time::sleep_until(until) => true,
+        () = sleep_until(until) => true,
         () = stop.asked() => false,
     }
 }

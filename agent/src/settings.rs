@@ -18,9 +18,13 @@ use crate::{
 };
 
 pub mod collector_url;
+pub mod collector_urls;
 mod file;
 
-pub use self::collector_url::{CollectorUrl, Pin};
+pub use self::{
+    collector_url::{CollectorUrl, Pin},
+    collector_urls::CollectorUrls,
+};
 
 /// Where the machine's administrator puts what holds for every agent.
 pub const FILE: &str = "/etc/hubmeter/agent.toml";
@@ -29,7 +33,7 @@ pub const FILE: &str = "/etc/hubmeter/agent.toml";
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to stream to; `None` keeps everything on this machine.
-    pub collector: Option<CollectorUrl>,
+    pub collector: Option<CollectorUrls>,
     /// Time between base samples.
     pub interval: Duration,
     /// Certificates that vouch for the collector, in place of the machine's.
@@ -129,7 +133,7 @@ impl Settings {
         let pss_budget = sources.pick("pss_budget", flags.pss_budget.as_ref());
         let settings = Self {
             collector: judge(collector, &mut mistakes, |text| {
-                CollectorUrl::parse(text, allow_plaintext).map_err(|error| error.to_string())
+                CollectorUrls::parse(text, allow_plaintext).map_err(|error| error.to_string())
             }),
             interval: judge(interval, &mut mistakes, parse_interval).unwrap_or(INTERVAL_DEFAULT),
             ca_file: judge(ca_file, &mut mistakes, from_here),

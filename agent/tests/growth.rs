@@ -105,8 +105,7 @@ fn hours_of_ticks_with_births_and_deaths_leave_no_memory_behind() {
     let mut spool = Spool::new(SPOOL_BYTES_MAX);
     let board = Board::new(LinkStatus {
         state: LinkState::Streaming,
-        collector: None,
-        api_url: None,
+        ..LinkStatus::default()
     });
     let mut when_full = 0;
     for tick in 1..=TICKS {

@@ -150,8 +150,7 @@ fn no_argument_and_no_variable_is_in_what_is_sent_shown_or_served() {
             };
             let link = LinkStatus {
                 state: LinkState::Connecting,
-                collector: None,
-                api_url: None,
+                ..LinkStatus::default()
             };
             assert_silent("stream", &view::sample_line(&reading, &link));
         }

@@ -29,6 +29,7 @@ use crate::{
     fact::{Fact, InstanceId, ServerKey},
     limits,
     link::admit::ClockOffset,
+    pressure::Pressure,
     stats::{Limit, Stats},
 };
 
@@ -134,6 +135,7 @@ struct Shared {
     queued_bytes: AtomicUsize,
     high_water: Mutex<HighWater>,
     checkpoint: AtomicI64,
+    pressure: Pressure,
     stats: Stats,
 }
 
@@ -187,6 +189,7 @@ impl Inbox {
             queued_bytes: AtomicUsize::new(0),
             high_water: Mutex::default(),
             checkpoint: AtomicI64::new(0),
+            pressure: Pressure::new(stats.clone()),
             stats: stats.clone(),
         }));
         let clerk = Clerk {
@@ -232,6 +235,28 @@ impl Inbox {
         };
         shared.stats.limit_dropped(limit);
         Err(Full)
+    }
+
+    /// What is given up because it is full.
+    #[must_use]
+    pub fn pressure(&self) -> &Pressure {
+        &self.0.pressure
+    }
+
+    /// Judges for ever how full it is.
+    pub async fn watch_pressure(&self, clock: &dyn Clock) {
+        loop {
+            tokio::time::sleep(limits::SHED_LOOK_INTERVAL).await;
+            self.0.pressure.look(self.percent(), clock.now_ms());
+        }
+    }
+
+    /// How full it is: by number or by bytes, whichever is more.
+    fn percent(&self) -> usize {
+        let shared = &self.0;
+        let queued = shared.queued.load(Ordering::Relaxed);
+        let bytes = shared.queued_bytes.load(Ordering::Relaxed);
+        (queued * 100 / limits::INBOX_QUEUE).max(bytes * 100 / limits::INBOX_BYTES_MAX)
     }
 
     /// The last report of this life that is on disk; `None` when none is.

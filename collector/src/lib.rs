@@ -34,6 +34,7 @@ pub mod link;
 pub mod notice;
 pub mod peer;
 pub mod pipeline;
+pub mod pressure;
 pub mod registry;
 pub mod replay;
 pub mod run;

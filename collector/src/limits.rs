@@ -40,6 +40,15 @@ pub const TOKEN_BYTES_MAX: usize = 256;
 /// Questions to the hub about tokens, per second: a reconnecting hub must not be stormed.
 pub const VERIFY_PER_SECOND: u32 = 10;
 
+/// Questions about tokens at once, before that rate holds.
+pub const VERIFY_BURST: u64 = 20;
+
+/// How long a refusal is remembered: a client that hammers costs one question in this time.
+pub const VERIFY_REFUSED_KEPT: Duration = Duration::from_secs(10);
+
+/// Refusals and questions under way that are remembered; beyond it the oldest are asked again.
+pub const VERIFY_REMEMBERED_MAX: u64 = 10_000;
+
 /// Questions about tokens under way at once.
 pub const VERIFY_CONCURRENT_MAX: usize = 16;
 
@@ -88,6 +97,13 @@ pub const STREAMS_PER_SECOND: u64 = 1;
 /// Streams one server may open at once: a crash loop of its agent.
 pub const STREAMS_BURST: u64 = 20;
 
+/// Quotas of servers that were quiet are forgotten when there are more of them than live streams
+/// and this.
+pub const QUOTAS_SPARE: usize = 1_000;
+
+/// Time for a Bye to reach the peer's socket.
+pub const BYE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Notices waiting for one server's stream; the oldest gives way.
 pub const NOTICES_QUEUED_MAX: usize = 16;
 
@@ -115,15 +131,41 @@ pub const HOLD: Duration = Duration::from_secs(55);
 /// every few seconds sees every sample. A stream begins as if somebody did.
 pub const WATCHED: Duration = Duration::from_secs(30);
 
+/// Streams that may begin per second: 10,000 agents are all back within 20 seconds, and what each
+/// costs (TLS, a Hello in the inbox) leaves most of a core to those who stream.
+pub const ACCEPTS_PER_SECOND: u64 = 1_000;
+
+/// Streams that may begin at once: a small hub comes back without anybody waiting.
+pub const ACCEPTS_BURST: u64 = 2_000;
+
+/// Those told to come back later that are kept count of: half a minute's worth. Beyond it they
+/// share the longest wait, a minute, which is an agent's own.
+pub const ACCEPTS_AWAY_MAX: u64 = 30_000;
+
+/// The shortest time to come back in.
+pub const ACCEPTS_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// A refused peer's line of the log, per reason, this often: enough to see that it goes on.
+pub const REFUSAL_TOLD_EVERY_MS: u64 = 10_000;
+
+/// Peers and reasons that have a line of their own at once: with 300 bytes a line, 40 kB in ten
+/// seconds, whoever floods.
+pub const REFUSALS_TOLD_MAX: usize = 128;
+
 /// Connections beyond the streams: handshakes, and old streams that a new one just replaced.
 pub const CONNECTIONS_SPARE: usize = 256;
 
-/// The TLS handshake.
+/// Each step until a connection is let in: its first byte, its ClientHello, the rest of TLS.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TLS handshakes at once: each costs about a millisecond of a core, so that more would only make
-/// all of them slower, and a whole hub that reconnects keeps its turn.
+/// TLS handshakes being computed at once: each costs about a millisecond of a core, so that more
+/// would only make all of them slower, and a whole hub that reconnects keeps its turn. Waiting for
+/// a peer's bytes is not computing and holds up nobody.
 pub const HANDSHAKES_MAX: usize = 64;
+
+/// A connection that was let in has a stream within this time, at first and after its last one:
+/// who keeps it for nothing else holds a place that an agent could use.
+pub const STREAM_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often certificate files are looked at again.
 pub const CERTIFICATE_LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -146,6 +188,19 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pause after `accept` failed for want of descriptors: they come back when somebody leaves.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// === pages, API and the agents' WebSockets ===
+
+/// Connections at once: three event streams and a few requests each for a few hundred browsers,
+/// within the usual limit of 4096 open files that the link shares.
+pub const HTTP_CONNECTIONS_MAX: usize = 2048;
+
+/// From the first byte of a connection, or the end of the request before, to the end of headers.
+/// Longer than the proxy's keep-alive, so that it is not we who cut a connection in use.
+pub const HTTP_HEADERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Bytes of one request's head: a token, a session's cookies, a cursor.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 // === inbox ===
 
@@ -176,6 +231,31 @@ pub const LIVES_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Lives of one server's agent whose last report is remembered.
 pub const INSTANCES_PER_SERVER_MAX: usize = 4;
+
+// === shedding: what is given up when the inbox fills, in per cent of its room ===
+
+/// From here on history keeps one row in [`SHED_HISTORY_KEEPS`].
+pub const SHED_HISTORY_PERCENT: usize = 25;
+
+/// Rows of the raw tier of which one is kept: the chart stays a chart.
+pub const SHED_HISTORY_KEEPS: u64 = 4;
+
+/// From here on agents are asked for a longer interval.
+pub const SHED_INTERVAL_PERCENT: usize = 50;
+
+/// How much longer: their silence is judged by the interval they came with, and three of those pass
+/// before it is.
+pub const SHED_INTERVAL_TIMES: u32 = 2;
+
+/// From here on no stream may begin: who streams already comes first.
+pub const SHED_NEWCOMERS_PERCENT: usize = 75;
+
+/// It must have been better for this long before one step is taken back: twice the usual interval,
+/// so that the last step has shown what it does.
+pub const SHED_RELIEF_MS: i64 = 10_000;
+
+/// How often the inbox is looked at.
+pub const SHED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 // === pipeline ===
 

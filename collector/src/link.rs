@@ -13,7 +13,8 @@
 //! * [`websocket`] is the other carrier: the same messages through the hub's HTTP proxy.
 //! * [`session`] lives as long as the stream: order, quotas, silence, receipts, notices.
 //! * [`admit`] is the only door between wire types and ours, both ways.
-//! * [`quota`] has the buckets.
+//! * [`quota`] has the buckets, `turnstile` those of all agents together, and [`refusals`] is what
+//!   is left of whoever does not get in.
 
 pub mod admit;
 pub mod certificate;
@@ -23,5 +24,7 @@ pub mod doorman;
 pub mod identify;
 pub mod listen;
 pub mod quota;
+pub mod refusals;
 pub mod session;
+mod turnstile;
 pub mod websocket;

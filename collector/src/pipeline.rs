@@ -22,8 +22,9 @@ use crate::{
     history::{History, HistoryEntry},
     inbox::{Batch, Origin},
     limits,
+    pressure::Pressure,
     state::{CLEARED_MAX, Changed, State},
-    stats::{Stats, Unready},
+    stats::{Limit, Stats, Unready},
     verdict::Verdict,
 };
 
@@ -52,6 +53,8 @@ pub struct Pipeline {
     pub teller: SyncSender<Tell>,
     /// Cleared verdicts of before the start that the journal may no longer tell of.
     pub remembered: Vec<Verdict>,
+    /// What is given up when too much comes in.
+    pub pressure: Pressure,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The collector's own figures.
@@ -97,6 +100,7 @@ impl Pipeline {
     }
 
     fn take(&mut self, batch: Batch, progress: &mut Progress) {
+        self.stats.limit_less(Limit::FactQueue);
         let replayed = match batch.origin {
             Origin::Replayed { .. } => {
                 progress.found_rows = true;
@@ -117,6 +121,9 @@ impl Pipeline {
             }
             self.apply(fact, &mut entries);
         }
+        if batch.origin == Origin::Live {
+            self.thin(&mut entries);
+        }
         let in_history = Origin::Replayed { in_history: true };
         if batch.origin != in_history {
             self.history.append(progress.row, entries);
@@ -125,6 +132,18 @@ impl Pipeline {
             self.stats.set_unready(Unready::Replaying, false);
             let _ = replayed.send(()); // nobody waits when we are stopping already
         }
+    }
+
+    /// Leaves out of history what is given up first. State and verdicts have seen all of it.
+    fn thin(&self, entries: &mut Vec<HistoryEntry>) {
+        let level = self.pressure.level();
+        entries.retain(|entry| {
+            let keeps = level.keeps_row(entry.seq);
+            if !keeps {
+                self.pressure.gave_up();
+            }
+            keeps
+        });
     }
 
     /// The journal is through; from now on time is the clock's. Gives who is to be told, once what

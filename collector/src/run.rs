@@ -154,7 +154,6 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let stats = Stats::new();
     stats.limit_set(Limit::FactQueue, limits::FACT_QUEUE);
-    stats.limit_set(Limit::Notices, limits::NOTICES_QUEUED_MAX);
     let registry = Registry::open(data_dir.path())?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
@@ -183,6 +182,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         history: history.clone(),
         teller,
         remembered,
+        pressure: inbox.pressure().clone(),
         clock: clock.clone(),
         stats: stats.clone(),
     };
@@ -277,7 +277,7 @@ impl Core {
         };
         let (stop, stopping) = watch::channel(false);
         let mut stages: JoinSet<Result<(), RunError>> = JoinSet::new();
-        let mut background = JoinSet::new();
+        let mut background = self.in_background();
         let authority = match &self.config.hub {
             Some(hub) => Authority::Hub(HubClient::new(hub.clone())?),
             None => Authority::Local(serve::by_kernel()),
@@ -291,14 +291,12 @@ impl Core {
         };
         let certificate = certificate::of_link(&self.config, &link)?;
         tell_where(&http, &link, metrics.as_ref(), &self.config);
-        let carrier = Carrier::new(doorman.clone(), self.sessions.clone(), self.stats.clone());
+        let carrier = Carrier::new(doorman.clone(), self.sessions.clone());
         let people = self.people(http, metrics, authority, carrier.clone(), stopping.clone());
         stages.spawn(async move {
             serve::run(people).await;
             Ok(())
         });
-        let outbox = self.outbox.clone();
-        background.spawn(async move { outbox.run().await });
         let mut asked = Asked::new()?;
         // Agents come in once we know how far each of them is.
         let mut outcome = tokio::select! {
@@ -336,6 +334,16 @@ impl Core {
             Some(Stop::StageEnded(name)) => Err(RunError::StageEnded(name)),
             _ => Ok(()),
         }
+    }
+
+    /// What goes on beside the stages from the start.
+    fn in_background(&self) -> JoinSet<()> {
+        let mut background = JoinSet::new();
+        let outbox = self.outbox.clone();
+        background.spawn(async move { outbox.run().await });
+        let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
+        background.spawn(async move { inbox.watch_pressure(&*clock).await });
+        background
     }
 
     /// Stops the stages in the order of the flow.
@@ -421,14 +429,15 @@ impl Core {
             tls,
             self.config.link.allow_plaintext,
             self.config.link.streams_max,
+            self.sessions.refusals().clone(),
             self.stats.clone(),
         );
-        let (sessions, stats) = (self.sessions.clone(), self.stats.clone());
+        let sessions = self.sessions.clone();
         Ok(async move {
             let stop = async move {
                 let _ = stopping.wait_for(|stop| *stop).await;
             };
-            let served = listen::serve(link, door, doorman, sessions, stats, stop);
+            let served = listen::serve(link, door, doorman, sessions, stop);
             served.await.map_err(RunError::from)
         })
     }

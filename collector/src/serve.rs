@@ -47,9 +47,10 @@ use crate::{
     clock::Clock,
     history::History,
     hub::client::HubClient,
+    limits,
     link::websocket::Carrier,
     pipeline::{Changes, SharedState},
-    stats::Stats,
+    stats::{Limit, Stats},
 };
 
 /// Reads of history at once: they wait for one disk.
@@ -171,13 +172,20 @@ pub async fn run(serve: Serve) {
             () = accept::stopped(&mut shutdown) => {}
         }
     };
-    let people = serve
-        .listener
-        .serve(router(&site), identify, serve.shutdown.clone());
+    let refusals = site.agents.refusals().clone();
+    site.stats
+        .limit_set(Limit::HttpConnections, limits::HTTP_CONNECTIONS_MAX);
+    let people = serve.listener.serve(
+        router(&site),
+        identify,
+        refusals.clone(),
+        serve.shutdown.clone(),
+    );
     let scraper = async {
         if let Some(listener) = serve.metrics_listener {
             let router = metrics_router(&site);
-            listener.serve(router, None, serve.shutdown).await;
+            let shutdown = serve.shutdown;
+            listener.serve(router, None, refusals, shutdown).await;
         }
     };
     tokio::join!(following, people, scraper);

@@ -58,6 +58,16 @@ words! {
         UnknownPeer => "unknown_peer",
         /// No room for one more connection.
         Connections => "connections",
+        /// Too many streams began at once.
+        Turnstile => "turnstile",
+        /// No room for one more stream.
+        Sessions => "sessions",
+        /// The inbox is too full for newcomers.
+        Shedding => "shedding",
+        /// No descriptors were left to accept with.
+        OpenFiles => "open_files",
+        /// A connection without a stream.
+        NoStream => "no_stream",
         /// The TLS handshake failed or took too long.
         Handshake => "handshake",
         /// In the clear from another machine.
@@ -94,13 +104,19 @@ words! {
         Connections => "connections",
         /// TLS handshakes under way.
         Handshakes => "handshakes",
+        /// Connections to pages, API and the agents' WebSockets.
+        HttpConnections => "http_connections",
         /// Streams past Hello.
         Sessions => "sessions",
+        /// Streams that may begin at once.
+        Accepts => "accepts",
+        /// What is given up because the inbox is full: 1 history, 2 the interval, 3 newcomers.
+        Shedding => "shedding",
         /// Reports waiting for the inbox.
         InboxQueue => "inbox_queue",
         /// Bytes waiting for the inbox.
         InboxBytes => "inbox_bytes",
-        /// Notices waiting for one server's stream.
+        /// Notices waiting for streams; the bound is one stream's.
         Notices => "notices",
         /// Facts waiting for the pipeline.
         FactQueue => "fact_queue",
@@ -247,6 +263,8 @@ impl Stats {
             drop(inner.rejected.get_or_create(&Reason { reason }));
         }
         for &limit in Limit::ALL {
+            drop(inner.limit_current.get_or_create(&OfLimit { limit }));
+            drop(inner.limit_max.get_or_create(&OfLimit { limit }));
             drop(inner.limit_dropped.get_or_create(&OfLimit { limit }));
         }
         for &state in AgentState::ALL {
@@ -307,6 +325,16 @@ impl Stats {
             .limit_current
             .get_or_create(&OfLimit { limit })
             .set(i64::try_from(current).unwrap_or(i64::MAX));
+    }
+
+    /// One more in a bound that nobody else counts.
+    pub fn limit_more(&self, limit: Limit) {
+        self.0.limit_current.get_or_create(&OfLimit { limit }).inc();
+    }
+
+    /// One less in it.
+    pub fn limit_less(&self, limit: Limit) {
+        self.0.limit_current.get_or_create(&OfLimit { limit }).dec();
     }
 
     /// A bound cost something.

@@ -59,8 +59,9 @@ def collector_of(spawner):
             return f"grpcs://127.0.0.1:{ports['link']}#{pin}"
         case "bob":  # through the hub's own proxy: where nothing else can be reached
             return f"ws://127.0.0.1:{ports['public']}/services/hubmeter/link"
-        case _:  # in the clear: on the same machine only
-            return f"grpc://127.0.0.1:{ports['link']}"
+        case _:  # in the clear, on the same machine only; through the proxy where that fails
+            proxied = f"ws://127.0.0.1:{ports['public']}/services/hubmeter/link"
+            return f"grpc://127.0.0.1:{ports['link']} {proxied}"
 
 
 c.Spawner.environment = {**demo["server_environment"], "HUBMETER_COLLECTOR": collector_of}

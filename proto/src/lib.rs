@@ -22,3 +22,6 @@ pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The first version in which samples are told as differences, several at once, and held back.
 pub const PROTOCOL_BATCHES: u32 = 2;
+
+/// The header of an answer that refuses an agent's WebSocket: why, in words.
+pub const REFUSED_HEADER: &str = "hubmeter-refused";

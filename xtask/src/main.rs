@@ -14,6 +14,7 @@ mod e2e;
 mod footprint;
 mod http;
 mod hub;
+mod identity;
 mod node;
 mod ports;
 mod process;
@@ -46,6 +47,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Say who may report and read, by every kind of token, against real hubs of both versions
+    Identity,
     /// Measure what meters do to a server's requests and activity
     Activity(activity::Activity),
     /// Run the tests of real cgroups of version 2 in a small virtual machine
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Up(args) => up::run(args),
         Task::Test(args) => test::run(args),
         Task::E2e { args } => e2e::run(args),
+        Task::Identity => identity::run(),
         Task::Activity(args) => activity::run(args),
         Task::Vm(args) => vm::run(args),
         Task::Dist => dist::run(),

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    checks, e2e,
+    checks, e2e, identity,
     progress::{now, say, seconds},
     stop, vm,
 };
@@ -24,7 +24,7 @@ struct Outcome {
 type Check = fn() -> Result<()>;
 
 /// In the order of how soon they tell something.
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 10] = [
     ("format", checks::format),
     ("units", checks::units),
     ("clippy", checks::clippy),
@@ -33,13 +33,14 @@ const CHECKS: [(&str, Check); 9] = [
     ("deny", checks::deny),
     ("python", checks::python),
     ("typescript", checks::typescript),
+    ("identity", identity::run),
     ("e2e", e2e_alone),
 ];
 
 /// Settings of `cargo xtask test`.
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// Only these: format, units, clippy, rust, vm, deny, python, typescript, e2e
+    /// Only these: format, units, clippy, rust, vm, deny, python, typescript, identity, e2e
     #[arg(value_parser = CHECKS.map(|(name, _)| name))]
     only: Vec<String>,
 }

@@ -1,9 +1,17 @@
 //! The page as a person sees it, word for word, on machines built of files.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
+
+use tokio::sync::oneshot;
 
 use super::*;
-use crate::machine::{At, MIB, Machine, TREE, server, v2_files};
+use crate::{
+    board::{Board, LinkState, LinkStatus, Reading},
+    local::Local,
+    machine::{At, MIB, Machine, TREE, server, v2_files},
+    meter::Figures,
+    settings::CollectorUrls,
+};
 
 /// No variables but the socket's place.
 struct Nothing;
@@ -174,4 +182,64 @@ fn without_processes_to_read_it_says_so_and_not_that_the_server_is_gone() {
         refused.to_string().starts_with("no processes can be read"),
         "{refused}"
     );
+}
+
+/// An agent's socket where doctor looks for it, for as long as what is given back lives.
+fn agent_beside(machine: &Machine, board: Arc<Board>) -> oneshot::Sender<()> {
+    let path = machine.dir.path().join("meter.sock");
+    let (until, ends) = oneshot::channel();
+    let (tell_bound, bound) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let local = Local::bind(Place::at(path)).unwrap();
+            tell_bound.send(()).unwrap();
+            let (told, _) = tokio::sync::mpsc::channel(1);
+            tokio::select! {
+                () = local.serve(board, told) => {}
+                _ = ends => {}
+            }
+        });
+    });
+    bound.recv().unwrap();
+    until
+}
+
+#[test]
+fn of_several_addresses_the_one_in_use_is_named_and_why_the_others_are_not() {
+    let machine = Machine::new();
+    machine.run(&server());
+    let urls = "grpcs://hub:4443 wss://hub/services/hubmeter/link";
+    let environment = Given(vec![("HUBMETER_COLLECTOR", urls.to_owned())]);
+    let board = Arc::new(Board::new(LinkStatus::default()));
+    board.show(Reading {
+        sample: crate::link::encode::tests::sample(1, 1),
+        figures: Figures::default(),
+    });
+    let _agent = agent_beside(&machine, Arc::clone(&board));
+    let parsed = CollectorUrls::parse(urls, false).unwrap();
+    let [direct, proxied] = parsed.as_slice() else {
+        panic!("{parsed}");
+    };
+    board.passed_over(direct, "cannot connect\u{1b}[31m in time");
+    board.streams_over(proxied);
+    let report = visit(&machine, &environment);
+    let page = report.words();
+    let said = format!(
+        "\ncollector  {urls}\n             the agent streams to {proxied} by websocket\n             \
+         not {direct}: cannot connect [31m in time\n"
+    );
+    assert!(page.contains(&said), "{page}");
+    assert!(report.is_well(), "{page}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["running"]["carrier"], "websocket");
+
+    board.set_link_state(LinkState::Connecting);
+    let report = visit(&machine, &environment);
+    let page = report.words();
+    assert!(page.contains("the agent has no stream now"), "{page}");
+    assert!(!report.is_well());
 }

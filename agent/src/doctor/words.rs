@@ -19,7 +19,7 @@ use crate::{
 const TOPIC_WIDTH: usize = 10;
 
 /// Lines of topic and words.
-struct Page(String);
+pub(super) struct Page(String);
 
 // === impl Page ===
 
@@ -29,7 +29,7 @@ impl Page {
         let _ = writeln!(self.0, "{topic:<TOPIC_WIDTH$} {words}");
     }
 
-    fn under(&mut self, words: &str) {
+    pub(super) fn under(&mut self, words: &str) {
         self.say("", &format!("  {words}"));
     }
 }
@@ -175,6 +175,9 @@ impl Report {
         let collector = self.collector.as_deref();
         let words = collector.or(self.collector_advice.as_deref());
         page.say("collector", words.unwrap_or_default());
+        if let Some(running) = &self.running {
+            running.say(page);
+        }
         if self.collector.is_some() || self.token.from.is_some() {
             let none = "none: nothing is sent as proof of who we are (JUPYTERHUB_API_TOKEN is \
                         not set, nor HUBMETER_TOKEN_FILE)";

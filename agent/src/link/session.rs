@@ -30,7 +30,8 @@ use super::{
     encode,
 };
 use crate::{
-    board::{LinkState, NOTICE_TEXT_BYTES_MAX, Notice},
+    board::{NOTICE_TEXT_BYTES_MAX, Notice},
+    settings::CollectorUrl,
     spool::{Next, Reader},
     stop::Stop,
 };
@@ -47,6 +48,7 @@ const API_URL_BYTES_MAX: usize = 2 * 1024;
 /// One attempt at a stream.
 pub(super) struct Session<'a> {
     link: &'a Link,
+    url: &'a CollectorUrl,
     /// Everything before has been sent, or is on the collector's disk.
     cursor: u64,
     /// The collector holds the report before the cursor, so that a difference to it can be told.
@@ -54,6 +56,14 @@ pub(super) struct Session<'a> {
     report_bytes_max: usize,
     /// Reads reports one by one, for a collector that takes no batches.
     reader: Option<Box<Reader>>,
+}
+
+/// A stream past its Welcome.
+pub(super) struct Live<'a> {
+    session: Session<'a>,
+    open: Open,
+    /// Asked to stop: how long the last receipts are waited for.
+    drain_until: Option<Instant>,
 }
 
 /// How a stream ended, and how long it was up.
@@ -117,6 +127,13 @@ struct Open {
 
 // === impl SessionError ===
 
+impl SessionError {
+    /// Whether the collector may have heard our Hello.
+    pub(super) fn is_after_hello(&self) -> bool {
+        !matches!(self, Self::Connect(_) | Self::Credential(_))
+    }
+}
+
 impl From<Status> for SessionError {
     fn from(status: Status) -> Self {
         match status.code() {
@@ -131,9 +148,10 @@ impl From<Status> for SessionError {
 // === impl Session ===
 
 impl<'a> Session<'a> {
-    pub(super) fn new(link: &'a Link) -> Self {
+    pub(super) fn new(link: &'a Link, url: &'a CollectorUrl) -> Self {
         Self {
             link,
+            url,
             cursor: 1,
             continues: false,
             report_bytes_max: MESSAGE_BYTES_MAX,
@@ -141,7 +159,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(super) async fn run(mut self, stop: &mut Stop) -> Ended {
+    /// Connects and greets; what comes back may stream.
+    pub(super) async fn begin(mut self, stop: &mut Stop) -> Result<Live<'a>, Ended> {
         let never_up = |outcome| Ended {
             lived: Duration::ZERO,
             outcome,
@@ -154,30 +173,26 @@ impl<'a> Session<'a> {
                 opened = &mut opening => opened,
                 () = stop.asked() => {
                     if link.outbox.lock().spool.is_empty() {
-                        return never_up(Ok(End::Stopped));
+                        return Err(never_up(Ok(End::Stopped)));
                     }
                     // A short life's reports go out too, if the collector is quick.
                     let until = Instant::now() + DRAIN_TIMEOUT;
                     drain_until = Some(until);
                     match timeout_at(until, opening).await {
                         Ok(opened) => opened,
-                        Err(_) => return never_up(Ok(End::Stopped)),
+                        Err(_) => return Err(never_up(Ok(End::Stopped))),
                     }
                 }
             }
         };
-        let mut open = match opened {
-            Ok(Ok(open)) => open,
-            Ok(Err(end)) => return never_up(Ok(end)),
-            Err(error) => return never_up(Err(error)),
-        };
-        let since = Instant::now();
-        self.link.board.set_link_state(LinkState::Streaming);
-        info!(collector = %self.link.url, from_seq = self.cursor, "streaming");
-        let outcome = self.pump(&mut open, stop, drain_until).await;
-        Ended {
-            lived: since.elapsed(),
-            outcome,
+        match opened {
+            Ok(Ok(open)) => Ok(Live {
+                session: self,
+                open,
+                drain_until,
+            }),
+            Ok(Err(end)) => Err(never_up(Ok(end))),
+            Err(error) => Err(never_up(Err(error))),
         }
     }
 
@@ -185,7 +200,7 @@ impl<'a> Session<'a> {
     async fn open(&mut self) -> Result<Result<Open, End>, SessionError> {
         let link = self.link;
         let authorization = link.credential.authorization().await?;
-        let connection = connect::connect(&link.url, link.ca_file.as_ref()).await?;
+        let connection = connect::connect(self.url, link.ca_file.as_ref()).await?;
         let (up, messages) = mpsc::channel(SENDS_IN_FLIGHT);
         let greet = async {
             // There is room: the channel is new.
@@ -428,6 +443,25 @@ impl<'a> Session<'a> {
         match timeout(BYE_TIMEOUT, open.down.message()).await {
             Ok(Err(status)) => status.into(),
             _ => SessionError::Broken("the collector takes no more messages".to_owned()),
+        }
+    }
+}
+
+// === impl Live ===
+
+impl Live<'_> {
+    /// Streams until it ends.
+    pub(super) async fn run(&mut self, stop: &mut Stop) -> Ended {
+        let since = Instant::now();
+        let session = &mut self.session;
+        session.link.board.streams_over(session.url);
+        // A stream that this one replaces may have sent meanwhile what it still has to.
+        session.link.outbox.lock().due = true;
+        info!(collector = %session.url, from_seq = session.cursor, "streaming");
+        let outcome = session.pump(&mut self.open, stop, self.drain_until).await;
+        Ended {
+            lived: since.elapsed(),
+            outcome,
         }
     }
 }

@@ -225,6 +225,11 @@ impl Place {
         listener(&self.path).is_some()
     }
 
+    /// A connection to whoever listens there.
+    pub(crate) fn connect(&self) -> Option<UnixStream> {
+        Address::of(&self.path).ok()?.connect().ok()
+    }
+
     /// Takes away what killed agents left in a directory of our making: sockets that nobody
     /// listens at, and that are too old to belong to one who is about to.
     pub(super) fn sweep(&self, now_ms: u64) {

@@ -12,15 +12,15 @@ use tracing::{error, warn};
 
 use super::observer::Observer;
 use crate::{
-    board::{Board, LinkState, LinkStatus},
+    board::{Board, LinkStatus},
     clock::{Clock, SystemClock},
-    link::{Identity, Link, Outbox},
+    link::{Identity, Link, Outbox, carrier::LOOK_AGAIN_FIRST},
     local::{
         Local, TOLD_WAITING_MAX,
         place::{Place, PlaceError},
     },
     sampler::Target,
-    settings::{CollectorUrl, Settings},
+    settings::{CollectorUrls, Settings},
     stop::Stopper,
 };
 
@@ -48,9 +48,9 @@ impl Agent {
         let pace = watch::Sender::new(None);
         let (told, told_by_extension) = mpsc::channel(TOLD_WAITING_MAX);
         let board = Arc::new(Board::new(LinkStatus {
-            state: LinkState::Off,
-            collector: settings.collector.as_ref().map(CollectorUrl::to_string),
+            collector: settings.collector.as_ref().map(CollectorUrls::to_string),
             api_url: settings.api_url.clone(),
+            ..LinkStatus::default()
         }));
         let outbox = settings.collector.is_some().then(Arc::<Outbox>::default);
 
@@ -79,9 +79,10 @@ impl Agent {
             .collector
             .clone()
             .zip(outbox)
-            .and_then(|(url, outbox)| {
+            .and_then(|(urls, outbox)| {
                 let link = Link {
-                    url,
+                    urls,
+                    look_again_first: LOOK_AGAIN_FIRST,
                     ca_file: settings.ca_file.clone(),
                     credential: settings.credential.clone(),
                     identity: identity(settings)?,

@@ -141,6 +141,17 @@ impl CollectorUrl {
     }
 }
 
+impl CollectorUrl {
+    /// What carries the messages there.
+    #[must_use]
+    pub fn carrier(&self) -> &'static str {
+        match self {
+            Self::WebSocket { .. } => "websocket",
+            Self::Tls { .. } | Self::Plain { .. } | Self::Unix { .. } => "grpc",
+        }
+    }
+}
+
 impl fmt::Display for CollectorUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

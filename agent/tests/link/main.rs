@@ -7,6 +7,7 @@
     unreachable_pub
 )]
 
+mod carriers;
 mod framing;
 mod renewal;
 mod rig;
@@ -19,14 +20,47 @@ use hubmeter_agent::board::LinkState;
 use hubmeter_proto::v1::{
     self, bye::Reason, down::Body as Down, link_server::LinkServer, up::Body as Up,
 };
-use rig::{Agent, Collector, INSTANCE, Listening};
+use rig::{Agent, Collector, INSTANCE, Listening, Over};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-#[tokio::test]
-async fn reports_flow_in_order_under_the_servers_token() {
-    let mut collector = Listening::at(0).await;
+/// Each promise of a stream, whatever carries it.
+macro_rules! by_both_carriers {
+    ($($promise:ident,)*) => {
+        mod by_grpc {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Over::Grpc).await;
+            })*
+        }
+        mod by_websocket {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Over::WebSocket).await;
+            })*
+        }
+    };
+}
+
+by_both_carriers! {
+    reports_flow_in_order_under_the_servers_token,
+    what_has_no_receipt_is_resent_after_a_cut_and_what_has_one_is_not,
+    a_collector_that_restarts_misses_nothing,
+    an_agent_that_starts_before_its_collector_finds_it,
+    what_overflowed_is_declared_as_one_gap,
+    a_report_larger_than_the_collector_takes_is_declared_not_sent,
+    an_agent_whose_place_was_taken_does_not_come_back,
+    a_bye_is_obeyed_and_the_agent_comes_back_after_it,
+    the_collectors_pace_is_passed_on_within_our_bounds,
+    a_notice_reaches_the_board_until_it_is_cleared,
+    stopping_waits_for_the_last_receipt_and_says_goodbye,
+    a_backlog_of_hours_passes_a_collector_that_reads_slowly,
+    the_real_agent_streams_what_its_server_uses_and_says_goodbye_when_it_ends,
+}
+
+async fn reports_flow_in_order_under_the_servers_token(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     let (hello, mut stream) = collector.welcome(None).await;
     assert_eq!(stream.token.as_deref(), Some("Bearer t0ken"));
@@ -42,9 +76,8 @@ async fn reports_flow_in_order_under_the_servers_token() {
     assert_eq!(agent.board.link().state, LinkState::Streaming);
 }
 
-#[tokio::test]
-async fn what_has_no_receipt_is_resent_after_a_cut_and_what_has_one_is_not() {
-    let mut collector = Listening::at(0).await;
+async fn what_has_no_receipt_is_resent_after_a_cut_and_what_has_one_is_not(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     let (_, mut stream) = collector.welcome(None).await;
     agent.sample(5);
@@ -56,9 +89,8 @@ async fn what_has_no_receipt_is_resent_after_a_cut_and_what_has_one_is_not() {
     assert_eq!(stream.reports(3).await, [3, 4, 5]);
 }
 
-#[tokio::test]
-async fn a_collector_that_restarts_misses_nothing() {
-    let mut collector = Listening::at(0).await;
+async fn a_collector_that_restarts_misses_nothing(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     let (_, mut stream) = collector.welcome(None).await;
     agent.sample(4);
@@ -67,7 +99,7 @@ async fn a_collector_that_restarts_misses_nothing() {
     collector.server.abort();
     drop((stream, collector));
     agent.sample(3);
-    let mut collector = Listening::at(port).await;
+    let mut collector = Listening::over(over, port).await;
     // The last receipt was lost on its way; the collector knows better than we do.
     let (hello, mut stream) = collector.welcome(Some(4)).await;
     assert_eq!((hello.first_seq, hello.next_seq), (1, 8));
@@ -76,29 +108,26 @@ async fn a_collector_that_restarts_misses_nothing() {
     assert_eq!(stream.reports(1).await, [8]);
 }
 
-#[tokio::test]
-async fn an_agent_that_starts_before_its_collector_finds_it() {
-    let port = {
-        let collector = Listening::at(0).await;
+async fn an_agent_that_starts_before_its_collector_finds_it(over: Over) {
+    let (port, url) = {
+        let collector = Listening::over(over, 0).await;
         collector.server.abort();
-        collector.port
+        (collector.port, collector.url())
     };
-    let mut agent = Agent::start(&format!("grpc://127.0.0.1:{port}"), None, 512 * 1024);
+    let mut agent = Agent::start(&url, None, 512 * 1024);
     agent.sample(2);
     assert_eq!(agent.board.link().state, LinkState::Off);
     tokio::task::yield_now().await;
     assert_eq!(agent.board.link().state, LinkState::Connecting);
-    let mut collector = Listening::at(port).await;
+    let mut collector = Listening::over(over, port).await;
     let (_, mut stream) = collector.welcome(None).await;
     assert_eq!(stream.token, None);
     assert_eq!(stream.reports(2).await, [1, 2]);
 }
 
-#[tokio::test]
-async fn what_overflowed_is_declared_as_one_gap() {
-    let mut collector = Listening::at(0).await;
-    let url = format!("grpc://127.0.0.1:{}", collector.port);
-    let mut agent = Agent::start(&url, None, 1_000);
+async fn what_overflowed_is_declared_as_one_gap(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
+    let mut agent = Agent::start(&collector.url(), None, 1_000);
     agent.sample(1_000);
     let (hello, mut stream) = collector.welcome(Some(1)).await;
     assert!(hello.first_seq > 500);
@@ -109,9 +138,8 @@ async fn what_overflowed_is_declared_as_one_gap() {
     assert_eq!(stream.reports(1).await, [hello.first_seq]);
 }
 
-#[tokio::test]
-async fn a_report_larger_than_the_collector_takes_is_declared_not_sent() {
-    let mut collector = Listening::at(0).await;
+async fn a_report_larger_than_the_collector_takes_is_declared_not_sent(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     let mut stream = collector.streams.recv().await.unwrap();
     stream.hello().await;
@@ -132,9 +160,8 @@ async fn a_report_larger_than_the_collector_takes_is_declared_not_sent() {
     ));
 }
 
-#[tokio::test]
-async fn an_agent_whose_place_was_taken_does_not_come_back() {
-    let mut collector = Listening::at(0).await;
+async fn an_agent_whose_place_was_taken_does_not_come_back(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let agent = Agent::beside(&collector);
     let (_, stream) = collector.welcome(None).await;
     stream.bye(Reason::Superseded, 0).await;
@@ -143,9 +170,8 @@ async fn an_agent_whose_place_was_taken_does_not_come_back() {
     assert!(collector.streams.try_recv().is_err());
 }
 
-#[tokio::test]
-async fn a_bye_is_obeyed_and_the_agent_comes_back_after_it() {
-    let mut collector = Listening::at(0).await;
+async fn a_bye_is_obeyed_and_the_agent_comes_back_after_it(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     let (_, stream) = collector.welcome(None).await;
     let said_at = tokio::time::Instant::now();
@@ -167,9 +193,8 @@ async fn a_bye_is_obeyed_and_the_agent_comes_back_after_it() {
     assert_eq!(stream.reports(1).await, [1]);
 }
 
-#[tokio::test]
-async fn the_collectors_pace_is_passed_on_within_our_bounds() {
-    let mut collector = Listening::at(0).await;
+async fn the_collectors_pace_is_passed_on_within_our_bounds(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     let (_, stream) = collector.welcome(None).await;
     for (asked_ms, expected) in [(10_000, 10), (1, 1), (3_600_000, 60)] {
@@ -190,9 +215,8 @@ async fn the_collectors_pace_is_passed_on_within_our_bounds() {
     assert_eq!(*agent.pace.borrow_and_update(), None);
 }
 
-#[tokio::test]
-async fn a_notice_reaches_the_board_until_it_is_cleared() {
-    let mut collector = Listening::at(0).await;
+async fn a_notice_reaches_the_board_until_it_is_cleared(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let agent = Agent::beside(&collector);
     let (_, stream) = collector.welcome(None).await;
     let (_, mut to_come) = agent.board.notices();
@@ -217,9 +241,8 @@ async fn a_notice_reaches_the_board_until_it_is_cleared() {
     assert!(agent.board.notices().0.is_empty());
 }
 
-#[tokio::test]
-async fn stopping_waits_for_the_last_receipt_and_says_goodbye() {
-    let mut collector = Listening::at(0).await;
+async fn stopping_waits_for_the_last_receipt_and_says_goodbye(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     let (_, mut stream) = collector.welcome(None).await;
     agent.sample(2);
@@ -270,9 +293,8 @@ async fn a_unix_socket_carries_the_same_stream() {
     assert_eq!(stream.reports(1).await, [1]);
 }
 
-#[tokio::test]
-async fn a_backlog_of_hours_passes_a_collector_that_reads_slowly() {
-    let mut collector = Listening::at(0).await;
+async fn a_backlog_of_hours_passes_a_collector_that_reads_slowly(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let mut agent = Agent::beside(&collector);
     agent.sample(3_000);
     let (hello, mut stream) = collector.welcome(None).await;
@@ -284,16 +306,12 @@ async fn a_backlog_of_hours_passes_a_collector_that_reads_slowly() {
     assert_eq!(*seqs.last().unwrap(), 3_000);
 }
 
-#[tokio::test]
-async fn the_real_agent_streams_what_its_server_uses_and_says_goodbye_when_it_ends() {
-    let mut collector = Listening::at(0).await;
+async fn the_real_agent_streams_what_its_server_uses_and_says_goodbye_when_it_ends(over: Over) {
+    let mut collector = Listening::over(over, 0).await;
     let runtime = tempfile::tempdir().unwrap();
     let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_hubmeter-agent"))
         .args(["run", "--interval", "1", "--name", "gpu-1", "--", "cat"])
-        .env(
-            "HUBMETER_COLLECTOR",
-            format!("grpc://127.0.0.1:{}", collector.port),
-        )
+        .env("HUBMETER_COLLECTOR", collector.url())
         .env("JUPYTERHUB_API_TOKEN", "t0ken")
         .env("XDG_RUNTIME_DIR", runtime.path())
         .stdin(std::process::Stdio::piped())

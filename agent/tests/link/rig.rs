@@ -3,12 +3,13 @@
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
 use hubmeter_agent::{
-    board::{Board, LinkState, LinkStatus},
+    board::{Board, LinkStatus},
     clock::SystemClock,
-    link::{Identity, Link, Outbox, credential::Credential},
+    link::{Identity, Link, Outbox, carrier::LOOK_AGAIN_FIRST, credential::Credential},
     sample::{MemorySource, Sample},
-    settings::CollectorUrl,
+    settings::CollectorUrls,
     stop::Stopper,
 };
 use hubmeter_proto::{
@@ -21,8 +22,9 @@ use hubmeter_proto::{
         up::Body as Up,
     },
 };
+use prost::Message as _;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
     task::JoinHandle,
 };
@@ -30,15 +32,35 @@ use tokio_stream::{
     Stream,
     wrappers::{ReceiverStream, TcpListenerStream},
 };
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{Message, handshake::server as handshake},
+};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 pub const INSTANCE: [u8; 16] = [7; 16];
 
+/// No wait for the agent is longer; shorter than the minute after which it thinks us gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What carries the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    Grpc,
+    WebSocket,
+}
+
 /// One stream as the collector sees it; the test plays the collector.
 pub struct Accepted {
     pub token: Option<String>,
-    up: Streaming<v1::Up>,
+    up: Messages,
     down: mpsc::Sender<Result<v1::Down, Status>>,
+}
+
+/// What the agent says, read when the test reads.
+enum Messages {
+    Grpc(Box<Streaming<v1::Up>>),
+    WebSocket(Box<SplitStream<WebSocketStream<TcpStream>>>),
 }
 
 /// A server that hands every stream to the test.
@@ -62,7 +84,7 @@ impl link_server::Link for Collector {
         let (down, messages) = mpsc::channel(64);
         let accepted = Accepted {
             token,
-            up: request.into_inner(),
+            up: Messages::Grpc(Box::new(request.into_inner())),
             down,
         };
         self.0.send(accepted).await.unwrap();
@@ -70,8 +92,39 @@ impl link_server::Link for Collector {
     }
 }
 
+/// The same by WebSocket.
+async fn serve_websockets(listener: TcpListener, streams: mpsc::Sender<Accepted>) {
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut token = None;
+        #[allow(clippy::result_large_err)] // the library's own type
+        let judge = |request: &handshake::Request, response: handshake::Response| {
+            let header = request.headers().get("authorization");
+            token = header.map(|value| value.to_str().unwrap().to_owned());
+            Ok(response)
+        };
+        let Ok(socket) = accept_hdr_async(tcp, judge).await else {
+            continue;
+        };
+        let (mut sink, frames) = socket.split();
+        let (down, mut messages) = mpsc::channel::<Result<v1::Down, Status>>(64);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = messages.recv().await {
+                let frame = Message::Binary(message.encode_to_vec().into());
+                if sink.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sink.close().await;
+        });
+        let up = Messages::WebSocket(Box::new(frames));
+        streams.send(Accepted { token, up, down }).await.unwrap();
+    }
+}
+
 /// A listening collector.
 pub struct Listening {
+    over: Over,
     pub streams: mpsc::Receiver<Accepted>,
     pub server: JoinHandle<()>,
     pub port: u16,
@@ -79,6 +132,10 @@ pub struct Listening {
 
 impl Listening {
     pub async fn at(port: u16) -> Self {
+        Self::over(Over::Grpc, port).await
+    }
+
+    pub async fn over(over: Over, port: u16) -> Self {
         let listener = loop {
             // After a restart the old socket may need a moment to go.
             if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
@@ -88,17 +145,29 @@ impl Listening {
         };
         let port = listener.local_addr().unwrap().port();
         let (sender, streams) = mpsc::channel(8);
-        let server = tokio::spawn(async move {
-            Server::builder()
-                .add_service(LinkServer::new(Collector(sender)))
-                .serve_with_incoming(TcpListenerStream::new(listener))
-                .await
-                .unwrap();
-        });
+        let server = match over {
+            Over::Grpc => tokio::spawn(async move {
+                Server::builder()
+                    .add_service(LinkServer::new(Collector(sender)))
+                    .serve_with_incoming(TcpListenerStream::new(listener))
+                    .await
+                    .unwrap();
+            }),
+            Over::WebSocket => tokio::spawn(serve_websockets(listener, sender)),
+        };
         Self {
+            over,
             streams,
             server,
             port,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        let port = self.port;
+        match self.over {
+            Over::Grpc => format!("grpc://127.0.0.1:{port}"),
+            Over::WebSocket => format!("ws://127.0.0.1:{port}/services/hubmeter/link"),
         }
     }
 
@@ -120,12 +189,22 @@ impl Listening {
 
 impl Accepted {
     pub async fn next(&mut self) -> Option<Up> {
-        self.up
-            .message()
+        tokio::time::timeout(PATIENCE, self.next_whenever())
             .await
-            .ok()
-            .flatten()
-            .and_then(|message| message.body)
+            .expect("the agent says something, or ends")
+    }
+
+    async fn next_whenever(&mut self) -> Option<Up> {
+        match &mut self.up {
+            Messages::Grpc(stream) => stream.message().await.ok().flatten()?.body,
+            Messages::WebSocket(frames) => loop {
+                match frames.next().await? {
+                    Ok(Message::Binary(bytes)) => return v1::Up::decode(bytes).unwrap().body,
+                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            },
+        }
     }
 
     pub async fn hello(&mut self) -> v1::Hello {
@@ -194,22 +273,38 @@ impl Agent {
         Self::start_trusting(None, url, credential, spool_bytes)
     }
 
+    /// Of several addresses the better ones are tried again about after `look_again_first`.
+    pub fn with_addresses(urls: &str, look_again_first: Duration) -> Self {
+        let credential = Credential::new(None, Some("t0ken".to_owned()));
+        Self::begin(None, urls, look_again_first, credential, 512 * 1024)
+    }
+
     pub fn start_trusting(
         ca_file: Option<PathBuf>,
         url: &str,
         credential: Credential,
         spool_bytes: usize,
     ) -> Self {
+        Self::begin(ca_file, url, LOOK_AGAIN_FIRST, credential, spool_bytes)
+    }
+
+    fn begin(
+        ca_file: Option<PathBuf>,
+        urls: &str,
+        look_again_first: Duration,
+        credential: Credential,
+        spool_bytes: usize,
+    ) -> Self {
         let outbox = Arc::new(Outbox::new(spool_bytes));
         let board = Arc::new(Board::new(LinkStatus {
-            state: LinkState::Off,
-            collector: Some(url.to_owned()),
-            api_url: None,
+            collector: Some(urls.to_owned()),
+            ..LinkStatus::default()
         }));
         let pace = watch::Sender::new(None);
         let stopper = Stopper::default();
         let link = Link {
-            url: CollectorUrl::parse(url, false).unwrap(),
+            urls: CollectorUrls::parse(urls, false).unwrap(),
+            look_again_first,
             ca_file,
             credential,
             identity: Identity {
@@ -234,8 +329,7 @@ impl Agent {
     }
 
     pub fn beside(collector: &Listening) -> Self {
-        let url = format!("grpc://127.0.0.1:{}", collector.port);
-        Self::start(&url, Some("t0ken"), 512 * 1024)
+        Self::start(&collector.url(), Some("t0ken"), 512 * 1024)
     }
 
     pub fn sample(&mut self, count: u64) {

@@ -2,7 +2,10 @@
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use hubmeter_agent::board::LinkState;
-use hubmeter_proto::v1::{self, bye::Reason, down::Body as Down, up::Body as Up};
+use hubmeter_proto::{
+    REFUSED_HEADER,
+    v1::{self, bye::Reason, down::Body as Down, up::Body as Up},
+};
 use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -18,23 +21,26 @@ use super::rig::Agent;
 
 const PATH: &str = "/services/hubmeter/link";
 
-struct Proxy(TcpListener);
+pub struct Proxy(TcpListener);
 
-struct Stream(WebSocketStream<TcpStream>);
+pub struct Stream(WebSocketStream<TcpStream>);
 
 impl Proxy {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    fn agent(&self) -> Agent {
+    pub fn url(&self) -> String {
         let port = self.0.local_addr().unwrap().port();
-        let url = format!("ws://127.0.0.1:{port}{PATH}");
-        Agent::start(&url, Some("t0ken"), 512 * 1024)
+        format!("ws://127.0.0.1:{port}{PATH}")
+    }
+
+    fn agent(&self) -> Agent {
+        Agent::start(&self.url(), Some("t0ken"), 512 * 1024)
     }
 
     /// The next connection: upgraded, or refused with `status`.
-    async fn accept(&self, status: Option<StatusCode>) -> Option<Stream> {
+    pub async fn accept(&self, status: Option<StatusCode>) -> Option<Stream> {
         let (tcp, _) = self.0.accept().await.unwrap();
         #[allow(clippy::result_large_err)] // the library's own type
         let judge = |request: &Request, response: Response| {
@@ -45,6 +51,11 @@ impl Proxy {
                 Some(status) => {
                     let mut refusal = ErrorResponse::new(Some("not you".to_owned()));
                     *refusal.status_mut() = status;
+                    if status == StatusCode::UNAUTHORIZED {
+                        let reason = "no such token".parse().unwrap();
+                        refusal.headers_mut().insert(REFUSED_HEADER, reason);
+                        *refusal.body_mut() = None;
+                    }
                     Err(refusal)
                 }
             }
@@ -54,7 +65,7 @@ impl Proxy {
 }
 
 impl Stream {
-    async fn next(&mut self) -> Option<Up> {
+    pub async fn next(&mut self) -> Option<Up> {
         loop {
             match self.0.next().await? {
                 Ok(Message::Binary(bytes)) => return v1::Up::decode(bytes).unwrap().body,
@@ -64,13 +75,13 @@ impl Stream {
         }
     }
 
-    async fn say(&mut self, body: Down) {
+    pub async fn say(&mut self, body: Down) {
         let message = v1::Down { body: Some(body) }.encode_to_vec();
         self.0.send(Message::Binary(message.into())).await.unwrap();
     }
 
     /// Greets from Hello's first report on.
-    async fn welcome(&mut self) -> v1::Hello {
+    pub async fn welcome(&mut self) -> v1::Hello {
         let Some(Up::Hello(hello)) = self.next().await else {
             panic!("no Hello");
         };
@@ -83,7 +94,7 @@ impl Stream {
         hello
     }
 
-    async fn reports(&mut self, count: usize) -> Vec<u64> {
+    pub async fn reports(&mut self, count: usize) -> Vec<u64> {
         let mut seqs = Vec::new();
         while seqs.len() < count {
             match self.next().await {
@@ -129,6 +140,8 @@ async fn a_refusal_is_no_stream_and_the_agent_comes_back() {
         assert_eq!(agent.board.link().state, LinkState::Connecting);
     }
     let mut stream = proxy.accept(None).await.unwrap();
+    let why = &agent.board.link().passed_over[0].why;
+    assert!(why.contains("401 Unauthorized no such token"), "{why}");
     stream.welcome().await;
     agent.sample(1);
     assert_eq!(stream.reports(1).await, [1]);

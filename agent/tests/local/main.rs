@@ -40,7 +40,7 @@ impl Served {
         let board = Arc::new(Board::new(LinkStatus {
             state: LinkState::Connecting,
             collector: Some("grpcs://hub:1".to_owned()),
-            api_url: None,
+            ..LinkStatus::default()
         }));
         let (sender, told) = mpsc::channel(1);
         tokio::spawn(local.serve(Arc::clone(&board), sender));

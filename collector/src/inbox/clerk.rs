@@ -71,6 +71,7 @@ impl<J: Journal> Clerk<J> {
                 },
                 facts: self.read_entries(&entries),
             };
+            self.stats.limit_more(Limit::FactQueue);
             if self.onward.send(batch).is_err() {
                 return Ok(()); // the pipeline has ended, and so shall we
             }
@@ -86,6 +87,7 @@ impl<J: Journal> Clerk<J> {
             origin: Origin::Live,
             facts: vec![Fact::Started { at_ms }],
         };
+        self.stats.limit_more(Limit::FactQueue);
         let _ = self.onward.send(began); // as above
         Ok(())
     }
@@ -228,15 +230,16 @@ impl<J: Journal> Clerk<J> {
             None => self.tear(&deposits),
         }
         let facts: Vec<Fact> = deposits.into_iter().map(|d| d.fact).collect();
-        facts.is_empty()
-            || self
-                .onward
-                .send(Batch {
-                    row,
-                    origin: Origin::Live,
-                    facts,
-                })
-                .is_ok()
+        if facts.is_empty() {
+            return true;
+        }
+        self.stats.limit_more(Limit::FactQueue);
+        let batch = Batch {
+            row,
+            origin: Origin::Live,
+            facts,
+        };
+        self.onward.send(batch).is_ok()
     }
 
     fn commit(&mut self, deposits: &[Deposit], now_ms: i64) -> Option<i64> {

@@ -108,10 +108,12 @@ pub enum Outgoing {
         /// The last one.
         through_seq: u64,
     },
-    /// How long reports may wait for each other. Not in protocol 1.
+    /// What the agent is asked for from now on; `None` stays as it was.
     Pace {
-        /// 0 for not at all.
-        hold_ms: u32,
+        /// The interval wanted; 0 leaves it to the agent.
+        interval_ms: Option<u32>,
+        /// How long reports may wait for each other, 0 for not at all. Not in protocol 1.
+        hold_ms: Option<u32>,
     },
     /// A message for the person at the server. Boxed: a stream's queue keeps room for the largest.
     Notice(Box<Notice>),

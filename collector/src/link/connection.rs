@@ -4,18 +4,23 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
+    time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::door::Place;
-use crate::peer::Peer;
+use super::{door::Place, refusals::Who};
+use crate::{limits, peer::Peer, stats::Reject};
 
 /// What a connection is known by.
 #[derive(Clone, Debug)]
@@ -27,11 +32,23 @@ pub(super) enum Caller {
     Unix(Option<Peer>),
 }
 
+/// What a stream knows of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub(super) caller: Caller,
+    streams: Arc<AtomicUsize>,
+}
+
+/// A stream that lives on a connection.
+pub(super) struct LiveStream(Arc<AtomicUsize>);
+
 /// A connection that holds its place.
 pub(super) struct Connection {
-    pub(super) io: Io,
-    pub(super) caller: Caller,
-    pub(super) _place: Place,
+    io: Io,
+    guest: Guest,
+    /// Runs while no stream lives; costs nothing while one does.
+    idle: Option<Pin<Box<Sleep>>>,
+    place: Place,
 }
 
 /// What bytes pass over.
@@ -42,13 +59,75 @@ pub(super) enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+// === impl Caller ===
+
+impl Caller {
+    /// By what it is refused.
+    pub(super) fn who(&self) -> Who {
+        match self {
+            Self::Tcp { caller, .. } => Who::Address(caller.ip().to_canonical()),
+            Self::Unix(Some(peer)) => Who::Uid(peer.uid),
+            Self::Unix(None) => Who::Unknown,
+        }
+    }
+}
+
+// === impl Guest ===
+
+impl Guest {
+    /// A stream begins, and lives as long as what is given back.
+    pub(super) fn begin(&self) -> LiveStream {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        LiveStream(Arc::clone(&self.streams))
+    }
+}
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 // === impl Connection ===
 
-impl Connected for Connection {
-    type ConnectInfo = Caller;
+impl Connection {
+    pub(super) fn new(io: Io, caller: Caller, place: Place) -> Self {
+        Self {
+            io,
+            guest: Guest {
+                caller,
+                streams: Arc::default(),
+            },
+            idle: None,
+            place,
+        }
+    }
 
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
+    /// Fails a connection that had no stream for too long, from before its first byte of HTTP/2:
+    /// pings answered are no reason to keep a place.
+    fn expect_stream(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.guest.streams.load(Ordering::Relaxed) > 0 {
+            self.idle = None;
+            return Ok(());
+        }
+        let idle = self
+            .idle
+            .get_or_insert_with(|| Box::pin(sleep(limits::STREAM_WITHIN)));
+        if idle.as_mut().poll(cx).is_pending() {
+            return Ok(());
+        }
+        let refusals = &self.place.door.refusals;
+        let who = self.guest.caller.who();
+        refusals.refuse(who, Reject::NoStream, "a connection without a stream");
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Guest;
+
+    fn connect_info(&self) -> Guest {
+        self.guest.clone()
     }
 }
 
@@ -69,6 +148,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Err(error) = self.expect_stream(cx) {
+            return Poll::Ready(Err(error));
+        }
         each!(self, io => Pin::new(io).poll_read(cx, buf))
     }
 }

@@ -5,17 +5,21 @@
 //! the network itself is trusted. Nothing here happens in the accept loop, and nothing of it waits
 //! longer than its deadline.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll};
 
+use nix::errno::Errno;
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
-use super::connection::{Caller, Connection, Io};
+use super::{
+    connection::{Caller, Connection, Io},
+    refusals::{Refusals, Who},
+};
 use crate::{
     limits,
     peer::Peer,
@@ -36,6 +40,7 @@ pub struct Door {
     places: Arc<Semaphore>,
     places_max: usize,
     handshakes: Arc<Semaphore>,
+    pub(super) refusals: Refusals,
     stats: Stats,
 }
 
@@ -43,7 +48,7 @@ pub struct Door {
 pub(super) struct Place {
     /// Given back before the gauge is read.
     permit: Option<OwnedSemaphorePermit>,
-    door: Door,
+    pub(super) door: Door,
 }
 
 /// Why somebody was not let in.
@@ -65,6 +70,7 @@ impl Door {
         tls: Option<TlsAcceptor>,
         allow_plaintext: bool,
         streams_max: usize,
+        refusals: Refusals,
         stats: Stats,
     ) -> Self {
         let places_max = streams_max + limits::CONNECTIONS_SPARE;
@@ -76,6 +82,7 @@ impl Door {
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
             handshakes: Arc::new(Semaphore::new(limits::HANDSHAKES_MAX)),
+            refusals,
             stats,
         }
     }
@@ -92,27 +99,30 @@ impl Door {
                 };
                 match accepted {
                     Ok((io, caller)) => {
-                        let Some(place) = self.take() else { continue };
+                        let Some(place) = self.take(&caller) else {
+                            continue;
+                        };
                         let (door, let_in) = (self.clone(), let_in.clone());
                         tokio::spawn(async move {
                             if let Some(io) = door.greet(io, &caller).await {
-                                let connection = Connection {
-                                    io,
-                                    caller,
-                                    _place: place,
-                                };
+                                let connection = Connection::new(io, caller, place);
                                 // Closed: the collector ends, and the connection with it.
                                 let _ = let_in.send(Ok(connection)).await;
                             }
                         });
                     }
-                    Err(e) => {
-                        // Out of descriptors (EMFILE, ENFILE): the kernel would say so again at
-                        // once.
-                        tracing::warn!(error = %e, "cannot accept agents");
+                    Err(e) if is_for_want_of_room(&e) => {
+                        // The kernel would say so again at once.
                         self.stats.limit_dropped(Limit::Connections);
+                        self.refusals.refuse(
+                            Who::Unknown,
+                            Reject::OpenFiles,
+                            format_args!("cannot accept agents: {e}"),
+                        );
                         tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                     }
+                    // Gone before it was accepted: its own affair.
+                    Err(e) => self.refusals.refuse(Who::Unknown, Reject::Handshake, e),
                 }
             }
         });
@@ -129,10 +139,11 @@ impl Door {
         match greeted {
             Ok(io) => Some(io),
             Err(refused) => {
-                self.stats.reject(match refused {
-                    Refused::Handshake => Reject::Handshake,
-                    Refused::Plaintext => Reject::Plaintext,
-                });
+                let (reject, why) = match refused {
+                    Refused::Handshake => (Reject::Handshake, "no handshake, or not in time"),
+                    Refused::Plaintext => (Reject::Plaintext, "in the clear from another machine"),
+                };
+                self.refusals.refuse(caller.who(), reject, why);
                 None
             }
         }
@@ -148,14 +159,7 @@ impl Door {
             let Some(tls) = &self.tls else {
                 return Err(Refused::Handshake);
             };
-            // More at once would only make all of them slower.
-            let _permit = self.handshakes.acquire().await;
-            self.show_handshakes();
-            let shaken = timeout(limits::HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
-            return match shaken {
-                Ok(Ok(stream)) => Ok(Io::Tls(Box::new(stream))),
-                Ok(Err(_)) | Err(_) => Err(Refused::Handshake),
-            };
+            return self.shake(tls, stream).await.ok_or(Refused::Handshake);
         }
         let local = caller.ip().to_canonical().is_loopback();
         if local || self.allow_plaintext {
@@ -164,9 +168,35 @@ impl Door {
         Err(Refused::Plaintext)
     }
 
-    fn take(&self) -> Option<Place> {
+    /// TLS. What is computed is computed by few at once, since more would only make all of them
+    /// slower; who lets us wait for bytes keeps nobody from it.
+    async fn shake(&self, tls: &TlsAcceptor, stream: TcpStream) -> Option<Io> {
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+        let hello = timeout(limits::HANDSHAKE_TIMEOUT, hello).await.ok()?.ok()?;
+        let mut accept = hello.into_stream(Arc::clone(tls.config()));
+        {
+            let _permit = self.handshakes.acquire().await;
+            self.show_handshakes();
+            // The first step has the key exchange and the signature, all that is dear.
+            let first = std::future::poll_fn(|cx| {
+                Poll::Ready(match Pin::new(&mut accept).poll(cx) {
+                    Poll::Ready(done) => Some(done),
+                    Poll::Pending => None,
+                })
+            });
+            if let Some(done) = first.await {
+                return done.ok().map(|stream| Io::Tls(Box::new(stream)));
+            }
+        }
+        self.show_handshakes();
+        let shaken = timeout(limits::HANDSHAKE_TIMEOUT, accept).await.ok()?;
+        Some(Io::Tls(Box::new(shaken.ok()?)))
+    }
+
+    fn take(&self, caller: &Caller) -> Option<Place> {
         let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
-            self.stats.reject(Reject::Connections);
+            self.refusals
+                .refuse(caller.who(), Reject::Connections, "every place is taken");
             self.stats.limit_dropped(Limit::Connections);
             return None;
         };
@@ -195,6 +225,15 @@ impl Drop for Place {
     }
 }
 
+/// Whether the system had nothing left to make a socket of.
+fn is_for_want_of_room(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
+}
+
 async fn accept(socket: &Socket) -> io::Result<(Io, Caller)> {
     match socket {
         Socket::Tcp(listener) => {
@@ -213,9 +252,14 @@ async fn accept(socket: &Socket) -> io::Result<(Io, Caller)> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
+    use crate::clock::SystemClock;
 
     /// What the door says to somebody from `caller` whose first bytes are these.
     async fn greeted(door: &Door, caller: &str, first: &[u8]) -> Result<Io, Refused> {
@@ -230,7 +274,9 @@ mod tests {
     }
 
     fn door(allow_plaintext: bool) -> Door {
-        Door::new(None, allow_plaintext, 1, Stats::new())
+        let (clock, stats) = (Arc::new(SystemClock), Stats::new());
+        let refusals = Refusals::new(clock, stats.clone());
+        Door::new(None, allow_plaintext, 1, refusals, stats)
     }
 
     #[tokio::test]
@@ -259,12 +305,67 @@ mod tests {
         }
     }
 
+    /// A door that shows a certificate of the tests.
+    fn tls_door() -> Door {
+        let file = |name| format!("{}/tests/link/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+        let certificates = CertificateDer::pem_file_iter(file("cert.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates.map(Result::unwrap).collect(), key)
+            .unwrap();
+        let mut door = door(false);
+        door.tls = Some(TlsAcceptor::from(Arc::new(config)));
+        door
+    }
+
+    /// What a client says first.
+    fn client_hello() -> Vec<u8> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn who_is_waited_for_in_a_handshake_holds_up_nobody_elses() {
+        let door = tls_door();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stalled = Vec::new();
+        for _ in 0..=limits::HANDSHAKES_MAX {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
+            let (stream, caller) = listener.accept().await.unwrap();
+            let door = door.clone();
+            tokio::spawn(async move { door.greet_tcp(stream, caller).await.is_ok() });
+            client.write_all(&client_hello()).await.unwrap();
+            stalled.push(client);
+        }
+        // All have their answer, the one beyond the bound, too, and none says more.
+        for client in &mut stalled {
+            assert!(client.read_u8().await.is_ok());
+        }
+        assert_eq!(door.handshakes.available_permits(), limits::HANDSHAKES_MAX);
+    }
+
     #[tokio::test]
     async fn beyond_the_places_nobody_is_taken_and_it_is_counted() {
         let door = door(false);
-        let places: Vec<_> = std::iter::from_fn(|| door.take()).collect();
+        let caller = Caller::Unix(None);
+        let places: Vec<_> = std::iter::from_fn(|| door.take(&caller)).collect();
         assert_eq!(places.len(), 1 + limits::CONNECTIONS_SPARE);
         drop(places);
-        assert!(door.take().is_some());
+        assert!(door.take(&caller).is_some());
     }
 }

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{admit::ByeReason, quota::Bucket, session::Sessions};
+use super::{admit::ByeReason, quota::Bucket, refusals::Who, session::Sessions};
 use crate::{
     clock::Clock,
     config::Secret,
@@ -133,13 +133,6 @@ struct Watch {
     streams: usize,
 }
 
-/// How long a refusal is remembered: a client that hammers costs one question in this time.
-const REFUSED_KEPT: Duration = Duration::from_secs(10);
-/// Refusals and flights remembered; beyond it the oldest are asked again.
-const FLIGHTS_MAX: u64 = 10_000;
-/// Questions the budget allows at once.
-const VERIFY_BURST: u64 = 20;
-
 // === whose is it ===
 
 /// The server an identity speaks for.
@@ -239,12 +232,12 @@ impl Identify {
             book,
             stats,
             flights: Cache::builder()
-                .max_capacity(FLIGHTS_MAX)
-                .time_to_live(REFUSED_KEPT)
+                .max_capacity(limits::VERIFY_REMEMBERED_MAX)
+                .time_to_live(limits::VERIFY_REFUSED_KEPT)
                 .build(),
             budget: Mutex::new(Bucket::new(
                 limits::VERIFY_PER_SECOND.into(),
-                VERIFY_BURST,
+                limits::VERIFY_BURST,
                 now_ms,
             )),
             under_way: Semaphore::new(limits::VERIFY_CONCURRENT_MAX),
@@ -357,8 +350,8 @@ impl Identify {
         loop {
             tokio::time::sleep(pause).await;
             if let Some((key, why)) = self.recheck().await {
-                self.0.stats.reject(why.reason());
-                tracing::info!(server = ?key, %why, "a stream ends: its token does not pass");
+                let who = Who::Server(key.clone());
+                sessions.refusals().refuse(who, why.reason(), &why);
                 sessions.end(&key, ByeReason::Unauthenticated);
             }
         }
@@ -409,14 +402,18 @@ impl Identify {
         let inner = &self.0;
         let now_ms = inner.clock.now_ms();
         let permit = inner.under_way.try_acquire();
-        let (Ok(_permit), Ok(())) = (permit, inner.budget.lock().take(1, now_ms)) else {
+        let (Ok(permit), Ok(())) = (permit, inner.budget.lock().take(1, now_ms)) else {
             inner.stats.limit_dropped(Limit::VerifyConcurrent);
             return Err(Denied::Budget);
         };
         let now = limits::VERIFY_CONCURRENT_MAX - inner.under_way.available_permits();
         inner.stats.limit_now(Limit::VerifyConcurrent, now);
         inner.stats.count(Count::HubQuestions);
-        match inner.hub.whoami(token.expose()).await {
+        let asked = inner.hub.whoami(token.expose()).await;
+        drop(permit);
+        let now = limits::VERIFY_CONCURRENT_MAX - inner.under_way.available_permits();
+        inner.stats.limit_now(Limit::VerifyConcurrent, now);
+        match asked {
             Ok(identity) => {
                 self.note_hub(true);
                 server_of(&identity.ok_or(Denied::Unknown)?)

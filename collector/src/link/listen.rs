@@ -23,13 +23,14 @@ use tonic::{
 
 use super::{
     admit::{self, Outgoing},
-    connection::Caller,
+    connection::{Caller, Guest},
     door::Door,
     doorman::Doorman,
     identify::Denied,
+    refusals::Who,
     session::Sessions,
 };
-use crate::{limits, peer::Peer, socket::Socket, stats::Stats};
+use crate::{limits, peer::Peer, socket::Socket, stats::Reject};
 
 /// Why the link cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,6 @@ pub enum ListenError {
 struct Service {
     doorman: Doorman,
     sessions: Sessions,
-    stats: Stats,
 }
 
 /// Messages in as bytes, out as [`Outgoing`].
@@ -68,14 +68,9 @@ pub async fn serve(
     door: Door,
     doorman: Doorman,
     sessions: Sessions,
-    stats: Stats,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ListenError> {
-    let service = Service {
-        doorman,
-        sessions,
-        stats,
-    };
+    let service = Service { doorman, sessions };
     Server::builder()
         .initial_stream_window_size(limits::WINDOW_BYTES)
         .initial_connection_window_size(limits::WINDOW_BYTES)
@@ -96,28 +91,33 @@ pub async fn serve(
 impl Service {
     async fn stream(
         self,
-        caller: Option<Caller>,
+        guest: Option<Guest>,
         request: Request<Streaming<Bytes>>,
     ) -> Result<Response<ReceiverStream<Result<Outgoing, Status>>>, Status> {
         let authorization = request.metadata().get("authorization");
         let authorization = authorization.map(|value| value.as_encoded_bytes());
+        let live = guest.as_ref().map(Guest::begin);
+        let caller = guest.map(|guest| guest.caller);
+        let who = caller.as_ref().map_or(Who::Unknown, Caller::who);
         let admitted = self
             .doorman
             .admit(authorization, peer(caller))
             .await
-            .map_err(|denied| self.denied(&denied))?;
+            .map_err(|denied| self.denied(who, &denied))?;
         let (down, answers) = mpsc::channel(limits::DOWN_QUEUE);
         let messages = request.into_inner();
         tokio::spawn(async move {
             let owner = admitted.owner.clone();
             self.sessions.run(owner, messages, down).await;
-            drop(admitted);
+            drop((admitted, live));
         });
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
-    fn denied(&self, denied: &Denied) -> Status {
-        self.stats.reject(denied.reason());
+    fn denied(&self, who: Who, denied: &Denied) -> Status {
+        self.sessions
+            .refusals()
+            .refuse(who, denied.reason(), denied);
         if denied.is_passing() {
             Status::unavailable(denied.to_string())
         } else {
@@ -154,19 +154,26 @@ impl tower::Service<tonic::codegen::http::Request<Body>> for Service {
         let service = self.clone();
         Box::pin(async move {
             if request.uri().path() != METHOD {
+                let who = request.extensions().get::<Guest>();
+                let who = who.map_or(Who::Unknown, |guest| guest.caller.who());
+                let detail = "no such method";
+                service
+                    .sessions
+                    .refusals()
+                    .refuse(who, Reject::Unexpected, detail);
                 return Ok(Status::unimplemented("no such method").into_http());
             }
-            let caller = request.extensions().get::<Caller>().cloned();
+            let guest = request.extensions().get::<Guest>().cloned();
             // Compression is never accepted: nothing to gain at this size, and bombs to lose to.
             let mut grpc = Grpc::new(Raw).max_decoding_message_size(wire::MESSAGE_BYTES_MAX);
-            Ok(grpc.streaming(Method { service, caller }, request).await)
+            Ok(grpc.streaming(Method { service, guest }, request).await)
         })
     }
 }
 
 struct Method {
     service: Service,
-    caller: Option<Caller>,
+    guest: Option<Guest>,
 }
 
 impl StreamingService<Bytes> for Method {
@@ -176,7 +183,7 @@ impl StreamingService<Bytes> for Method {
         Pin<Box<dyn Future<Output = Result<Response<Self::ResponseStream>, Status>> + Send>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        Box::pin(self.service.clone().stream(self.caller.clone(), request))
+        Box::pin(self.service.clone().stream(self.guest.clone(), request))
     }
 }
 

@@ -41,6 +41,13 @@ impl Bucket {
         Err((need_milli - self.level_milli).div_ceil(self.per_second.max(1)))
     }
 
+    /// How many can be taken now.
+    #[must_use]
+    pub fn left(&mut self, now_ms: i64) -> u64 {
+        self.fill(now_ms);
+        self.level_milli / 1000
+    }
+
     /// Whether it is full: whoever owns it has been quiet.
     #[must_use]
     pub fn is_full(&mut self, now_ms: i64) -> bool {

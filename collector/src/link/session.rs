@@ -22,15 +22,19 @@ use tonic::Status;
 use super::{
     admit::{self, ByeReason, ClockOffset, Incoming, Notice, Outgoing, Refusal},
     quota::Bucket,
+    refusals::{Refusals, Who},
+    turnstile::Turnstile,
 };
 use crate::{
     clock::Clock,
     fact::ServerKey,
     inbox::{Inbox, Slot},
     limits,
+    pressure::Level,
     stats::{Limit, Reject, Stats},
 };
 
+mod pacing;
 mod stream;
 mod watch;
 
@@ -53,9 +57,11 @@ struct Shared {
     live: Mutex<HashMap<ServerKey, Live>>,
     quotas: Mutex<HashMap<ServerKey, Arc<Mutex<Quota>>>>,
     next_id: AtomicU64,
+    turnstile: Mutex<Turnstile>,
     settings: Settings,
     inbox: Inbox,
     clock: Arc<dyn Clock>,
+    refusals: Refusals,
     stats: Stats,
     /// Streams of servers nobody knew: the hub's list is asked for soon after.
     strangers: tokio::sync::Notify,
@@ -112,12 +118,6 @@ enum End {
     Ours(ByeReason, Duration),
 }
 
-/// Time for a Bye to reach the peer's socket.
-const BYE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Quotas of servers that were quiet are forgotten when there are more of them than live streams
-/// and this.
-const QUOTAS_SPARE: usize = 1_000;
-
 // === impl Sessions ===
 
 impl Sessions {
@@ -125,12 +125,17 @@ impl Sessions {
     #[must_use]
     pub fn new(settings: Settings, inbox: Inbox, clock: Arc<dyn Clock>, stats: Stats) -> Self {
         stats.limit_set(Limit::Sessions, settings.streams_max);
+        stats.limit_set(Limit::Notices, limits::NOTICES_QUEUED_MAX);
+        let burst = usize::try_from(limits::ACCEPTS_BURST).unwrap_or(usize::MAX);
+        stats.limit_set(Limit::Accepts, burst);
         Self(Arc::new(Shared {
             live: Mutex::default(),
             quotas: Mutex::default(),
             next_id: AtomicU64::new(1),
+            turnstile: Mutex::new(Turnstile::new(clock.now_ms())),
             settings,
             inbox,
+            refusals: Refusals::new(clock.clone(), stats.clone()),
             clock,
             stats,
             strangers: tokio::sync::Notify::new(),
@@ -175,6 +180,12 @@ impl Sessions {
         }
     }
 
+    /// Where refusals are counted and told.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
     /// How many are live.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -188,11 +199,15 @@ impl Sessions {
 
     /// Lives one stream to its end.
     pub async fn run(&self, owner: Owner, mut messages: impl Messages, down: Down) {
+        if let Err(end) = self.pass(&owner) {
+            return bye(end, &down).await;
+        }
         let begun = match timeout(wire::HELLO_TIMEOUT, messages.next()).await {
             Ok(Some(Ok(message))) => self.begin(owner, message),
             Ok(None | Some(Err(_))) => return,
             Err(_) => {
-                self.0.stats.reject(Reject::NoHello);
+                let late = "no Hello in time";
+                self.0.refusals.refuse(owner.who(), Reject::NoHello, late);
                 Err(End::Ours(ByeReason::Silent, spread(limits::BYE_PROTOCOL)))
             }
         };
@@ -208,6 +223,31 @@ impl Sessions {
         }
     }
 
+    /// Whether one more stream may begin now, before anything of it is read.
+    fn pass(&self, owner: &Owner) -> Result<(), End> {
+        let shared = &self.0;
+        let now_ms = shared.clock.now_ms();
+        let pressure = shared.inbox.pressure();
+        if pressure.level() == Level::Closed {
+            pressure.gave_up();
+            let full = "the inbox is nearly full";
+            shared.refusals.refuse(owner.who(), Reject::Shedding, full);
+            return Err(End::Ours(ByeReason::Busy, spread(limits::BYE_BUSY)));
+        }
+        let (passed, used) = {
+            let mut turnstile = shared.turnstile.lock();
+            (turnstile.pass(now_ms), turnstile.used(now_ms))
+        };
+        let used = usize::try_from(used).unwrap_or(usize::MAX);
+        shared.stats.limit_now(Limit::Accepts, used);
+        passed.map_err(|wait| {
+            shared.stats.limit_dropped(Limit::Accepts);
+            let many = "too many streams begin at once";
+            shared.refusals.refuse(owner.who(), Reject::Turnstile, many);
+            End::Ours(ByeReason::Busy, wait)
+        })
+    }
+
     fn begin(
         &self,
         owner: Owner,
@@ -218,10 +258,11 @@ impl Sessions {
         let hello = match admit::read(&message, now_ms, ClockOffset::NONE) {
             Ok(Incoming::Hello(hello)) => hello,
             Ok(_) => {
-                shared.stats.reject(Reject::NoHello);
+                let other = "the first message is no Hello";
+                shared.refusals.refuse(owner.who(), Reject::NoHello, other);
                 return Err(End::Ours(ByeReason::Protocol, spread(limits::BYE_PROTOCOL)));
             }
-            Err(refusal) => return Err(self.refused(&refusal)),
+            Err(refusal) => return Err(self.refused(owner.who(), &refusal)),
         };
         let key = match owner {
             Owner::Server(key) => key,
@@ -229,7 +270,10 @@ impl Sessions {
         };
         let quota = self.quota_of(&key, now_ms);
         if let Err(wait_ms) = quota.lock().streams.take(1, now_ms) {
-            shared.stats.reject(Reject::Quota);
+            let often = "too many streams of one server";
+            shared
+                .refusals
+                .refuse(Who::Server(key), Reject::Quota, often);
             let wait = Duration::from_millis(wait_ms);
             return Err(End::Ours(ByeReason::Quota, wait + spread(limits::BYE_BUSY)));
         }
@@ -270,7 +314,7 @@ impl Sessions {
     fn quota_of(&self, key: &ServerKey, now_ms: i64) -> Arc<Mutex<Quota>> {
         let live = self.count();
         let mut quotas = self.0.quotas.lock();
-        if quotas.len() >= live + QUOTAS_SPARE {
+        if quotas.len() >= live + limits::QUOTAS_SPARE {
             quotas.retain(|_, quota| Arc::strong_count(quota) > 1 || !quota.lock().is_full(now_ms));
         }
         let quota = quotas
@@ -280,7 +324,7 @@ impl Sessions {
     }
 
     /// Counts a refused message and says how its stream ends.
-    fn refused(&self, refusal: &Refusal) -> End {
+    fn refused(&self, who: Who, refusal: &Refusal) -> End {
         let (reject, reason) = match refusal {
             Refusal::Undecodable(_) | Refusal::TooLarge(_) | Refusal::Empty => {
                 (Reject::Undecodable, ByeReason::Protocol)
@@ -288,9 +332,20 @@ impl Sessions {
             Refusal::OutOfBounds { .. } => (Reject::OutOfBounds, ByeReason::Protocol),
             Refusal::Version(_) => (Reject::Version, ByeReason::Version),
         };
-        self.0.stats.reject(reject);
-        tracing::debug!(%refusal, "a message was refused");
+        self.0.refusals.refuse(who, reject, refusal);
         End::Ours(reason, spread(limits::BYE_PROTOCOL))
+    }
+}
+
+// === impl Owner ===
+
+impl Owner {
+    /// By what it is refused.
+    fn who(&self) -> Who {
+        match self {
+            Self::Server(key) => Who::Server(key.clone()),
+            Self::Login(user) => Who::Server(ServerKey::new(user, "")),
+        }
     }
 }
 
@@ -333,7 +388,7 @@ async fn bye(end: End, down: &Down) {
         reason,
         retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
     };
-    let _ = timeout(BYE_TIMEOUT, down.send(Ok(bye))).await;
+    let _ = timeout(limits::BYE_TIMEOUT, down.send(Ok(bye))).await;
 }
 
 /// When to come back after a Bye that others asked for.
@@ -352,7 +407,7 @@ fn spread(about: Duration) -> Duration {
     about.mul_f64(0.5 + fraction())
 }
 
-fn fraction() -> f64 {
+pub(super) fn fraction() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness they come back together; nothing breaks.
     let _ = getrandom::fill(&mut bytes);

@@ -29,16 +29,16 @@ use super::{
     admit::{self, Outgoing},
     doorman::{Admitted, Doorman},
     identify::Denied,
+    refusals::{Refusals, Who},
     session::Sessions,
 };
-use crate::{fact::ServerKey, limits, peer::Peer, stats::Stats};
+use crate::{fact::ServerKey, limits, peer::Peer};
 
 /// Takes agents that come by WebSocket. Clones share everything.
 #[derive(Clone)]
 pub struct Carrier {
     doorman: Doorman,
     sessions: Sessions,
-    stats: Stats,
     open: Arc<AtomicBool>,
 }
 
@@ -58,13 +58,17 @@ pub enum Refused {
 impl Carrier {
     /// Closed until [`Carrier::open`].
     #[must_use]
-    pub fn new(doorman: Doorman, sessions: Sessions, stats: Stats) -> Self {
+    pub fn new(doorman: Doorman, sessions: Sessions) -> Self {
         Self {
             doorman,
             sessions,
-            stats,
             open: Arc::default(),
         }
+    }
+
+    /// Where refusals are counted and told.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        self.sessions.refusals()
     }
 
     /// From now on agents are taken.
@@ -83,6 +87,7 @@ impl Carrier {
     /// They are not let in now, or not at all.
     pub async fn admit(
         &self,
+        who: Who,
         authorization: Option<&[u8]>,
         peer: impl Future<Output = Option<Peer>>,
     ) -> Result<Admitted, Refused> {
@@ -90,7 +95,7 @@ impl Carrier {
             return Err(Refused::Starting);
         }
         let admitted = self.doorman.admit(authorization, peer).await;
-        Ok(admitted.inspect_err(|denied| self.stats.reject(denied.reason()))?)
+        Ok(admitted.inspect_err(|denied| self.refusals().refuse(who, denied.reason(), denied))?)
     }
 
     /// Lives the stream of somebody who was let in.

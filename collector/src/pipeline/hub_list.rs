@@ -67,8 +67,12 @@ impl HubList {
                     origin: Origin::Live,
                     facts: vec![Fact::Hub { at_ms, servers }],
                 };
-                if let Err(TrySendError::Full(_)) = self.facts.try_send(batch) {
-                    self.stats.limit_dropped(Limit::FactQueue);
+                self.stats.limit_more(Limit::FactQueue);
+                if let Err(error) = self.facts.try_send(batch) {
+                    self.stats.limit_less(Limit::FactQueue);
+                    if matches!(error, TrySendError::Full(_)) {
+                        self.stats.limit_dropped(Limit::FactQueue);
+                    }
                 }
             }
             Err(e) => {

@@ -24,6 +24,7 @@ fn bench() -> Bench {
     let clock = Arc::new(ManualClock::at(START_MS));
     let config = HistoryConfig::new(HistoryMode::Memory);
     let (teller, tells) = sync_channel(64);
+    let stats = Stats::new();
     let pipeline = Pipeline {
         state: Arc::new(RwLock::new(State::new(Policy::default()))),
         changes: broadcast::channel(16).0,
@@ -31,7 +32,8 @@ fn bench() -> Bench {
         teller,
         remembered: Vec::new(),
         clock: clock.clone(),
-        stats: Stats::new(),
+        pressure: Pressure::new(stats.clone()),
+        stats,
     };
     let progress = Progress {
         ticked_ms: None,
@@ -140,6 +142,37 @@ fn what_history_had_before_the_start_rebuilds_the_state_and_is_not_written_again
     assert_eq!(kept.time, [START_MS - 15_000]);
     let momentum = &kept.columns[0].1;
     assert_eq!(*momentum, crate::history::Cells::Integers(vec![Some(0)]));
+}
+
+#[test]
+fn under_pressure_history_keeps_one_row_in_four_and_state_sees_every_report() {
+    let mut bench = bench();
+    bench.take(None, Origin::Live, vec![connected(START_MS - 60_000)]);
+    let reports = |seqs: std::ops::RangeInclusive<u64>| {
+        let at = |seq: u64| START_MS - 60_000 + i64::try_from(seq).unwrap() * 1_000;
+        seqs.map(|seq| report(seq, at(seq))).collect::<Vec<_>>()
+    };
+    bench
+        .pipeline
+        .pressure
+        .look(limits::SHED_HISTORY_PERCENT, START_MS);
+    bench.take(Some(1), Origin::Live, reports(1..=12));
+    let kept = [4, 8, 12].map(|seq| START_MS - 60_000 + seq * 1_000);
+    assert_eq!(bench.history().time, kept);
+    let newest_ms = |bench: &Bench| {
+        let state = bench.pipeline.state.read();
+        state.servers[&ann()].last_seen_ms
+    };
+    assert_eq!(newest_ms(&bench), Some(START_MS - 48_000));
+    // When it is over, every row is kept again.
+    for now_ms in [START_MS, START_MS + limits::SHED_RELIEF_MS] {
+        bench.pipeline.pressure.look(0, now_ms);
+    }
+    bench.take(Some(2), Origin::Live, reports(13..=15));
+    assert_eq!(bench.history().time.len(), 6);
+    let text = bench.pipeline.stats.prometheus_text();
+    let told = "hubmeter_limit_dropped_total{limit=\"shedding\"} 9";
+    assert!(text.contains(told), "{text}");
 }
 
 #[test]

@@ -8,23 +8,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 use tower::{Service, ServiceExt};
 
-use crate::{peer::Peer, text::Label};
+use crate::{
+    limits,
+    link::refusals::{Refusals, Who},
+    peer::Peer,
+    stats::{Limit, Reject, Stats},
+    text::Label,
+};
 
-/// Connections at once: three event streams and a few requests each for a few hundred browsers,
-/// within the usual limit of 4096 open files that the link shares.
-const CONNECTIONS_MAX: usize = 2048;
-/// From the first byte of a connection, or the end of the request before, to the end of headers.
-/// Longer than the proxy's keep-alive, so that it is not we who cut a connection in use.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
-/// Bytes of one request's head: a token, a session's cookies, a cursor.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// After a failed accept (no descriptors left), others get time to close.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is under way when we are told to stop gets this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -77,6 +73,30 @@ pub fn by_kernel() -> Identify {
     })
 }
 
+/// One of the bounded places.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    stats: Stats,
+}
+
+// === impl Place ===
+
+impl Place {
+    fn taken(permit: OwnedSemaphorePermit, stats: Stats) -> Self {
+        stats.limit_more(Limit::HttpConnections);
+        Self {
+            _permit: permit,
+            stats,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stats.limit_less(Limit::HttpConnections);
+    }
+}
+
 // === impl Listener ===
 
 impl Listener {
@@ -85,9 +105,10 @@ impl Listener {
         self,
         router: Router,
         identify: Option<Identify>,
+        refusals: Refusals,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let room = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
@@ -101,16 +122,23 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, ends)) => {
+                    // The semaphore is never closed.
+                    let Ok(permit) = permit else { break };
                     let (router, identify) = (router.clone(), identify.clone());
                     let shutdown = shutdown.clone();
+                    let place = Place::taken(permit, refusals.stats().clone());
                     connections.spawn(async move {
-                        let _permit = permit;
                         connection(stream, ends, router, identify, shutdown).await;
+                        drop(place);
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    refusals.refuse(
+                        Who::Unknown,
+                        Reject::OpenFiles,
+                        format_args!("cannot accept a connection: {error}"),
+                    );
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -165,6 +193,7 @@ async fn connection(
         None => None,
     };
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ends);
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
@@ -172,8 +201,8 @@ async fn connection(
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .header_read_timeout(limits::HTTP_HEADERS_WITHIN)
+        .max_buf_size(limits::HTTP_HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         // Agents' WebSockets leave HTTP behind.
         .with_upgrades();

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts as _, Request, State, ws::WebSocketUpgrade},
-    http::header,
+    http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 
+use hubmeter_proto::REFUSED_HEADER;
+
 use super::{
     Site,
-    accept::Caller,
+    accept::{Caller, Ends},
     problem::{Problem, ProblemJson},
 };
-use crate::link::websocket::Refused;
+use crate::link::{refusals::Who, websocket::Refused};
 
 /// Where agents come in that reach nothing but the hub's HTTP proxy: a WebSocket, one message of
 /// the link (`link.proto`) a binary frame.
@@ -39,16 +41,33 @@ pub(crate) async fn link(State(site): State<Arc<Site>>, request: Request) -> Res
     let authorization = parts.headers.get(header::AUTHORIZATION);
     let authorization = authorization.map(|value| value.as_bytes());
     let peer = parts.extensions.get::<Caller>().map(|caller| caller.peer);
+    let who = match (peer, parts.extensions.get::<Ends>()) {
+        (Some(peer), _) => Who::Uid(peer.uid),
+        // The proxy, for all who come through it.
+        (None, Some(Ends::Tcp { remote, .. })) => Who::Address(remote.ip().to_canonical()),
+        (None, _) => Who::Unknown,
+    };
     match site
         .agents
-        .admit(authorization, std::future::ready(peer))
+        .admit(who, authorization, std::future::ready(peer))
         .await
     {
         Ok(admitted) => site.agents.clone().carry(upgrade, admitted),
-        Err(Refused::Starting) => Problem::unavailable("the collector is starting").into_response(),
-        Err(Refused::Denied(denied)) if denied.is_passing() => {
-            Problem::unavailable(denied.to_string()).into_response()
-        }
-        Err(Refused::Denied(denied)) => Problem::no_credential(denied.to_string()).into_response(),
+        Err(refused) => answer(&refused),
     }
+}
+
+/// The reason stands in the head, too: of an answer to an upgrade, agents see no more for certain.
+fn answer(refused: &Refused) -> Response {
+    let detail = refused.to_string();
+    let reason = HeaderValue::from_str(&detail);
+    let problem = match refused {
+        Refused::Denied(denied) if !denied.is_passing() => Problem::no_credential(detail),
+        Refused::Starting | Refused::Denied(_) => Problem::unavailable(detail),
+    };
+    let mut response = problem.into_response();
+    if let Ok(reason) = reason {
+        response.headers_mut().insert(REFUSED_HEADER, reason);
+    }
+    response
 }

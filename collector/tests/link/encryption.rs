@@ -93,7 +93,7 @@ async fn without_a_certificate_the_collector_has_a_key_of_its_own_and_one_port_s
 
 /// Takes any key and remembers which it was.
 #[derive(Debug, Default)]
-struct ShownKey(Mutex<Vec<u8>>);
+pub(crate) struct ShownKey(Mutex<Vec<u8>>);
 
 impl ShownKey {
     fn sha256(&self) -> String {

@@ -8,11 +8,15 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::get,
 };
-use hubmeter_proto::v1::bye::Reason;
+use hubmeter_proto::{REFUSED_HEADER, v1::bye::Reason};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Error;
 use tonic::Code;
 
-use crate::rig::{Collector, hello};
+use crate::{
+    rig::{Collector, hello},
+    websocket,
+};
 
 #[derive(Default)]
 struct Hub {
@@ -143,6 +147,15 @@ async fn whoever_is_not_the_server_itself_is_refused() {
         let refused = collector.connect(token, hello(1, 1, 1)).await;
         let status = refused.err().unwrap();
         assert_eq!(status.code(), Code::Unauthenticated, "{token:?}");
+        let path = "/jh/services/hubmeter/link";
+        let by_websocket = websocket::Agent::open_at(dir.path(), path, token).await;
+        match by_websocket.err().unwrap() {
+            Error::Http(refusal) => {
+                assert_eq!(refusal.status(), 401, "{token:?}");
+                assert_eq!(refusal.headers()[REFUSED_HEADER], status.message());
+            }
+            other => panic!("{token:?}: {other}"),
+        }
     }
     let log = collector.log();
     for secret in ["invented", "anns-visit", "service-secret"] {

@@ -1,10 +1,14 @@
 //! The real program, spoken to over its real sockets by a small agent and a fake hub.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod bounds;
 mod durability;
 mod encryption;
 mod hub;
+mod raw;
 mod rig;
+mod slow;
 mod streams;
+mod uids;
 mod versions;
 mod websocket;

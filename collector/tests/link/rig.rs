@@ -6,11 +6,14 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
 use hubmeter_proto::v1::{self, link_client::LinkClient};
 use hyper_util::rt::TokioIo;
+use prost::Message as _;
 use serde_json::Value;
 use tokio::{net::UnixStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 use tonic::{
     Status, Streaming,
     transport::{Channel, Endpoint},
@@ -25,9 +28,22 @@ pub(crate) struct Collector {
     api: reqwest::Client,
 }
 
+/// What carries the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Grpc,
+    WebSocket,
+}
+
 pub(crate) struct Agent {
     up: mpsc::Sender<v1::Up>,
-    pub(crate) down: Streaming<v1::Down>,
+    pub(crate) down: Down,
+}
+
+/// What the collector says, whatever carries it.
+pub(crate) enum Down {
+    Grpc(Box<Streaming<v1::Down>>),
+    WebSocket(Box<SplitStream<WebSocketStream<UnixStream>>>),
 }
 
 impl Collector {
@@ -45,12 +61,18 @@ impl Collector {
         } else {
             &link_flag[..]
         };
+        let http_flag = ["--listen".to_owned(), socket("http")];
+        let http_flag = if flags.contains(&"--listen") {
+            &[]
+        } else {
+            &http_flag[..]
+        };
         let child = Command::new(env!("CARGO_BIN_EXE_hubmeter-collector"))
             .arg("serve")
             .args(["--data-dir".as_ref(), dir.join("data").as_os_str()])
-            .args(["--listen", &socket("http")])
             .args(flags)
             .args(link_flag)
+            .args(http_flag)
             .env_clear()
             .envs(environment.iter().copied())
             .stderr(Stdio::from(std::fs::File::create(dir.join("log")).unwrap()))
@@ -89,10 +111,19 @@ impl Collector {
 
     /// Where the link listens, when that is TCP and a port the system chose.
     pub(crate) fn link_addr(&self) -> String {
+        self.addr("link")
+    }
+
+    /// The same of pages and API.
+    pub(crate) fn listen_addr(&self) -> String {
+        self.addr("listen")
+    }
+
+    fn addr(&self, field: &str) -> String {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("listening")).unwrap();
         let line: Value = serde_json::from_str(line).unwrap();
-        line["fields"]["link"].as_str().unwrap().to_owned()
+        line["fields"][field].as_str().unwrap().to_owned()
     }
 
     /// The fingerprint in the address that the log gives for agents.
@@ -106,6 +137,10 @@ impl Collector {
             .unwrap();
         let (_, pin) = address.split_once('#').unwrap();
         pin.to_owned()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -187,6 +222,31 @@ impl Collector {
         self.connect_over(channel, token, hello).await
     }
 
+    /// The same by either carrier.
+    pub(crate) async fn connect_by(&self, over: Over, hello: v1::Hello) -> Result<Agent, Status> {
+        if over == Over::Grpc {
+            return self.connect(None, hello).await;
+        }
+        let stream = UnixStream::connect(self.dir.join("http")).await.unwrap();
+        let (socket, _) = client_async("ws://localhost/link", stream)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let (mut sink, frames) = socket.split();
+        let (up, mut messages) = mpsc::channel::<v1::Up>(64);
+        up.send(wrap(v1::up::Body::Hello(hello))).await.unwrap();
+        tokio::spawn(async move {
+            while let Some(message) = messages.recv().await {
+                let frame = Message::Binary(message.encode_to_vec().into());
+                if sink.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sink.close().await;
+        });
+        let down = Down::WebSocket(Box::new(frames));
+        Ok(Agent { up, down })
+    }
+
     /// The same over a connection that is there already.
     pub(crate) async fn connect_over(
         &self,
@@ -202,6 +262,7 @@ impl Collector {
             request.metadata_mut().insert("authorization", value);
         }
         let down = LinkClient::new(channel).stream(request).await?.into_inner();
+        let down = Down::Grpc(Box::new(down));
         Ok(Agent { up, down })
     }
 }
@@ -210,6 +271,24 @@ impl Drop for Collector {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Down {
+    pub(crate) async fn message(&mut self) -> Result<Option<v1::Down>, Status> {
+        match self {
+            Self::Grpc(stream) => stream.message().await,
+            Self::WebSocket(frames) => loop {
+                match frames.next().await {
+                    Some(Ok(Message::Binary(bytes))) => {
+                        return Ok(Some(v1::Down::decode(bytes).unwrap()));
+                    }
+                    Some(Ok(Message::Close(_))) | None => return Ok(None),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(Status::unavailable(error.to_string())),
+                }
+            },
+        }
     }
 }
 

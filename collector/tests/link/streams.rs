@@ -2,13 +2,41 @@
 
 use hubmeter_proto::v1::{self, bye::Reason};
 
-use crate::rig::{Collector, hello, login, sample};
+use crate::rig::{Collector, Over, hello, login, sample};
 
-#[tokio::test]
-async fn a_sample_is_seen_in_the_api() {
+/// Each promise of a stream, whatever carries it.
+macro_rules! by_both_carriers {
+    ($($promise:ident,)*) => {
+        mod by_grpc {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Over::Grpc).await;
+            })*
+        }
+        mod by_websocket {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Over::WebSocket).await;
+            })*
+        }
+    };
+}
+
+by_both_carriers! {
+    a_sample_is_seen_in_the_api,
+    the_newest_stream_wins,
+    what_breaks_the_protocol_is_sent_away,
+    a_gap_is_acknowledged_and_what_follows_it_taken,
+    a_report_sent_again_is_acknowledged_again_and_applied_once,
+    a_message_over_the_limit_ends_the_stream_not_the_collector,
+    a_full_spool_of_small_reports_is_taken_at_once,
+    a_flood_is_told_when_to_come_back,
+}
+
+async fn a_sample_is_seen_in_the_api(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
-    let mut agent = collector.connect(None, hello(1, 1, 1)).await.unwrap();
+    let mut agent = collector.connect_by(over, hello(1, 1, 1)).await.unwrap();
     agent.welcome().await;
     agent.report(1).await;
     agent.receipt(1).await;
@@ -21,21 +49,19 @@ async fn a_sample_is_seen_in_the_api() {
     assert_eq!(server["host"], "node");
 }
 
-#[tokio::test]
-async fn the_newest_stream_wins() {
+async fn the_newest_stream_wins(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
-    let mut old = collector.connect(None, hello(1, 1, 1)).await.unwrap();
+    let mut old = collector.connect_by(over, hello(1, 1, 1)).await.unwrap();
     old.welcome().await;
-    let mut new = collector.connect(None, hello(2, 1, 1)).await.unwrap();
+    let mut new = collector.connect_by(over, hello(2, 1, 1)).await.unwrap();
     new.welcome().await;
     assert_eq!(old.bye().await.reason(), Reason::Superseded);
     new.report(1).await;
     new.receipt(1).await;
 }
 
-#[tokio::test]
-async fn what_breaks_the_protocol_is_sent_away() {
+async fn what_breaks_the_protocol_is_sent_away(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
     let report = |seq, sample| {
@@ -56,7 +82,7 @@ async fn what_breaks_the_protocol_is_sent_away() {
     for (i, (what, body)) in cases.into_iter().enumerate() {
         let instance = u8::try_from(i).unwrap();
         let mut agent = collector
-            .connect(None, hello(instance, 1, 1))
+            .connect_by(over, hello(instance, 1, 1))
             .await
             .unwrap();
         agent.welcome().await;
@@ -67,11 +93,10 @@ async fn what_breaks_the_protocol_is_sent_away() {
     }
 }
 
-#[tokio::test]
-async fn a_gap_is_acknowledged_and_what_follows_it_taken() {
+async fn a_gap_is_acknowledged_and_what_follows_it_taken(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
-    let mut agent = collector.connect(None, hello(1, 4, 5)).await.unwrap();
+    let mut agent = collector.connect_by(over, hello(1, 4, 5)).await.unwrap();
     assert_eq!(agent.welcome().await.resume_seq, 1);
     agent
         .say(v1::up::Body::Gap(v1::Gap {
@@ -83,11 +108,10 @@ async fn a_gap_is_acknowledged_and_what_follows_it_taken() {
     agent.receipt(4).await;
 }
 
-#[tokio::test]
-async fn a_report_sent_again_is_acknowledged_again_and_applied_once() {
+async fn a_report_sent_again_is_acknowledged_again_and_applied_once(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
-    let mut agent = collector.connect(None, hello(1, 1, 1)).await.unwrap();
+    let mut agent = collector.connect_by(over, hello(1, 1, 1)).await.unwrap();
     agent.welcome().await;
     agent.report(1).await;
     agent.receipt(1).await;
@@ -101,11 +125,10 @@ async fn a_report_sent_again_is_acknowledged_again_and_applied_once() {
     );
 }
 
-#[tokio::test]
-async fn a_message_over_the_limit_ends_the_stream_not_the_collector() {
+async fn a_message_over_the_limit_ends_the_stream_not_the_collector(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
-    let mut agent = collector.connect(None, hello(1, 1, 1)).await.unwrap();
+    let mut agent = collector.connect_by(over, hello(1, 1, 1)).await.unwrap();
     agent.welcome().await;
     let big = v1::Sample {
         memory_limit_source: "x".repeat(70_000),
@@ -118,15 +141,17 @@ async fn a_message_over_the_limit_ends_the_stream_not_the_collector() {
         }))
         .await;
     while agent.hear().await.is_some() {}
-    let mut again = collector.connect(None, hello(1, 1, 1)).await.unwrap();
+    let mut again = collector.connect_by(over, hello(1, 1, 1)).await.unwrap();
     again.welcome().await;
 }
 
-#[tokio::test]
-async fn a_full_spool_of_small_reports_is_taken_at_once() {
+async fn a_full_spool_of_small_reports_is_taken_at_once(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
-    let mut agent = collector.connect(None, hello(1, 1, 3_601)).await.unwrap();
+    let mut agent = collector
+        .connect_by(over, hello(1, 1, 3_601))
+        .await
+        .unwrap();
     agent.welcome().await;
     // Five hours at five seconds, as fast as it goes: each is a small frame of its own, and h2
     // ends a connection whose small frames stay unread.
@@ -136,11 +161,10 @@ async fn a_full_spool_of_small_reports_is_taken_at_once() {
     agent.receipt(3_600).await;
 }
 
-#[tokio::test]
-async fn a_flood_is_told_when_to_come_back() {
+async fn a_flood_is_told_when_to_come_back(over: Over) {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::standalone(dir.path()).await;
-    let mut agent = collector.connect(None, hello(1, 1, 1)).await.unwrap();
+    let mut agent = collector.connect_by(over, hello(1, 1, 1)).await.unwrap();
     agent.welcome().await;
     for seq in 1..=10_000 {
         agent.report(seq).await;

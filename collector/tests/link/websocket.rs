@@ -16,8 +16,18 @@ pub(crate) struct Agent(WebSocketStream<UnixStream>);
 impl Agent {
     /// Opens a WebSocket on the collector's HTTP socket.
     pub(crate) async fn open(dir: &std::path::Path, token: Option<&str>) -> Result<Self, Error> {
+        Self::open_at(dir, "/link", token).await
+    }
+
+    /// The same where the service has a prefix.
+    pub(crate) async fn open_at(
+        dir: &std::path::Path,
+        path: &str,
+        token: Option<&str>,
+    ) -> Result<Self, Error> {
         let stream = UnixStream::connect(dir.join("http")).await.unwrap();
-        let mut request = ClientRequestBuilder::new("ws://localhost/link".parse().unwrap());
+        let address = format!("ws://localhost{path}");
+        let mut request = ClientRequestBuilder::new(address.parse().unwrap());
         if let Some(token) = token {
             request = request.with_header("authorization", format!("token {token}"));
         }
@@ -32,7 +42,8 @@ impl Agent {
     }
 
     pub(crate) async fn say_bytes(&mut self, message: Vec<u8>) {
-        self.0.send(Message::Binary(message.into())).await.unwrap();
+        // It may be cut while we still write.
+        let _ = self.0.send(Message::Binary(message.into())).await;
     }
 
     async fn report(&mut self, seq: u64) {

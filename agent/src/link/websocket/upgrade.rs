@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, BytesMut};
 use httparse::{EMPTY_HEADER, Header, Response};
+use hubmeter_proto::REFUSED_HEADER;
 use hyper::header::HeaderValue;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,7 +16,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Lines of it.
 const HEADERS_MAX: usize = 64;
 
-/// Bytes of a refusal's body that are shown.
+/// Bytes of a refusal's reason that are shown.
 const REFUSAL_BYTES_MAX: usize = 512;
 
 /// The standard's: whoever answers with it knows what it answers to.
@@ -28,6 +29,8 @@ struct Answer {
     status: u16,
     head_bytes: usize,
     body_bytes: usize,
+    /// Why it refuses, where it says so in its head.
+    reason: Option<String>,
     upgraded: bool,
 }
 
@@ -60,6 +63,9 @@ pub(super) async fn ask(
     };
     incoming.advance(answer.head_bytes);
     if answer.status != 101 {
+        if let Some(reason) = answer.reason {
+            return Err(refusal(answer.status, reason.as_bytes()));
+        }
         // For the reason only: what is not to be had is left out.
         while incoming.len() < answer.body_bytes.min(REFUSAL_BYTES_MAX) {
             if !matches!(io.read_buf(&mut incoming).await, Ok(1..)) {
@@ -97,9 +103,9 @@ fn expected(key: &str) -> String {
 }
 
 /// Why the other side does not upgrade, in the link's words.
-fn refusal(status: u16, body: &[u8]) -> Status {
-    let body = String::from_utf8_lossy(body);
-    let said = body[..body.floor_char_boundary(REFUSAL_BYTES_MAX)].trim();
+fn refusal(status: u16, reason: &[u8]) -> Status {
+    let said = String::from_utf8_lossy(reason);
+    let said = said[..said.floor_char_boundary(REFUSAL_BYTES_MAX)].trim();
     let text = format!("HTTP {status} {said}");
     match status {
         401 | 403 => Status::unauthenticated(text),
@@ -130,6 +136,7 @@ impl Answer {
             status,
             head_bytes,
             body_bytes: body_bytes.unwrap_or(0),
+            reason: value(headers, REFUSED_HEADER).map(str::to_owned),
             upgraded: is("upgrade", "websocket")
                 && value(headers, "sec-websocket-accept") == Some(accept),
         }))
@@ -161,6 +168,13 @@ mod tests {
         assert!(answer.upgraded && answer.status == 101 && answer.head_bytes == text.len());
         let other = Answer::parse(text.as_bytes(), "another").unwrap().unwrap();
         assert!(!other.upgraded);
+    }
+
+    #[test]
+    fn the_reason_of_a_refusal_is_read_from_its_head() {
+        let text = "HTTP/1.1 503 Service Unavailable\r\nHubmeter-Refused: it starts\r\n\r\n";
+        let answer = Answer::parse(text.as_bytes(), "").unwrap().unwrap();
+        assert_eq!(answer.reason.as_deref(), Some("it starts"));
     }
 
     #[test]

@@ -26,9 +26,12 @@ pub fn write(message: Outgoing) -> Vec<u8> {
             hold_ms: 0,
         }),
         Outgoing::Receipt { through_seq } => v1::down::Body::Receipt(v1::Receipt { through_seq }),
-        Outgoing::Pace { hold_ms } => v1::down::Body::Pace(v1::Pace {
-            interval_ms: None,
-            hold_ms: Some(hold_ms),
+        Outgoing::Pace {
+            interval_ms,
+            hold_ms,
+        } => v1::down::Body::Pace(v1::Pace {
+            interval_ms,
+            hold_ms,
         }),
         Outgoing::Notice(notice) => v1::down::Body::Notice(write_notice(*notice)),
         Outgoing::Bye {

@@ -186,7 +186,11 @@ async fn only_a_servers_own_token_passes() {
 fn a_header_without_a_usable_token_is_no_token() {
     assert_eq!(bearer(Some(b"token abc")).unwrap().expose(), "abc");
     assert_eq!(bearer(Some(b"BEARER abc")).unwrap().expose(), "abc");
-    let long = format!("token {}", "x".repeat(limits::TOKEN_BYTES_MAX + 1));
+    let of = |bytes: usize| format!("token {}", "x".repeat(bytes));
+    for bytes in [limits::TOKEN_BYTES_MAX - 1, limits::TOKEN_BYTES_MAX] {
+        assert!(bearer(Some(of(bytes).as_bytes())).is_ok(), "{bytes}");
+    }
+    let long = of(limits::TOKEN_BYTES_MAX + 1);
     let cases: [&[u8]; 7] = [
         b"abc",
         b"Basic abc",
@@ -241,14 +245,20 @@ async fn invented_tokens_cost_the_hub_no_more_than_the_budget() {
     for i in 0..200 {
         denied.push(bench.server(&format!("invented-{i}")).await.unwrap_err());
     }
-    assert_eq!(bench.asked(), usize::try_from(VERIFY_BURST).unwrap());
+    assert_eq!(
+        bench.asked(),
+        usize::try_from(limits::VERIFY_BURST).unwrap()
+    );
     assert_eq!(denied.last(), Some(&Denied::Budget));
     // And one of them, again and again, costs one question.
     bench.advance(Duration::from_secs(60));
     for _ in 0..20 {
         assert_eq!(bench.server("same").await, Err(Denied::Unknown));
     }
-    assert_eq!(bench.asked(), usize::try_from(VERIFY_BURST).unwrap() + 1);
+    assert_eq!(
+        bench.asked(),
+        usize::try_from(limits::VERIFY_BURST).unwrap() + 1
+    );
 }
 
 #[tokio::test]

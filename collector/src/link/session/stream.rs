@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use hubmeter_proto::limits as wire;
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
@@ -13,14 +14,20 @@ use tokio::{
 };
 use tokio_stream::StreamExt as _;
 
-use super::{Command, Down, End, Live, Messages, Quota, Sessions, Watch, after, spread};
+use super::{
+    Command, Down, End, Live, Messages, Quota, Sessions, Watch, after, pacing::Pacing, spread,
+};
 use crate::{
     fact::ServerKey,
     inbox::{self, Body, Deposit, Entry, Receipt, Slot, row},
     limits,
-    link::admit::{
-        self, Batches, ByeReason, ClockOffset, Hello, Incoming, Notice, Outgoing, Refusal,
+    link::{
+        admit::{
+            self, Batches, ByeReason, ClockOffset, Hello, Incoming, Notice, Outgoing, Refusal,
+        },
+        refusals::Who,
     },
+    pressure::Level,
     stats::{Count, Limit, Reject},
 };
 
@@ -39,14 +46,6 @@ pub(super) struct Session {
     /// Reads what is told as differences; `None` in protocol 1.
     pub(super) batches: Option<Box<Batches>>,
     pub(super) watch: Watch,
-}
-
-/// How long its agent may hold reports back, as it was told.
-#[derive(Default)]
-struct Leave {
-    hold_ms: u32,
-    /// It is yet to be told.
-    is_news: bool,
 }
 
 /// Why a batch was not read to its end.
@@ -70,6 +69,7 @@ impl Session {
         let mut live = shared.live.lock();
         if live.len() >= shared.settings.streams_max && !live.contains_key(&self.key) {
             shared.stats.limit_dropped(Limit::Sessions);
+            self.refuse(Reject::Sessions, "as many streams as may be are live");
             return Err(End::Ours(ByeReason::Busy, spread(limits::BYE_BUSY)));
         }
         // Under the lock, so that the facts of two streams of a server keep their order.
@@ -81,7 +81,7 @@ impl Session {
             watch: self.watch.clone(),
         };
         if let Some(before) = live.insert(self.key.clone(), this) {
-            shared.stats.reject(Reject::Superseded);
+            self.refuse(Reject::Superseded, "a newer stream took over");
             let _ = before
                 .commands
                 .try_send(Command::End(ByeReason::Superseded));
@@ -94,6 +94,7 @@ impl Session {
 
     /// Leaves the registry. Where a newer stream speaks for the server, nothing has ended.
     pub(super) fn leave(&mut self, end: &End) {
+        while self.unqueue().is_some() {}
         let shared = Arc::clone(&self.sessions.0);
         let mut live = shared.live.lock();
         if live.get(&self.key).is_none_or(|live| live.id != self.id) {
@@ -123,10 +124,13 @@ impl Session {
         let patience = interval * 3 + limits::SILENCE_SLACK;
         let mut silent_at = Instant::now() + patience;
         let mut receipt_due: Option<u64> = None;
-        let mut leave = Leave::default();
+        let mut pressure = self.sessions.0.inbox.pressure().subscribe();
+        // What Welcome said; more is said when it changes, to those who come later at once.
+        let mut pacing = Pacing::welcomed(self.pace_ms(Level::Calm));
+        pacing.want_interval(self.pace_ms(*pressure.borrow_and_update()));
         let watch = self.watch.clone();
         loop {
-            let due = receipt_due.is_some() || leave.is_news || !self.notices.is_empty();
+            let due = receipt_due.is_some() || pacing.is_news() || !self.notices.is_empty();
             let looked_at = self.watch.left_ms(self.sessions.0.clock.now_ms());
             let unwatched_at = Instant::now() + Duration::from_millis(looked_at);
             tokio::select! {
@@ -146,38 +150,46 @@ impl Session {
                     }
                     receipt_due = receipt_due.max(Some(through_seq));
                 }
+                Ok(()) = pressure.changed() => {
+                    pacing.want_interval(self.pace_ms(*pressure.borrow_and_update()));
+                }
                 command = commands.recv() => match command {
                     Some(Command::Notice(notice)) => self.queue(notice),
                     Some(Command::End(reason)) => return End::Ours(reason, after(reason)),
                     // Replaced in the registry before we looked.
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
                 },
-                () = watch.begun() => if let Err(end) = self.let_hold(0, &mut leave) {
+                () = watch.begun() => if let Err(end) = self.let_hold(Duration::ZERO, &mut pacing) {
                     return end;
                 },
-                () = sleep_until(unwatched_at), if leave.hold_ms == 0 && self.batches.is_some() => {
-                    let hold_ms = u32::try_from(limits::HOLD.as_millis()).unwrap_or(0);
-                    if let Err(end) = self.let_hold(hold_ms, &mut leave) {
+                () = sleep_until(unwatched_at), if self.may_hold(&pacing) => {
+                    if let Err(end) = self.let_hold(limits::HOLD, &mut pacing) {
                         return end;
                     }
                 }
                 () = sleep_until(silent_at) => {
-                    self.sessions.0.stats.reject(Reject::Silent);
+                    self.refuse(Reject::Silent, "nothing came for too long");
                     return End::Ours(ByeReason::Silent, Duration::ZERO);
                 }
                 // A peer that does not read costs one receipt and a few notices.
                 permit = down.reserve(), if due => {
                     let Ok(permit) = permit else { return End::Cut };
-                    if let Some(through_seq) = receipt_due.take() {
-                        permit.send(Ok(Outgoing::Receipt { through_seq }));
-                    } else if std::mem::take(&mut leave.is_news) {
-                        permit.send(Ok(Outgoing::Pace { hold_ms: leave.hold_ms }));
-                    } else if let Some(notice) = self.notices.pop_front() {
-                        permit.send(Ok(Outgoing::Notice(notice)));
+                    if let Some(next) = self.say(&mut receipt_due, &mut pacing) {
+                        permit.send(Ok(next));
                     }
                 }
             }
         }
+    }
+
+    /// What to say next, receipts before all else.
+    fn say(&mut self, receipt_due: &mut Option<u64>, pacing: &mut Pacing) -> Option<Outgoing> {
+        if let Some(through_seq) = receipt_due.take() {
+            return Some(Outgoing::Receipt { through_seq });
+        }
+        pacing
+            .tell()
+            .or_else(|| self.unqueue().map(Outgoing::Notice))
     }
 
     /// Takes one message; gives the number to acknowledge at once when nothing new is in it.
@@ -185,11 +197,11 @@ impl Session {
         let shared = Arc::clone(&self.sessions.0);
         let now_ms = shared.clock.now_ms();
         if let Err(wait_ms) = self.quota.lock().message(bytes.len(), now_ms) {
-            shared.stats.reject(Reject::Quota);
+            self.refuse(Reject::Quota, "too much at once");
             return Err(End::Ours(ByeReason::Quota, Duration::from_millis(wait_ms)));
         }
         let message = admit::read(&bytes, now_ms, self.clock)
-            .map_err(|refusal| self.sessions.refused(&refusal))?;
+            .map_err(|refusal| self.sessions.refused(self.who(), &refusal))?;
         if let Incoming::Batch(batch) = &message {
             return self.take_batch(batch, now_ms);
         }
@@ -236,7 +248,7 @@ impl Session {
             let is_first = report.seq == from_seq;
             let bytes = report.message.len();
             if let Err(wait_ms) = self.quota.lock().unfolded(bytes, is_first, now_ms) {
-                stats.reject(Reject::Quota);
+                self.refuse(Reject::Quota, "too much at once");
                 let wait = Duration::from_millis(wait_ms);
                 return Err(Unread::Ended(End::Ours(ByeReason::Quota, wait)));
             }
@@ -249,7 +261,7 @@ impl Session {
         });
         self.batches = Some(batches);
         let through_seq = read.map_err(|unread| match unread {
-            Unread::Refused(refusal) => self.sessions.refused(&refusal),
+            Unread::Refused(refusal) => self.sessions.refused(self.who(), &refusal),
             Unread::Ended(end) => end,
         })?;
         if through_seq < from_seq {
@@ -266,15 +278,18 @@ impl Session {
         on_disk.filter(|through| *through >= through_seq)
     }
 
+    /// Whether the agent can hold reports back and does not yet.
+    fn may_hold(&self, pacing: &Pacing) -> bool {
+        self.batches.is_some() && pacing.hold_ms() == 0
+    }
+
     /// Gives the agent leave to hold reports back, or takes it back.
-    fn let_hold(&self, hold_ms: u32, leave: &mut Leave) -> Result<(), End> {
-        if self.batches.is_none() || leave.hold_ms == hold_ms {
+    fn let_hold(&self, hold: Duration, pacing: &mut Pacing) -> Result<(), End> {
+        let hold_ms = u32::try_from(hold.as_millis()).unwrap_or(0);
+        if self.batches.is_none() || pacing.hold_ms() == hold_ms {
             return Ok(());
         }
-        *leave = Leave {
-            hold_ms,
-            is_news: true,
-        };
+        pacing.want_hold(hold_ms);
         let now_ms = self.sessions.0.clock.now_ms();
         self.deposit(Body::Paced { hold_ms }, None, now_ms)
     }
@@ -302,22 +317,55 @@ impl Session {
         };
         let shared = &self.sessions.0;
         shared.inbox.deposit(deposit).map_err(|inbox::Full| {
-            shared.stats.reject(Reject::InboxFull);
+            self.refuse(Reject::InboxFull, "the inbox is full");
             End::Ours(ByeReason::Busy, spread(limits::BYE_BUSY))
         })
     }
 
     fn queue(&mut self, notice: Box<Notice>) {
         if self.notices.len() >= limits::NOTICES_QUEUED_MAX {
-            self.notices.pop_front();
+            self.unqueue();
             self.sessions.0.stats.limit_dropped(Limit::Notices);
         }
+        self.sessions.0.stats.limit_more(Limit::Notices);
         self.notices.push_back(notice);
     }
 
+    fn unqueue(&mut self) -> Option<Box<Notice>> {
+        let notice = self.notices.pop_front()?;
+        self.sessions.0.stats.limit_less(Limit::Notices);
+        Some(notice)
+    }
+
+    fn who(&self) -> Who {
+        Who::Server(self.key.clone())
+    }
+
+    fn refuse(&self, reason: Reject, detail: &'static str) {
+        self.sessions.0.refusals.refuse(self.who(), reason, detail);
+    }
+
+    /// The interval to ask for at `level`; 0 leaves it to the agent.
+    fn pace_ms(&self, level: Level) -> u32 {
+        let settings = &self.sessions.0.settings;
+        let asked_ms = settings.interval.map(|interval| interval.as_millis());
+        let asked_ms = asked_ms.map_or(0, |ms| u32::try_from(ms).unwrap_or(0));
+        if level < Level::Slow {
+            return asked_ms;
+        }
+        let usual_ms = if asked_ms > 0 {
+            asked_ms
+        } else {
+            self.hello.interval_ms
+        };
+        let longest_ms = u32::try_from(wire::INTERVAL_MAX.as_millis()).unwrap_or(u32::MAX);
+        usual_ms
+            .saturating_mul(limits::SHED_INTERVAL_TIMES)
+            .min(longest_ms)
+    }
+
     fn unexpected(&self, what: &'static str) -> End {
-        self.sessions.0.stats.reject(Reject::Unexpected);
-        tracing::debug!(server = ?self.key, what, "a message was refused");
+        self.refuse(Reject::Unexpected, what);
         End::Ours(ByeReason::Protocol, spread(limits::BYE_PROTOCOL))
     }
 }

@@ -59,8 +59,8 @@ fn closed_to_agents(clock: Arc<ManualClock>, stats: Stats) -> Carrier {
         interval: None,
         api_url: String::new(),
     };
-    let sessions = Sessions::new(settings, inbox, clock, stats.clone());
-    Carrier::new(Doorman::Local, sessions, stats)
+    let sessions = Sessions::new(settings, inbox, clock, stats);
+    Carrier::new(Doorman::Local, sessions)
 }
 
 // === a hub ===
