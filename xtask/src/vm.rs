@@ -58,6 +58,11 @@ const STARTED: &str = "hubmeter-vm: started";
 /// What the machine says last.
 const ENDED: &str = "hubmeter-vm: ended with ";
 
+/// How a test ends, as it is said: behind its name, or on a line of its own where one of its
+/// programs said something in between.
+const PASSED: &str = "ok";
+const OUTCOMES: [&str; 3] = [PASSED, "FAILED", "ignored"];
+
 /// What a test says that could not run there.
 const LEFT_OUT: &str = "left out: ";
 
@@ -328,6 +333,8 @@ impl Boot {
 impl Told {
     fn read(text: &str) -> Self {
         let mut told = Self::default();
+        // A test whose programs said something of their own before it was over.
+        let mut open: Option<String> = None;
         for line in text.lines().map(str::trim) {
             if let Some(code) = line.strip_prefix(ENDED) {
                 // The full stop says that the number is whole.
@@ -337,9 +344,17 @@ impl Told {
                 .strip_prefix("test ")
                 .and_then(|line| line.split_once(" ... "));
             if let Some((name, how)) = test {
-                told.tests.push((name.to_owned(), how == "ok"));
+                told.tests.extend(open.take().map(|name| (name, false)));
+                match OUTCOMES.contains(&how) {
+                    true => told.tests.push((name.to_owned(), how == PASSED)),
+                    false => open = Some(name.to_owned()),
+                }
+            } else if OUTCOMES.contains(&line) {
+                told.tests
+                    .extend(open.take().map(|name| (name, line == PASSED)));
             }
         }
+        told.tests.extend(open.map(|name| (name, false)));
         told
     }
 }
@@ -358,6 +373,13 @@ mod tests {
             [("a::b".to_owned(), true), ("c".to_owned(), false)]
         );
         assert_eq!(told.code, Some(101));
+        let noisy = "test a ... 2026-11-28T12:38:56Z  WARN a sample cost much\r\nok\r\n\
+            test b ... WARN one\r\nWARN two\r\nFAILED\r\ntest c ... WARN\r\ntest d ... ok\r\n";
+        let expected = [("a", true), ("b", false), ("c", false), ("d", true)];
+        assert_eq!(
+            Told::read(noisy).tests,
+            expected.map(|(name, passed)| (name.to_owned(), passed))
+        );
         assert_eq!(Told::read("Kernel panic - not syncing"), Told::default());
     }
 }

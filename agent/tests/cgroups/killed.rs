@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    process::Command,
     sync::mpsc::{self, SyncSender},
     thread::{self, JoinHandle},
     time::Duration,
@@ -125,6 +126,22 @@ fn v2_a_whole_cgroup_killed_with_its_agent_leaves_a_series_that_ends_shortly_bef
         thread::sleep(Duration::from_millis(5));
     }
     series.assert_ends_in_time(series.ended_ms);
+}
+
+#[test]
+fn v2_where_hardly_any_memory_is_allowed_the_server_runs_and_its_code_is_ours() {
+    let Some(group) = Group::version_2("little") else {
+        return;
+    };
+    // The agent and a shell need a megabyte; what they run can be read from its file again.
+    group.set("memory.max", &(16 * MIB).to_string());
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; exec {AGENT} run --interval 1s -- sh -c 'sleep 3; exit 5'",
+        group.0.display()
+    );
+    let status = Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert_eq!(status.code(), Some(5));
+    assert_eq!(group.field("memory.events", "oom_kill"), 0);
 }
 
 #[test]
