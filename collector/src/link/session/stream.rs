@@ -152,12 +152,11 @@ impl Session {
                     // Replaced in the registry before we looked.
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
                 },
-                () = watch.begun() => if let Err(end) = self.let_hold(0, &mut leave) {
+                () = watch.begun() => if let Err(end) = self.let_hold(&mut leave) {
                     return end;
                 },
                 () = sleep_until(unwatched_at), if leave.hold_ms == 0 && self.batches.is_some() => {
-                    let hold_ms = u32::try_from(limits::HOLD.as_millis()).unwrap_or(0);
-                    if let Err(end) = self.let_hold(hold_ms, &mut leave) {
+                    if let Err(end) = self.let_hold(&mut leave) {
                         return end;
                     }
                 }
@@ -266,8 +265,15 @@ impl Session {
         on_disk.filter(|through| *through >= through_seq)
     }
 
-    /// Gives the agent leave to hold reports back, or takes it back.
-    fn let_hold(&self, hold_ms: u32, leave: &mut Leave) -> Result<(), End> {
+    /// Gives the agent leave to hold reports back when nobody looks, and takes it back when
+    /// somebody does.
+    fn let_hold(&self, leave: &mut Leave) -> Result<(), End> {
+        let now_ms = self.sessions.0.clock.now_ms();
+        // Somebody may have looked again while we waited for the end of the last look.
+        let hold_ms = match self.watch.left_ms(now_ms) {
+            0 => u32::try_from(limits::HOLD.as_millis()).unwrap_or(0),
+            _ => 0,
+        };
         if self.batches.is_none() || leave.hold_ms == hold_ms {
             return Ok(());
         }
@@ -275,7 +281,6 @@ impl Session {
             hold_ms,
             is_news: true,
         };
-        let now_ms = self.sessions.0.clock.now_ms();
         self.deposit(Body::Paced { hold_ms }, None, now_ms)
     }
 
