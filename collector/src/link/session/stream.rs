@@ -159,11 +159,11 @@ impl Session {
                     // Replaced in the registry before we looked.
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
                 },
-                () = watch.begun() => if let Err(end) = self.let_hold(Duration::ZERO, &mut pacing) {
+                () = watch.begun() => if let Err(end) = self.let_hold(&mut pacing) {
                     return end;
                 },
                 () = sleep_until(unwatched_at), if self.may_hold(&pacing) => {
-                    if let Err(end) = self.let_hold(limits::HOLD, &mut pacing) {
+                    if let Err(end) = self.let_hold(&mut pacing) {
                         return end;
                     }
                 }
@@ -283,14 +283,19 @@ impl Session {
         self.batches.is_some() && pacing.hold_ms() == 0
     }
 
-    /// Gives the agent leave to hold reports back, or takes it back.
-    fn let_hold(&self, hold: Duration, pacing: &mut Pacing) -> Result<(), End> {
-        let hold_ms = u32::try_from(hold.as_millis()).unwrap_or(0);
+    /// Gives the agent leave to hold reports back when nobody looks, and takes it back when
+    /// somebody does.
+    fn let_hold(&self, pacing: &mut Pacing) -> Result<(), End> {
+        let now_ms = self.sessions.0.clock.now_ms();
+        // Somebody may have looked again while we waited for the end of the last look.
+        let hold_ms = match self.watch.left_ms(now_ms) {
+            0 => u32::try_from(limits::HOLD.as_millis()).unwrap_or(0),
+            _ => 0,
+        };
         if self.batches.is_none() || pacing.hold_ms() == hold_ms {
             return Ok(());
         }
         pacing.want_hold(hold_ms);
-        let now_ms = self.sessions.0.clock.now_ms();
         self.deposit(Body::Paced { hold_ms }, None, now_ms)
     }
 
