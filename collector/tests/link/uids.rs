@@ -34,7 +34,8 @@ impl Relay {
         ours.set_nonblocking(true).unwrap();
         let port = addr.rsplit_once(':').unwrap().1;
         let child = Command::new("bash")
-            .args(["-c", RELAY, port])
+            // A socket for standard input looks like a remote login, with its settings.
+            .args(["--norc", "-c", RELAY, port])
             .uid(uid)
             .current_dir("/")
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(
