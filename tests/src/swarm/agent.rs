@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hubmeter_agent::{
     board::{Board, LinkState, LinkStatus},
     clock::{Clock, SystemClock},
-    link::{Identity, Link, Outbox, credential::Credential},
+    link::{Identity, Link, Outbox, carrier::LOOK_AGAIN_FIRST, credential::Credential},
     settings::CollectorUrl,
     stop::Stopper,
 };
@@ -46,6 +46,8 @@ impl Agent {
         let board = Board::new(LinkStatus {
             state: LinkState::Off,
             collector: None,
+            carrier: None,
+            passed_over: Vec::new(),
             api_url: None,
         });
         Self {
@@ -69,7 +71,8 @@ impl Agent {
     /// loses its network: what has no receipt stays.
     pub fn connect(&self, url: &CollectorUrl) {
         let link = Link {
-            url: url.clone(),
+            urls: url.clone().into(),
+            look_again_first: LOOK_AGAIN_FIRST,
             ca_file: None,
             credential: Credential::new(None, Some(hub::token(self.index))),
             identity: self.identity.clone(),
