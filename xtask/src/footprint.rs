@@ -292,24 +292,28 @@ fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
         format!("{:.0}", column.bytes_per_tick)
     });
     if args.minutes.is_some() {
-        row("growth, bytes an hour", &|column| match &column.slope {
-            None => "–".to_owned(),
-            Some(slope) => format!(
-                "{:.0} ({} min{})",
-                slope.bytes_per_hour,
-                slope.minutes,
-                if slope.after_full {
-                    ", the first 10½ left out"
-                } else {
-                    ""
-                }
-            ),
-        });
+        print_growth(&row);
     }
     say(&format!(
         "\nSix idle processes, a sample every {} s; medians and sums of one run on this machine.",
         args.interval
     ));
+}
+
+fn print_growth(row: &dyn Fn(&str, &dyn Fn(&Column) -> String)) {
+    row("growth, bytes an hour", &|column| match &column.slope {
+        None => "–".to_owned(),
+        Some(slope) => format!(
+            "{:.0} ({} min{})",
+            slope.bytes_per_hour,
+            slope.minutes,
+            if slope.after_full {
+                ", the first 10½ left out"
+            } else {
+                ""
+            }
+        ),
+    });
 }
 
 fn print_counts(columns: &[Column], row: &dyn Fn(&str, &dyn Fn(&Column) -> String)) {
