@@ -22,7 +22,7 @@ const RECEIPTS_MAX: f64 = 2.0;
 const BETWEEN_COMMITS: Duration = Duration::from_millis(300);
 
 /// A life that gets nothing done ends, too.
-const LIFE_MAX: Duration = Duration::from_secs(3);
+const LIFE_MAX: Duration = Duration::from_secs(2);
 
 /// How often it is looked how much got done.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -91,7 +91,6 @@ pub async fn run(plan: Plan, program: &Path, dir: &Path) -> Result<Rounds> {
         interval: SAMPLES_EVERY,
         ramp: Duration::ZERO,
     };
-    fleet.sample(&Load::Numbered, &rhythm);
     let (mut early, mut caught, mut fruitful) = (0, 0, 0);
     for _ in 0..plan.rounds {
         if random.u32(..KILLED_EARLY) == 0 {
@@ -105,6 +104,8 @@ pub async fn run(plan: Plan, program: &Path, dir: &Path) -> Result<Rounds> {
         let before = fleet.receipted();
         // As new lives of their links: those of real agents would by now wait a minute.
         fleet.connect(&url);
+        // In lives only: every start reads all there was, and would take ever longer.
+        fleet.sample(&Load::Numbered, &rhythm);
         let wanted = RECEIPTS_MAX * plan.agents as f64 * random.f64();
         let over = Instant::now() + LIFE_MAX;
         while ((fleet.receipted() - before) as f64) < wanted && Instant::now() < over {
@@ -113,13 +114,13 @@ pub async fn run(plan: Plan, program: &Path, dir: &Path) -> Result<Rounds> {
         sleep(BETWEEN_COMMITS.mul_f64(random.f64())).await;
         let streaming = fleet.streaming();
         collector.kill()?;
+        fleet.stop_sampling();
         caught += u32::from(streaming > 0 && fleet.receipted() < fleet.taken());
         fruitful += u32::from(fleet.receipted() > before);
     }
     collector.start().await?;
     fleet.connect(&url);
     fleet.until_streaming(PATIENCE).await?;
-    fleet.stop_sampling();
     fleet.until_receipted(PATIENCE).await?;
     Ok(Rounds {
         seed: plan.seed,
