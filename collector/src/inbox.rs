@@ -213,7 +213,9 @@ impl Inbox {
     pub fn deposit(&self, deposit: Deposit) -> Result<(), Full> {
         let shared = &self.0;
         let bytes = deposit.entry.bytes();
+        // Before it is there: whoever takes it out at once must find it counted.
         let before = shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        shared.queued.fetch_add(1, Ordering::Relaxed);
         let room = before + bytes <= limits::INBOX_BYTES_MAX;
         let sent = room
             && match &*shared.queue.lock() {
@@ -224,9 +226,9 @@ impl Inbox {
                 None => false,
             };
         if sent {
-            shared.queued.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
+        shared.queued.fetch_sub(1, Ordering::Relaxed);
         shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let limit = if room {
             Limit::InboxQueue

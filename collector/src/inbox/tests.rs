@@ -309,6 +309,30 @@ fn a_full_inbox_says_so_and_counts_it() {
 }
 
 #[test]
+fn what_is_taken_out_as_soon_as_it_is_there_was_counted_before() {
+    let Bench {
+        clerk,
+        inbox,
+        facts,
+        ..
+    } = bench(Memory::default());
+    let clerk = std::thread::spawn(|| clerk.run());
+    let facts = std::thread::spawn(|| facts.iter().count());
+    let slot = Slot::new();
+    for seq in 1..=50_000 {
+        while inbox.deposit(gap(seq, &slot)).is_err() {
+            std::thread::yield_now();
+        }
+        // One that was taken out before it was counted would leave less than nothing.
+        assert!(inbox.percent() <= 100, "{} %", inbox.percent());
+    }
+    inbox.close();
+    clerk.join().unwrap();
+    facts.join().unwrap();
+    assert_eq!(inbox.percent(), 0);
+}
+
+#[test]
 fn one_users_many_lives_push_out_only_their_own() {
     let mut high_water = HighWater::default();
     let (ann, bob) = (ServerKey::new("ann", ""), ServerKey::new("bob", ""));

@@ -27,6 +27,7 @@ use crate::{
 
 mod batches;
 mod bounds;
+mod counted;
 mod out;
 mod vitals;
 
@@ -186,6 +187,7 @@ pub fn read(message: &Bytes, arrived_ms: i64, clock: ClockOffset) -> Admitted<In
     if message.len() > wire::MESSAGE_BYTES_MAX {
         return Err(Refusal::TooLarge(message.len()));
     }
+    counted::check(message)?;
     let up =
         v1::Up::decode(message.clone()).map_err(|e| Refusal::Undecodable(cut(&e.to_string())))?;
     match up.body.ok_or(Refusal::Empty)? {
