@@ -72,6 +72,9 @@ pub(crate) struct Footprint {
     only: Option<Carrier>,
 }
 
+/// Prints a line of the table: its name, and what each column has in it.
+type PrintRow<'a> = dyn Fn(&str, &dyn Fn(&Column) -> String) + 'a;
+
 /// What an agent is measured beside.
 pub(crate) struct Bed<'a> {
     pub(crate) space: &'a Workspace,
@@ -300,7 +303,7 @@ fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
     ));
 }
 
-fn print_growth(row: &dyn Fn(&str, &dyn Fn(&Column) -> String)) {
+fn print_growth(row: &PrintRow<'_>) {
     row("growth, bytes an hour", &|column| match &column.slope {
         None => "–".to_owned(),
         Some(slope) => format!(
@@ -316,7 +319,7 @@ fn print_growth(row: &dyn Fn(&str, &dyn Fn(&Column) -> String)) {
     });
 }
 
-fn print_counts(columns: &[Column], row: &dyn Fn(&str, &dyn Fn(&Column) -> String)) {
+fn print_counts(columns: &[Column], row: &PrintRow<'_>) {
     let shown = |column: &Column, of: fn(&Counts) -> Option<f64>, unit: f64| {
         let value = column.counts.as_ref().and_then(of);
         value.map_or_else(

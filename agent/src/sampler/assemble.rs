@@ -139,10 +139,8 @@ impl Assembly {
         self.ledger
             .settle(readings, self.slots.in_order(), tick.agent);
         self.ledger.settle_cgroup(tick.cgroup);
-        let interval_ms = self
-            .previous
-            .as_ref()
-            .map(|previous| tick.mono_ms.saturating_sub(previous.mono_ms));
+        let previous = self.previous.as_ref();
+        let interval_ms = previous.map(|p| tick.mono_ms.saturating_sub(p.mono_ms));
         self.ledger.show(interval_ms, cpus::online);
         let mut workloads = self.workloads(interval_ms, tick);
         let ended = self.ended(&workloads, &departed, tick);
@@ -407,11 +405,8 @@ impl Slots {
 
     /// Whose the readings are, one after the other.
     fn in_order(&self) -> impl FnMut(&Key) -> Owner {
-        let mut places = self.of_readings.iter();
-        move |_| {
-            let place = places.next().and_then(|&slot| self.owners.get(slot));
-            place.copied().unwrap_or(Owner::Other)
-        }
+        let mut slots = self.of_readings.iter();
+        move |_| slots.next().map_or(Owner::Other, |&slot| self.owners[slot])
     }
 }
 

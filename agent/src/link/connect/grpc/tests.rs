@@ -169,15 +169,10 @@ fn a_message_that_is_compressed_too_large_or_none_is_an_error_before_its_bytes_a
 async fn a_collector_that_says_nothing_is_asked_and_one_that_does_not_answer_is_gone() {
     let (_up, opening, mut server, _request, mut respond) = asked().await;
     let _outlet = respond.send_response(accepted(), false).unwrap();
-    let mut stream = {
-        let opening = async { opening.await.unwrap().unwrap() };
-        tokio::pin!(opening);
-        loop {
-            tokio::select! {
-                stream = &mut opening => break stream,
-                _ = server.accept() => panic!("no second stream"),
-            }
-        }
+    let opening = async { opening.await.unwrap().unwrap() };
+    let mut stream = tokio::select! {
+        stream = opening => stream,
+        _ = server.accept() => panic!("no second stream"),
     };
     let begun = Instant::now();
     // It answers pings, for as long as it is driven.
