@@ -162,11 +162,12 @@ fn resident_sizes_are_those_of_every_mapping_within_what_the_kernel_keeps_back()
         "{apart} bytes of {exact}"
     );
     assert!(exact > 300 << 20, "three processes map the same 96 MiB");
-    // Nobody else maps less or more meanwhile but what all map: the libraries.
+    // What else maps the same libraries comes and goes meanwhile, other tests among them: of each of
+    // the three some megabytes, where a page counted twice would be 96.
     let pss = rollup(&tree, "Pss:");
     let apart = sample.pss_bytes.unwrap_or(0).abs_diff(pss);
     assert!(sample.pss_bytes.is_some(), "every process could be read");
-    assert!(apart <= 2 << 20, "PSS {apart} bytes apart of {pss}");
+    assert!(apart <= 12 << 20, "PSS {apart} bytes apart of {pss}");
     assert!(
         sample.memory_used_bytes < exact / 2,
         "shared pages count once"
