@@ -316,8 +316,8 @@ fn what_is_taken_out_as_soon_as_it_is_there_was_counted_before() {
         facts,
         ..
     } = bench(Memory::default());
-    let clerk = std::thread::spawn(|| clerk.run());
-    let facts = std::thread::spawn(|| facts.iter().count());
+    let clerk = std::thread::spawn(move || clerk.run());
+    let facts = std::thread::spawn(move || facts.iter().count());
     let slot = Slot::new();
     for seq in 1..=50_000 {
         while inbox.deposit(gap(seq, &slot)).is_err() {
