@@ -120,6 +120,8 @@ FAILURES = (OSError, LocalError, EOFError, asyncio.TimeoutError, asyncio.LimitOv
 async def within(work: Awaitable[T], seconds: float) -> T:
     """`asyncio.wait_for` that cannot lose a cancellation, as that of Python before 3.12 can."""
     task = asyncio.ensure_future(work)
+    # Who is cancelled in the moment the work fails does not look at how: that is no news for a log.
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     try:
         if not (await asyncio.wait({task}, timeout=seconds))[0]:
             raise asyncio.TimeoutError

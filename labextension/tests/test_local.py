@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from conftest import chunked
@@ -120,6 +121,26 @@ async def test_a_cancellation_is_not_lost_when_the_work_ends_at_the_same_time():
     task.cancel()
     await asyncio.wait({task}, timeout=1)
     assert task.cancelled()
+
+
+async def test_who_is_cancelled_as_the_work_fails_leaves_nothing_in_the_log():
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    fails = asyncio.get_running_loop().create_future()
+
+    async def work():
+        await fails
+
+    task = asyncio.create_task(local.within(work(), 5.0))
+    await asyncio.sleep(0.01)
+    fails.set_exception(FileNotFoundError("no socket"))
+    await asyncio.sleep(0)  # the work fails; whoever waits for it has not run yet
+    task.cancel()
+    await asyncio.wait({task}, timeout=1)
+    assert task.cancelled()
+    del task, work, fails
+    gc.collect()
+    assert told == []
 
 
 async def test_work_that_takes_too_long_is_cancelled():
