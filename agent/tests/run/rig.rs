@@ -90,9 +90,13 @@ impl Running {
 
     /// The server's root process.
     pub fn root(&self) -> u32 {
+        self.children()[0].parse().unwrap()
+    }
+
+    fn children(&self) -> Vec<String> {
         let children = format!("/proc/{0}/task/{0}/children", self.agent.id());
-        let children = std::fs::read_to_string(children).unwrap();
-        children.split_whitespace().next().unwrap().parse().unwrap()
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        children.split_whitespace().map(str::to_owned).collect()
     }
 
     /// Waits until `path` is there, as long as the agent that should make it lives.
@@ -107,7 +111,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // For tests that failed.
+        // For tests that failed. Who still has a process there must not leave its server behind.
+        if matches!(self.agent.try_wait(), Ok(None)) {
+            for server in self.children() {
+                let _ = Command::new("kill")
+                    .args(["-s", "KILL", "--", &server])
+                    .status();
+            }
+        }
         let _ = self.agent.kill();
         let _ = self.agent.wait();
     }
