@@ -232,7 +232,11 @@ fn an_agent_that_was_stopped_for_a_while_goes_on_with_one_sample_and_true_rates(
     until(before + 3);
     let samples = recent(&socket);
     running.kill("TERM");
-    assert_eq!(running.code(), None, "it ends as its server did, by the signal");
+    assert_eq!(
+        running.code(),
+        None,
+        "it ends as its server did, by the signal"
+    );
     let distances: Vec<_> = samples
         .iter()
         .filter_map(|sample| sample["interval_ms"].as_u64())
