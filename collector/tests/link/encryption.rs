@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use hubmeter_proto::v1;
 use rustls::{
     DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -10,7 +11,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
-use crate::rig::{Collector, hello, login};
+use crate::rig::{Agent, Collector, hello, login};
 
 #[tokio::test]
 async fn agents_come_in_by_tls() {
@@ -59,18 +60,7 @@ async fn without_a_certificate_the_collector_has_a_key_of_its_own_and_one_port_s
     for seq in 1..=2 {
         let collector = Collector::start(dir.path(), &flags, &[]).await;
         let shown = Arc::new(ShownKey::default());
-        let channel = Endpoint::from_shared(format!("https://{}", collector.link_addr()))
-            .unwrap()
-            .tls_config_with_verifier(ClientTlsConfig::new(), Arc::clone(&shown) as _)
-            .unwrap()
-            .connect()
-            .await
-            .unwrap();
-        let mut agent = collector
-            .connect_over(channel, None, hello(1, seq, seq))
-            .await
-            .unwrap();
-        agent.welcome().await;
+        let mut agent = greeted(&collector, &shown, hello(1, seq, seq)).await;
         agent.report(seq).await;
         agent.receipt(seq).await;
         let told = collector.pin();
@@ -89,6 +79,24 @@ async fn without_a_certificate_the_collector_has_a_key_of_its_own_and_one_port_s
         plain.welcome().await;
     }
     assert_eq!(pins[0], pins[1]);
+}
+
+/// An agent by TLS that takes the key it is `shown`, past its Welcome.
+pub(crate) async fn greeted(
+    collector: &Collector,
+    shown: &Arc<ShownKey>,
+    hello: v1::Hello,
+) -> Agent {
+    let channel = Endpoint::from_shared(format!("https://{}", collector.link_addr()))
+        .unwrap()
+        .tls_config_with_verifier(ClientTlsConfig::new(), Arc::clone(shown) as _)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut agent = collector.connect_over(channel, None, hello).await.unwrap();
+    agent.welcome().await;
+    agent
 }
 
 /// Takes any key and remembers which it was.

@@ -13,10 +13,9 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use crate::{
-    encryption::ShownKey,
+    encryption::{self, ShownKey},
     raw::{Raw, encoded, first_heard, framed},
     rig::{Agent, Collector, hello, login, sample},
     websocket,
@@ -112,19 +111,7 @@ async fn tcp_collector(dir: &std::path::Path) -> Collector {
 
 /// An agent by TLS, greeted.
 async fn honest(collector: &Collector) -> Agent {
-    let channel = Endpoint::from_shared(format!("https://{}", collector.link_addr()))
-        .unwrap()
-        .tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(ShownKey::default()))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let mut agent = collector
-        .connect_over(channel, None, hello(1, 1, 1))
-        .await
-        .unwrap();
-    agent.welcome().await;
-    agent
+    encryption::greeted(collector, &Arc::default(), hello(1, 1, 1)).await
 }
 
 /// One figure of `/metrics`.
