@@ -19,6 +19,7 @@ mod node;
 mod ports;
 mod process;
 mod progress;
+mod score;
 mod stamp;
 mod stop;
 mod swarm;
@@ -61,6 +62,8 @@ enum Task {
     Accuracy(accuracy::Accuracy),
     /// Let simulated agents load a real collector; words after it go to hubmeter-swarm
     Swarm(swarm::Swarm),
+    /// Say how well detectors judge the corpus; words after it go to hubmeter-score
+    Score(score::Score),
     /// Print a session of the link as tshark reads it
     Capture(capture::Capture),
     /// Run the tidy test alone
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Task::Footprint(args) => footprint::run(args),
         Task::Accuracy(args) => accuracy::run(args),
         Task::Swarm(args) => swarm::run(args),
+        Task::Score(args) => score::run(args),
         Task::Capture(args) => capture::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),

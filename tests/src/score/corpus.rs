@@ -1,0 +1,287 @@
+//! `corpus.toml` and its traces, as episodes.
+
+use std::{collections::BTreeMap, fs::File, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+/// Where every trace begins: the median of so much is where limits are laid from.
+const BEGIN_MS: i64 = 15_000;
+
+/// Whether a trace still rises is judged by its last tenth and the tenth before, which differ by at least
+/// this share of its highest.
+const STILL_RISING_SHARE: f64 = 0.01;
+
+/// One row of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Since the first row.
+    pub at_ms: i64,
+    /// Memory that cannot be given back.
+    pub used_bytes: u64,
+    /// Sum of resident sizes.
+    pub rss_bytes: u64,
+    /// Processor time since the root process began.
+    pub cpu_millis: u64,
+    /// Processes.
+    pub processes: u32,
+    /// Threads.
+    pub threads: u32,
+}
+
+/// One recording.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// What its kernel did.
+    pub family: String,
+    /// How.
+    pub variant: String,
+    /// Base interval.
+    pub interval_ms: u32,
+    /// No detector was tuned on its family.
+    pub held_out: bool,
+    /// What was read, oldest first.
+    pub points: Vec<Point>,
+}
+
+/// A trace with a limit.
+#[derive(Clone, Debug)]
+pub struct Episode<'a> {
+    /// What was recorded.
+    pub trace: &'a Trace,
+    /// What kills it.
+    pub limit_bytes: u64,
+    /// The first row at the limit or above; nothing after it ever happened.
+    pub crossing: Option<usize>,
+    /// It does not cross, and nobody knows whether it would have.
+    pub still_rising: bool,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    episodes: Limits,
+    family: BTreeMap<String, Family>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Limits {
+    cross: Vec<f64>,
+    stay: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Family {
+    #[serde(default)]
+    held_out: bool,
+    cross: Option<Vec<f64>>,
+    stay: Option<Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    timestamp: String,
+    rss: u64,
+    cpu_millis: u64,
+    memory_used_bytes: u64,
+    processes: u32,
+    threads: u32,
+}
+
+/// The corpus, with the limits of each family.
+pub struct Corpus {
+    traces: Vec<(Trace, Limits)>,
+}
+
+// === impl Corpus ===
+
+impl Corpus {
+    /// Reads `corpus.toml` and every trace beside it.
+    ///
+    /// # Errors
+    /// A file is not what it should be; it is named.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("corpus.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let manifest: Manifest =
+            toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let traces_dir = folder.join("traces");
+        let mut names: Vec<_> = std::fs::read_dir(&traces_dir)
+            .with_context(|| traces_dir.display().to_string())?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|ext| ext == "csv"))
+            .collect();
+        names.sort();
+        let mut traces = Vec::with_capacity(names.len());
+        for path in names {
+            let trace = manifest.trace(&path);
+            traces.push(trace.with_context(|| path.display().to_string())?);
+        }
+        ensure!(
+            !traces.is_empty(),
+            "{} holds no trace",
+            traces_dir.display()
+        );
+        Ok(Self { traces })
+    }
+
+    /// Every episode, in the order of the files.
+    #[must_use]
+    pub fn episodes(&self) -> Vec<Episode<'_>> {
+        let of = |(trace, limits): &'_ (Trace, Limits)| {
+            let (begin, highest) = (trace.begin_bytes(), trace.highest_bytes());
+            let cross = limits
+                .cross
+                .iter()
+                .map(move |share| begin + (highest.saturating_sub(begin) as f64 * share) as u64);
+            let stay = limits
+                .stay
+                .iter()
+                .map(move |times| (highest as f64 * times) as u64);
+            cross.chain(stay).collect::<Vec<_>>()
+        };
+        self.traces
+            .iter()
+            .flat_map(|known| of(known).into_iter().map(|limit| known.0.under(limit)))
+            .collect()
+    }
+}
+
+impl Manifest {
+    /// Reads `FAMILY-VARIANT-Ns.csv`.
+    fn trace(&self, path: &Path) -> Result<(Trace, Limits)> {
+        let name = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .unwrap_or("");
+        let mut parts = name.split('-');
+        let (Some(family), Some(variant), Some(interval), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            anyhow::bail!("the name is not FAMILY-VARIANT-INTERVAL");
+        };
+        let about = self
+            .family
+            .get(family)
+            .context("corpus.toml does not know the family")?;
+        let seconds: u32 = interval
+            .strip_suffix('s')
+            .and_then(|seconds| seconds.parse().ok())
+            .context("the interval is not a number of seconds")?;
+        let trace = Trace {
+            family: family.to_owned(),
+            variant: variant.to_owned(),
+            interval_ms: seconds * 1000,
+            held_out: about.held_out,
+            points: points(path)?,
+        };
+        let limits = Limits {
+            cross: about
+                .cross
+                .clone()
+                .unwrap_or_else(|| self.episodes.cross.clone()),
+            stay: about
+                .stay
+                .clone()
+                .unwrap_or_else(|| self.episodes.stay.clone()),
+        };
+        Ok((trace, limits))
+    }
+}
+
+fn points(path: &Path) -> Result<Vec<Point>> {
+    let mut reader = csv::Reader::from_reader(File::open(path)?);
+    let mut points: Vec<Point> = Vec::new();
+    let mut first = None;
+    for row in reader.deserialize() {
+        let row: Row = row?;
+        let at: jiff::civil::DateTime = row.timestamp.parse()?;
+        let at_ms = at
+            .to_zoned(jiff::tz::TimeZone::UTC)?
+            .timestamp()
+            .as_millisecond();
+        let at_ms = at_ms - *first.get_or_insert(at_ms);
+        ensure!(
+            points.last().is_none_or(|last| last.at_ms < at_ms),
+            "a row is not after the one before"
+        );
+        points.push(Point {
+            at_ms,
+            used_bytes: row.memory_used_bytes,
+            rss_bytes: row.rss,
+            cpu_millis: row.cpu_millis,
+            processes: row.processes,
+            threads: row.threads,
+        });
+    }
+    ensure!(points.len() >= 10, "only {} rows", points.len());
+    Ok(points)
+}
+
+// === impl Trace ===
+
+impl Trace {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!(
+            "{}-{}-{}s",
+            self.family,
+            self.variant,
+            self.interval_ms / 1000
+        )
+    }
+
+    fn begin_bytes(&self) -> u64 {
+        let begin = self
+            .points
+            .iter()
+            .take_while(|point| point.at_ms <= BEGIN_MS);
+        let mut used: Vec<u64> = begin.map(|point| point.used_bytes).collect();
+        used.sort_unstable();
+        used[used.len() / 2]
+    }
+
+    fn highest_bytes(&self) -> u64 {
+        self.points
+            .iter()
+            .map(|point| point.used_bytes)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// This trace where `limit_bytes` kills.
+    #[must_use]
+    pub fn under(&self, limit_bytes: u64) -> Episode<'_> {
+        let crossing = self
+            .points
+            .iter()
+            .position(|point| point.used_bytes >= limit_bytes);
+        Episode {
+            trace: self,
+            limit_bytes,
+            crossing,
+            still_rising: crossing.is_none() && self.rises_at_the_end(),
+        }
+    }
+
+    fn rises_at_the_end(&self) -> bool {
+        let tenth = (self.points.len() / 10).max(1);
+        let median = |points: &[Point]| {
+            let mut used: Vec<u64> = points.iter().map(|point| point.used_bytes).collect();
+            used.sort_unstable();
+            used[used.len() / 2] as f64
+        };
+        let end = self.points.len();
+        let last = median(&self.points[end - tenth..]);
+        let before = median(&self.points[end - 2 * tenth..end - tenth]);
+        last - before > STILL_RISING_SHARE * self.highest_bytes() as f64
+    }
+}
+
+impl Episode<'_> {
+    /// What a detector gets to see, oldest first: all before the crossing.
+    #[must_use]
+    pub fn seen(&self) -> &[Point] {
+        &self.trace.points[..self.crossing.unwrap_or(self.trace.points.len())]
+    }
+}

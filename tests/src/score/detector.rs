@@ -1,0 +1,110 @@
+//! What is judged: ours, by the code that judges live servers, and the interface of the others.
+
+use hubmeter_collector::{
+    fact::{Fact, InstanceId, MemorySource, Sample, ServerKey, Vitals},
+    state::{Policy, State},
+    verdict::Rule,
+};
+
+use super::corpus::Point;
+
+/// What a detector says of one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Says {
+    /// Its alarm is open.
+    pub alarm: bool,
+    /// Seconds to the limit it believes in: earliest, and latest (`None`: perhaps never).
+    pub seconds_to_limit: Option<(f64, Option<f64>)>,
+}
+
+/// Looks at one server's samples, oldest first, and warns of its limit.
+pub trait Detector {
+    /// Looks at the next sample.
+    fn see(&mut self, point: &Point, limit_bytes: u64) -> Says;
+}
+
+/// `runaway_memory`, through the state as live samples go.
+pub struct Ours {
+    state: State,
+    key: ServerKey,
+    seq: u64,
+    previous_ms: Option<i64>,
+}
+
+// === impl Ours ===
+
+impl Default for Ours {
+    fn default() -> Self {
+        Self {
+            state: State::new(Policy::default()),
+            key: ServerKey::new("corpus", ""),
+            seq: 0,
+            previous_ms: None,
+        }
+    }
+}
+
+impl Detector for Ours {
+    fn see(&mut self, point: &Point, limit_bytes: u64) -> Says {
+        let interval_ms = point.at_ms - self.previous_ms.unwrap_or(point.at_ms);
+        self.previous_ms = Some(point.at_ms);
+        self.seq += 1;
+        self.state.apply(&Fact::Report {
+            arrived_ms: point.at_ms,
+            key: self.key.clone(),
+            instance: InstanceId([0; 16]),
+            seq: self.seq,
+            samples: vec![sample(point, interval_ms, limit_bytes)],
+        });
+        let Some(server) = self.state.servers.get(&self.key) else {
+            return Says::default();
+        };
+        Says {
+            alarm: server
+                .verdicts
+                .iter()
+                .any(|verdict| verdict.rule == Rule::RunawayMemory),
+            seconds_to_limit: server.forecast.map(|forecast| {
+                (
+                    forecast.seconds_to_limit_low,
+                    forecast.seconds_to_limit_high,
+                )
+            }),
+        }
+    }
+}
+
+fn sample(point: &Point, interval_ms: i64, limit_bytes: u64) -> Sample {
+    Sample {
+        at_ms: point.at_ms,
+        mono_ms: u64::try_from(point.at_ms).unwrap_or(0) + 1,
+        interval_ms: u32::try_from(interval_ms).unwrap_or(u32::MAX),
+        burst: false,
+        memory_used_bytes: point.used_bytes,
+        memory_working_set_bytes: None,
+        memory_source: MemorySource::Pss,
+        memory_age_ms: 0,
+        memory_limit_bytes: Some(limit_bytes),
+        memory_limit_source: None,
+        memory_limit_enforced: true,
+        memory_limit_shared: false,
+        memory_guarantee_bytes: None,
+        rss_bytes: point.rss_bytes,
+        pss_bytes: None,
+        swap_bytes: None,
+        unattributed_bytes: None,
+        cpu_millis: point.cpu_millis,
+        cpu_limit_millicores: None,
+        cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: Vitals::default(),
+        processes: point.processes,
+        threads: point.threads,
+        oom_kills: None,
+        workloads: Vec::new(),
+        ended: Vec::new(),
+    }
+}
