@@ -23,7 +23,7 @@ pub struct PredictLinear {
     points: VecDeque<(f64, f64)>,
 }
 
-/// Arbiter2's badness: rises while use is above a share of the limit, falls below it.
+/// Arbiter2's badness (arbiter/badness.py): rises while use is above a share of the limit, falls below it.
 pub struct Badness {
     badness: f64,
     previous_ms: Option<i64>,
@@ -86,11 +86,11 @@ impl Detector for PredictLinear {
 // === impl Badness ===
 
 impl Badness {
-    /// Use above this share is bad; Arbiter2's own for memory.
-    const THRESHOLD: f64 = 0.75;
-    /// Minutes at the limit to the worst, and of rest back to nothing: `time_to_max_bad`, `time_to_min_bad`.
-    const SECONDS_TO_WORST: f64 = 15.0 * 60.0;
-    const SECONDS_TO_BEST: f64 = 30.0 * 60.0;
+    /// Arbiter2's own settings for memory: use above this share is bad, so many seconds to the worst, so many
+    /// back to nothing.
+    const THRESHOLD: f64 = 0.5;
+    const SECONDS_TO_WORST: f64 = 600.0;
+    const SECONDS_TO_BEST: f64 = 1800.0;
     const WORST: f64 = 100.0;
 
     /// Without any.
@@ -109,9 +109,9 @@ impl Detector for Badness {
         self.previous_ms = Some(point.at_ms);
         let share = point.used_bytes as f64 / limit_bytes as f64;
         let change = if share >= Self::THRESHOLD {
-            share / Self::SECONDS_TO_WORST
+            share / (Self::SECONDS_TO_WORST * Self::THRESHOLD)
         } else {
-            -(1.0 - share / Self::THRESHOLD) / Self::SECONDS_TO_BEST
+            -(1.0 - share) / Self::SECONDS_TO_BEST
         };
         self.badness = (self.badness + change * seconds * Self::WORST).clamp(0.0, Self::WORST);
         // Its first mail is sent when a user's status is lowered, which is at the worst.
