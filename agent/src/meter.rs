@@ -4,7 +4,9 @@
 use hubmeter_kinetics::{
     forecast::{Forecast, forecast},
     momentum::momentum_bytes,
-    trend::{Point, Tracker, Trend},
+    series::Point,
+    tracker::Tracker,
+    trend::Trend,
 };
 
 use crate::sample::Sample;

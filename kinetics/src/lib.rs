@@ -7,4 +7,6 @@
 
 pub mod forecast;
 pub mod momentum;
+pub mod series;
+pub mod tracker;
 pub mod trend;

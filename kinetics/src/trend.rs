@@ -6,26 +6,20 @@
 //! allocated once is not a rate. Bounded work, no allocation, and the same bits for the same
 //! points.
 
-use std::cmp::Ordering;
+use crate::series::{Kept, Point, Series};
 
-/// Points one slope is made of: 120 pairs are sorted in well under a microsecond or two, and 16
-/// points are enough for an interval of ranks.
+/// Points one slope is made of: enough for an interval of ranks, and their pairs are sorted in
+/// well under a microsecond or two.
 pub const POINTS_MAX: usize = 16;
+
+/// Up to so many points every pair counts.
+const POINTS_ALL_PAIRED: usize = 8;
 
 /// Below this many points nothing is known.
 pub const POINTS_MIN: usize = 3;
 
 /// Below this much time nothing is known.
 pub const SPAN_MIN_MS: u64 = 10_000;
-
-/// Horizon of the newest regime: three base intervals, or a burst's seconds.
-pub const HORIZON_FAST_MS: u64 = 15_000;
-
-/// Horizon that sees through a garbage collector's teeth.
-pub const HORIZON_MIDDLE_MS: u64 = 60_000;
-
-/// Horizon of slow leaks.
-pub const HORIZON_LONG_MS: u64 = 300_000;
 
 /// Normal quantile of the 80 % interval.
 const Z_80: f64 = 1.281_551_565_545;
@@ -34,15 +28,6 @@ const Z_80: f64 = 1.281_551_565_545;
 const LONE_JUMP_RATIO: f64 = 4.0;
 
 const PAIRS_MAX: usize = POINTS_MAX * (POINTS_MAX - 1) / 2;
-
-/// A point of a series: when (milliseconds of the agent's monotonic clock) and how much.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Point {
-    /// Milliseconds since boot.
-    pub mono_ms: u64,
-    /// Bytes in use.
-    pub bytes: u64,
-}
 
 /// A robust slope with the interval it is believed in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,33 +46,6 @@ pub struct Trend {
     pub points: usize,
 }
 
-/// A point as it is kept: corrections may take it below nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Kept {
-    mono_ms: u64,
-    bytes: i64,
-}
-
-/// The newest points of a series, oldest first, at most `N`; pushing to a full one forgets the
-/// oldest. Settled points are at least `spacing_ms` apart: until then the newest one is
-/// provisional and the next push replaces it. So a few points cover a long horizon whatever the
-/// rhythm, and the newest reading is always there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Series<const N: usize> {
-    points: [Kept; N],
-    start: usize,
-    len: usize,
-    spacing_ms: u64,
-}
-
-/// What one memory series keeps for its trend: three rings, under a kilobyte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tracker {
-    fast: Series<POINTS_MAX>,
-    middle: Series<POINTS_MAX>,
-    long: Series<POINTS_MAX>,
-}
-
 /// The robust slope of the points not older than `horizon_ms` before the newest. `points` come
 /// oldest first; of more than [`POINTS_MAX`] the newest count. Unknown below [`POINTS_MIN`]
 /// points or [`SPAN_MIN_MS`].
@@ -96,207 +54,18 @@ pub fn trend(points: impl IntoIterator<Item = Point>, horizon_ms: u64) -> Option
     trend_of(points.into_iter().map(Kept::of), horizon_ms)
 }
 
-fn trend_of(points: impl Iterator<Item = Kept>, horizon_ms: u64) -> Option<Trend> {
+/// [`trend`] of points that corrections may have taken below nothing.
+pub(crate) fn trend_of(points: impl Iterator<Item = Kept>, horizon_ms: u64) -> Option<Trend> {
     let mut newest = Series::<POINTS_MAX>::new(0);
     for point in points {
         newest.keep(point);
     }
-    let window = Window::of(&newest, horizon_ms)?;
-    Some(window.trend())
+    Some(Window::of(newest.kept_within(horizon_ms))?.trend())
 }
 
-// === impl Kept ===
-
-impl Kept {
-    fn of(point: Point) -> Self {
-        Self {
-            mono_ms: point.mono_ms,
-            // No memory is larger.
-            bytes: i64::try_from(point.bytes).unwrap_or(i64::MAX),
-        }
-    }
-
-    fn point(self) -> Point {
-        Point {
-            mono_ms: self.mono_ms,
-            bytes: u64::try_from(self.bytes).unwrap_or(0),
-        }
-    }
-}
-
-// === impl Series ===
-
-impl<const N: usize> Series<N> {
-    /// An empty series whose settled points are at least `spacing_ms` apart.
-    #[must_use]
-    pub fn new(spacing_ms: u64) -> Self {
-        const { assert!(N >= 2, "a series of one point has no slope") };
-        Self {
-            points: [Kept::default(); N],
-            start: 0,
-            len: 0,
-            spacing_ms,
-        }
-    }
-
-    /// Adds `point`. One that is not later than the newest is left out: time does not go back.
-    pub fn push(&mut self, point: Point) -> bool {
-        self.keep(Kept::of(point))
-    }
-
-    fn keep(&mut self, point: Kept) -> bool {
-        if let Some(newest) = (self.len > 0).then(|| self.at(self.len - 1)) {
-            if point.mono_ms <= newest.mono_ms {
-                return false;
-            }
-            if self.len >= 2 && newest.mono_ms - self.at(self.len - 2).mono_ms < self.spacing_ms {
-                let last = (self.start + self.len - 1) % N;
-                self.points[last] = point;
-                return true;
-            }
-        }
-        let next = (self.start + self.len) % N;
-        self.points[next] = point;
-        if self.len < N {
-            self.len += 1;
-        } else {
-            self.start = (self.start + 1) % N;
-        }
-        true
-    }
-
-    /// Moves every point by `bytes`: what is pushed from now on is counted by a better reading,
-    /// and this is what it would have said more of the points before.
-    pub fn correct(&mut self, bytes: i64) {
-        if bytes == 0 {
-            return;
-        }
-        // Those not in use are overwritten before they are read.
-        for point in &mut self.points {
-            point.bytes = point.bytes.saturating_add(bytes);
-        }
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.start = 0;
-        self.len = 0;
-    }
-
-    /// How many points there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The newest point.
-    #[must_use]
-    pub fn newest(&self) -> Option<Point> {
-        (self.len > 0).then(|| self.at(self.len - 1).point())
-    }
-
-    /// Every point, oldest first; one that was corrected to less than nothing is nothing.
-    pub fn iter(&self) -> impl Iterator<Item = Point> + '_ {
-        self.kept().map(Kept::point)
-    }
-
-    /// The points not older than `horizon_ms` before the newest, oldest first.
-    pub fn within(&self, horizon_ms: u64) -> impl Iterator<Item = Point> + '_ {
-        self.kept_within(horizon_ms).map(Kept::point)
-    }
-
-    /// [`trend`] of its points.
-    #[must_use]
-    pub fn trend(&self, horizon_ms: u64) -> Option<Trend> {
-        trend_of(self.kept(), horizon_ms)
-    }
-
-    fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
-        (0..self.len).map(|i| self.at(i))
-    }
-
-    fn kept_within(&self, horizon_ms: u64) -> impl Iterator<Item = Kept> + '_ {
-        let from_ms = self
-            .newest()
-            .map_or(0, |newest| newest.mono_ms.saturating_sub(horizon_ms));
-        self.kept().filter(move |point| point.mono_ms >= from_ms)
-    }
-
-    fn at(&self, index: usize) -> Kept {
-        self.points[(self.start + index) % N]
-    }
-}
-
-// === impl Tracker ===
-
-impl Default for Tracker {
-    fn default() -> Self {
-        let spacing = |horizon_ms: u64| horizon_ms / (POINTS_MAX as u64 - 1);
-        Self {
-            // A burst's seconds fit as they are; nothing comes faster.
-            fast: Series::new(0),
-            middle: Series::new(spacing(HORIZON_MIDDLE_MS)),
-            long: Series::new(spacing(HORIZON_LONG_MS)),
-        }
-    }
-}
-
-impl Tracker {
-    /// Adds `point` to every horizon; one that is not later than the newest is left out.
-    pub fn push(&mut self, point: Point) -> bool {
-        self.middle.push(point);
-        self.long.push(point);
-        self.fast.push(point)
-    }
-
-    /// Moves every point by `bytes`, before a point is pushed that is counted by a better reading:
-    /// neither growth nor release is seen in the difference.
-    pub fn correct(&mut self, bytes: i64) {
-        self.fast.correct(bytes);
-        self.middle.correct(bytes);
-        self.long.correct(bytes);
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// The newest point.
-    #[must_use]
-    pub fn newest(&self) -> Option<Point> {
-        self.fast.newest()
-    }
-
-    /// The last minute, oldest first, thinned to what fits.
-    pub fn minute(&self) -> impl Iterator<Item = Point> + '_ {
-        self.middle.within(HORIZON_MIDDLE_MS)
-    }
-
-    /// The trend in force: of the longest horizon that the shorter ones do not contradict. While
-    /// nothing new happens that is the precise long one; when a kernel takes off, the seconds
-    /// since then speak.
-    #[must_use]
-    pub fn trend(&self) -> Option<Trend> {
-        let longer = [
-            self.middle.trend(HORIZON_MIDDLE_MS),
-            self.long.trend(HORIZON_LONG_MS),
-        ];
-        let mut best = self.fast.trend(HORIZON_FAST_MS);
-        for longer in longer.into_iter().flatten() {
-            match best {
-                Some(shorter) if !shorter.agrees_with(&longer) => break,
-                _ => best = Some(longer),
-            }
-        }
-        best
-    }
+/// [`trend`] of at most [`POINTS_MAX`] points, oldest first, all of which count.
+pub(crate) fn trend_of_all(points: impl Iterator<Item = Kept>) -> Option<Trend> {
+    Some(Window::of(points)?.trend())
 }
 
 // === impl Trend ===
@@ -321,18 +90,20 @@ struct Window {
 }
 
 impl Window {
-    fn of(series: &Series<POINTS_MAX>, horizon_ms: u64) -> Option<Self> {
-        let first = series.kept_within(horizon_ms).next()?;
+    fn of(points: impl Iterator<Item = Kept>) -> Option<Self> {
+        let mut points = points.take(POINTS_MAX).peekable();
+        let first = *points.peek()?;
         let mut window = Self {
             seconds: [0.0; POINTS_MAX],
             bytes: [0.0; POINTS_MAX],
             len: 0,
             span_ms: 0,
         };
-        for point in series.kept_within(horizon_ms) {
+        for point in points {
             window.span_ms = point.mono_ms - first.mono_ms;
             window.seconds[window.len] = window.span_ms as f64 / 1000.0;
-            window.bytes[window.len] = (i128::from(point.bytes) - i128::from(first.bytes)) as f64;
+            // Wraps for what is no memory: two points a whole i64 apart.
+            window.bytes[window.len] = point.bytes.wrapping_sub(first.bytes) as f64;
             window.len += 1;
         }
         (window.len >= POINTS_MIN && window.span_ms >= SPAN_MIN_MS).then_some(window)
@@ -343,22 +114,25 @@ impl Window {
         let rising = (0..steps).filter(|&i| self.rise(i) > 0.0).count();
         self.take_out_lone_jump();
 
-        let mut slopes = [0.0_f64; PAIRS_MAX];
+        let mut slopes = [0_i64; PAIRS_MAX];
         let mut pairs = 0;
-        for later in 1..self.len {
-            for earlier in 0..later {
-                slopes[pairs] = (self.bytes[later] - self.bytes[earlier])
-                    / (self.seconds[later] - self.seconds[earlier]);
+        for apart in apart(self.len)..self.len {
+            let ends = self.seconds[apart..self.len]
+                .iter()
+                .zip(&self.bytes[apart..self.len]);
+            let begins = self.seconds.iter().zip(&self.bytes);
+            for ((end_s, end), (begin_s, begin)) in ends.zip(begins) {
+                slopes[pairs] = ordered((end - begin) / (end_s - begin_s));
                 pairs += 1;
             }
         }
         let slopes = &mut slopes[..pairs];
-        slopes.sort_unstable_by(f64::total_cmp);
-        let (low, high) = interval_ranks(self.len);
+        slopes.sort_unstable();
+        let (low, high) = interval_ranks(self.len, pairs);
         Trend {
             bytes_per_second: median_sorted(slopes),
-            low_bytes_per_second: slopes[low],
-            high_bytes_per_second: slopes[high],
+            low_bytes_per_second: unordered(slopes[low]),
+            high_bytes_per_second: unordered(slopes[high]),
             rising_share: rising as f64 / steps as f64,
             span_ms: self.span_ms,
             points: self.len,
@@ -374,25 +148,24 @@ impl Window {
     /// make a climb of every saw-tooth.
     fn take_out_lone_jump(&mut self) {
         let steps = self.len - 1;
-        let mut rates = [0.0_f64; POINTS_MAX];
+        let mut rates = [0_i64; POINTS_MAX];
         for (i, rate) in rates[..steps].iter_mut().enumerate() {
-            *rate = self.rise(i) / (self.seconds[i + 1] - self.seconds[i]);
+            *rate = ordered(self.rise(i) / (self.seconds[i + 1] - self.seconds[i]));
         }
-        rates[..steps].sort_unstable_by(f64::total_cmp);
+        rates[..steps].sort_unstable();
         let usual = median_sorted(&rates[..steps]);
 
         let excess = |window: &Self, i: usize| {
             window.rise(i) - usual * (window.seconds[i + 1] - window.seconds[i])
         };
-        let by_size = |a: f64, b: f64| a.abs().total_cmp(&b.abs());
         let mut jump = (0, 0.0_f64);
         let mut next = 0.0_f64;
         for i in 0..steps {
             let e = excess(self, i);
-            if by_size(e, jump.1) == Ordering::Greater {
+            if e.abs() > jump.1.abs() {
                 next = jump.1;
                 jump = (i, e);
-            } else if by_size(e, next) == Ordering::Greater {
+            } else if e.abs() > next.abs() {
                 next = e;
             }
         }
@@ -407,26 +180,48 @@ impl Window {
     }
 }
 
-/// Sen's 80 % interval of the slope: the ranks, among the sorted slopes of all pairs of `points`
-/// points, between which it lies.
-fn interval_ranks(points: usize) -> (usize, usize) {
+/// How many places two of `points` points are apart at least to make a pair: of many points the
+/// near pairs, which are mostly noise, are left out.
+fn apart(points: usize) -> usize {
+    if points <= POINTS_ALL_PAIRED {
+        1
+    } else {
+        points / 3
+    }
+}
+
+/// Sen's 80 % interval of the slope: the ranks, among the sorted slopes of `pairs` pairs of
+/// `points` points, between which it lies. Where near pairs are left out the ranks keep their
+/// place among those that are there.
+fn interval_ranks(points: usize, pairs: usize) -> (usize, usize) {
     let n = points as f64;
-    let pairs = points * (points - 1) / 2;
+    let all = n * (n - 1.0) / 2.0;
     let spread = Z_80 * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
-    let low = ((pairs as f64 - spread) / 2.0).floor().max(0.0) as usize;
+    let low = (pairs as f64 * (1.0 - spread / all) / 2.0).floor().max(0.0) as usize;
     (low, pairs - 1 - low)
 }
 
 /// The median of sorted, non-empty `values`.
-fn median_sorted(values: &[f64]) -> f64 {
+fn median_sorted(values: &[i64]) -> f64 {
     let middle = values.len() / 2;
     if values.len() % 2 == 1 {
-        values[middle]
+        unordered(values[middle])
     } else {
-        let (a, b) = (values[middle - 1], values[middle]);
+        let (a, b) = (unordered(values[middle - 1]), unordered(values[middle]));
         // Halved after the difference, so that two equal values give that value exactly.
         a + (b - a) / 2.0
     }
+}
+
+/// A whole number in the same order: whole numbers are sorted without a branch.
+fn ordered(value: f64) -> i64 {
+    let bits = value.to_bits() as i64;
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+/// What [`ordered`] was given.
+fn unordered(bits: i64) -> f64 {
+    f64::from_bits((bits ^ (((bits >> 63) as u64) >> 1) as i64) as u64)
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use hubmeter_kinetics::{
     forecast::{Forecast, forecast},
     momentum::momentum_bytes,
-    trend::{HORIZON_MIDDLE_MS, POINTS_MAX, Point, Series, Tracker, Trend},
+    series::{Point, Series},
+    tracker::{HORIZON_MIDDLE_MS, Tracker},
+    trend::{POINTS_MAX, Trend},
 };
 
 use crate::fact::{MemorySource, Sample, WorkloadKey, WorkloadSample, WorkloadState};

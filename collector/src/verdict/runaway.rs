@@ -6,7 +6,7 @@
 //! there little time (policy)? Was memory this high before, and came down by itself? It clears
 //! when growth stopped or was undone, and for no other reason.
 
-use hubmeter_kinetics::trend::{Point, Trend};
+use hubmeter_kinetics::{series::Point, trend::Trend};
 
 use super::{Evidence, Finding, Severity, View, WorkloadName};
 

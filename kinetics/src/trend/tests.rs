@@ -1,6 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    series::{Point, Series},
+    tracker::Tracker,
+};
 
 const MB: u64 = 1_000_000;
 
