@@ -45,7 +45,7 @@ fn round(every_ms: u64) -> f64 {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        bytes = if random % 40 == 0 {
+        bytes = if random.is_multiple_of(40) {
             bytes / 2 + 100_000_000
         } else {
             bytes + random % 8_000_000
