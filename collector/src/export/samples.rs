@@ -8,10 +8,7 @@ use std::io;
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-use self::{
-    columns::{Column, Columns},
-    write::Rows,
-};
+use self::{columns::Columns, write::Rows};
 use super::source::Source;
 use crate::{
     cli::{Failure, chain},
@@ -144,7 +141,9 @@ impl Samples {
         } else {
             let known: Vec<String> = known.iter().map(|name| quoted(name)).collect();
             let (server, known) = (quoted(&self.server), known.join(", "));
-            format!("{dir} holds nothing of a server {server} of {user}; --server is one of {known}")
+            format!(
+                "{dir} holds nothing of a server {server} of {user}; --server is one of {known}"
+            )
         }))
     }
 

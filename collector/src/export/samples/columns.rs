@@ -34,7 +34,10 @@ const NAMES: [(&str, Column); 10] = [
     ("timestamp", Column::Timestamp),
     ("instance", Column::Instance),
     ("rss", Column::Kept(history::Column::RssBytes)),
-    ("limit_bytes", Column::Kept(history::Column::MemoryLimitBytes)),
+    (
+        "limit_bytes",
+        Column::Kept(history::Column::MemoryLimitBytes),
+    ),
     ("mb", Column::Mb),
     ("gb", Column::Gb),
     ("momentum", Column::Momentum),
@@ -92,7 +95,8 @@ impl Column {
             };
             (name.to_owned(), column)
         });
-        let kept = history::Column::ALL.map(|column| (column.as_str().to_owned(), Self::Kept(column)));
+        let kept =
+            history::Column::ALL.map(|column| (column.as_str().to_owned(), Self::Kept(column)));
         first.into_iter().chain(kept)
     }
 

@@ -96,7 +96,10 @@ impl<W: Write + Send> Rows<W> {
                         all.append(more);
                     }
                 }
-                if waiting.first().is_some_and(|cells| cells.borrow().len() >= GROUP_ROWS) {
+                if waiting
+                    .first()
+                    .is_some_and(|cells| cells.borrow().len() >= GROUP_ROWS)
+                {
                     put_group(table, waiting)?;
                 }
             }
@@ -190,7 +193,9 @@ impl Notebook {
             .unwrap_or_default();
         let mut kept = slice.columns.iter();
         let number = |unit: fn(u64) -> f64| {
-            let bytes = rss.iter().map(|rss| rss.and_then(|rss| u64::try_from(rss).ok()));
+            let bytes = rss
+                .iter()
+                .map(|rss| rss.and_then(|rss| u64::try_from(rss).ok()));
             bytes.map(|bytes| bytes.map(unit)).collect()
         };
         let one = |(_, column): &(String, Column)| match column {
