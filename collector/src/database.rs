@@ -174,3 +174,40 @@ fn has_log(path: &Path) -> bool {
     log.push("-wal");
     std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_sees_what_was_committed_beside_the_writer_and_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("odd name?%20#.db");
+        assert!(open_read_only(&path).unwrap().is_none());
+        assert!(!path.exists(), "a reader makes nothing");
+        let writer = open(&path).unwrap();
+        writer
+            .execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1); BEGIN IMMEDIATE; INSERT INTO t VALUES (2)")
+            .unwrap();
+        let count = |connection: &Connection| -> i64 {
+            let count = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+            count.unwrap()
+        };
+        let reader = open_read_only(&path).unwrap().unwrap();
+        assert_eq!(count(&reader), 1);
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(count(&reader), 2);
+        assert!(reader.execute_batch("INSERT INTO t VALUES (3)").is_err());
+        drop((reader, writer));
+        assert_eq!(count(&open_read_only(&path).unwrap().unwrap()), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("servers.db");
+        std::fs::write(&path, [b'x'; 4096]).unwrap();
+        let refused = open_read_only(&path).unwrap_err().to_string();
+        assert!(refused.contains("servers.db"), "{refused}");
+    }
+}

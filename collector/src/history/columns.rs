@@ -409,3 +409,6 @@ impl Sum {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

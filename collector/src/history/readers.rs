@@ -111,3 +111,55 @@ impl Drop for Lent<'_> {
         self.pool.returned.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::history::{Counters, store::Memory};
+
+    fn shelf() -> Result<Shelf, HistoryError> {
+        Shelf::new(Box::<Memory>::default(), Arc::<Counters>::default())
+    }
+
+    #[test]
+    fn as_many_read_at_once_as_there_are_shelves_and_no_more_are_made() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let readers = {
+            let made = made.clone();
+            Readers::own(move || {
+                made.fetch_add(1, Ordering::SeqCst);
+                shelf()
+            })
+        };
+        let together = Barrier::new(READERS_MAX);
+        std::thread::scope(|scope| {
+            for _ in 0..3 * READERS_MAX {
+                // All of a round are inside before any of them leaves.
+                scope.spawn(|| {
+                    readers.with(|_| {
+                        together.wait();
+                        Ok(())
+                    })
+                });
+            }
+        });
+        assert_eq!(made.load(Ordering::SeqCst), READERS_MAX);
+    }
+
+    #[test]
+    fn a_shelf_that_cannot_be_made_or_a_read_that_fails_takes_no_place_away() {
+        let nothing = || HistoryError::Nothing("/nowhere".into());
+        let broken = Readers::own(move || Err(nothing()));
+        let sound = Readers::own(shelf);
+        for _ in 0..3 * READERS_MAX {
+            assert!(broken.with(|_| Ok(())).is_err());
+            assert!(sound.with(|_| Err::<(), _>(nothing())).is_err());
+        }
+        assert!(sound.with(|_| Ok(())).is_ok());
+    }
+}
