@@ -5,10 +5,13 @@
 //! entries again change nothing: after a crash the inbox is simply replayed. Minutes and hours
 //! are computed from the rows they cover and replaced whole, never added to.
 
+mod archive;
 mod chunk;
+mod columns;
 mod field;
 mod pending;
 mod read;
+mod readers;
 mod row;
 mod shelf;
 mod store;
@@ -24,6 +27,7 @@ use parking_lot::Mutex;
 
 use self::{
     pending::Pending,
+    readers::Readers,
     shelf::Shelf,
     store::{Files, Memory, Store},
     tier::Tier,
@@ -34,6 +38,7 @@ use crate::{
     fact::{InstanceId, Sample, ServerKey},
 };
 
+pub use archive::{Archive, ArchiveEnd, ArchiveQuery, ArchiveSlice};
 pub use field::{Column, Field, Stat};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -150,9 +155,9 @@ struct Inner {
     config: HistoryConfig,
     clock: Arc<dyn Clock>,
     pending: Mutex<Pending>,
-    // In memory mode the same shelf twice: never lock both.
+    // In memory mode readers share it: never hold both.
     writer: Arc<Mutex<Shelf>>,
-    reader: Arc<Mutex<Shelf>>,
+    readers: Readers,
     counters: Arc<Counters>,
     swept_ms: AtomicI64,
 }
@@ -190,6 +195,9 @@ pub enum HistoryError {
     /// A chunk could not be squeezed.
     #[error("cannot squeeze a chunk of history")]
     Squeeze(#[source] std::io::Error),
+    /// There is nothing to read.
+    #[error("{} holds no history; is it a collector's data directory?", .0.display())]
+    Nothing(PathBuf),
     /// The question has too long an answer.
     #[error(
         "the answer would be made of more than {rows_max} rows; ask for less time or a longer step"
@@ -232,15 +240,17 @@ impl History {
             Ok(Arc::new(Mutex::new(Shelf::new(store, counters.clone())?)))
         };
         let mut config = config.clone();
-        let (writer, reader) = match &config.mode {
-            HistoryMode::Files { data_dir } => (
-                shelf(Box::new(Files::open(data_dir)?))?,
-                shelf(Box::new(Files::open(data_dir)?))?,
-            ),
+        let (writer, readers) = match &config.mode {
+            HistoryMode::Files { data_dir } => {
+                let writer = shelf(Box::new(Files::open(data_dir)?))?;
+                let (data_dir, counters) = (data_dir.clone(), counters.clone());
+                let readers = Readers::own(move || Shelf::to_read(&data_dir, counters.clone()));
+                (writer, readers)
+            }
             HistoryMode::Memory => {
                 config.raw_kept_ms = config.raw_kept_ms.min(MEMORY_KEPT_MS);
                 let only = shelf(Box::<Memory>::default())?;
-                (only.clone(), only)
+                (only.clone(), Readers::Shared(only))
             }
         };
         Ok(Self {
@@ -249,7 +259,7 @@ impl History {
                 clock,
                 pending: Mutex::default(),
                 writer,
-                reader,
+                readers,
                 counters,
                 swept_ms: AtomicI64::new(i64::MIN),
             }),
@@ -281,13 +291,9 @@ impl History {
         let inner = &*self.inner;
         let pending = inner.pending.lock().of(&query.key);
         let now_ms = inner.clock.now_ms();
-        read::read(
-            &mut inner.reader.lock(),
-            &inner.config,
-            now_ms,
-            &pending,
-            query,
-        )
+        inner
+            .readers
+            .with(|shelf| read::read(shelf, &inner.config, now_ms, &pending, query))
     }
 
     /// What happened so far.
@@ -313,7 +319,7 @@ impl History {
         }
         for tier in inner.config.tiers() {
             let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
-            inner.reader.lock().store.close(*tier, before_ms);
+            inner.readers.close(*tier, before_ms);
             inner.writer.lock().store.sweep(*tier, before_ms)?;
         }
         inner.swept_ms.store(now_ms, Ordering::Relaxed);

@@ -36,6 +36,7 @@ use axum::{
 use tokio::sync::{Semaphore, watch};
 
 pub use accept::{Ends, Identify, Listener, by_kernel};
+pub(crate) use query::time_ms;
 
 use self::{
     auth::{Sessions, Verifier},

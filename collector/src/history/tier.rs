@@ -100,6 +100,14 @@ pub(super) fn floor(at_ms: i64, length_ms: i64) -> i64 {
     at_ms.saturating_sub(at_ms.rem_euclid(length_ms))
 }
 
+/// Begins of the chunks that hold anything of `from_ms..to_ms`.
+pub(super) fn starts(tier: Tier, from_ms: i64, to_ms: i64) -> impl Iterator<Item = i64> {
+    let length_ms = tier.chunk_ms();
+    let first = floor(from_ms, length_ms);
+    std::iter::successors(Some(first), move |start_ms| start_ms.checked_add(length_ms))
+        .take_while(move |start_ms| *start_ms < to_ms)
+}
+
 // === computing steps ===
 
 impl Step {
@@ -154,11 +162,15 @@ fn mean(weighted: impl Iterator<Item = (i64, i64)>) -> Option<(i64, i64)> {
             sum + i128::from(rows) * i128::from(value),
         )
     });
+    Some((i64::try_from(weight).ok()?, mean_of((weight, sum))?))
+}
+
+/// The mean of what has this weight and sum, to the nearest.
+pub(super) fn mean_of((weight, sum): (i128, i128)) -> Option<i64> {
     if weight <= 0 {
         return None;
     }
-    let mean = (2 * sum + weight).div_euclid(2 * weight);
-    Some((i64::try_from(weight).ok()?, i64::try_from(mean).ok()?))
+    i64::try_from((2 * sum + weight).div_euclid(2 * weight)).ok()
 }
 
 // === layout of a chunk of steps ===
@@ -186,29 +198,44 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
     }
 }
 
-/// Reads what [`to_chunk`] laid out.
-pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, ChunkError> {
+/// Refuses a chunk that is not of steps, today's or earlier ones.
+pub(super) fn check_layout(chunk: &Chunk) -> Result<(), ChunkError> {
     let columns = |metrics: usize| 1 + 4 * metrics;
     let whole = chunk.columns.len() % 4 == 1;
     let layouts = columns(METRICS_MIN)..=columns(METRICS.len());
-    if !whole || !layouts.contains(&chunk.columns.len()) {
-        return Err(ChunkError::Short);
+    if whole && layouts.contains(&chunk.columns.len()) {
+        Ok(())
+    } else {
+        Err(ChunkError::Short)
     }
+}
+
+/// The metric that a column of a chunk belongs to; `None` for the time.
+pub(super) fn metric_in(column: usize) -> Option<usize> {
+    column.checked_sub(1).map(|cell| cell / 4)
+}
+
+/// One metric of one step, by the cells of its columns.
+pub(super) fn span_of(metric: usize, cell: impl Fn(usize) -> Option<i64>) -> Option<Span> {
+    let at = 1 + 4 * metric;
+    let min = cell(at + 1)?;
+    Some(Span {
+        rows: cell(at)?,
+        min,
+        mean: min.wrapping_add(cell(at + 2)?),
+        max: min.wrapping_add(cell(at + 3)?),
+    })
+}
+
+/// Reads what [`to_chunk`] laid out.
+pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, ChunkError> {
+    check_layout(chunk)?;
     let mut steps = Steps::new();
     let mut start_ms = chunk_start_ms;
     for place in 0..chunk.rows {
         let cell = |column: usize| chunk.columns.get(column)?[place];
         start_ms = start_ms.wrapping_add(cell(0).ok_or(ChunkError::Short)?);
-        let metrics = std::array::from_fn(|metric| {
-            let at = 1 + 4 * metric;
-            let min = cell(at + 1)?;
-            Some(Span {
-                rows: cell(at)?,
-                min,
-                mean: min.wrapping_add(cell(at + 2)?),
-                max: min.wrapping_add(cell(at + 3)?),
-            })
-        });
+        let metrics = std::array::from_fn(|metric| span_of(metric, cell));
         steps.insert(start_ms, Step { start_ms, metrics });
     }
     Ok(steps)
