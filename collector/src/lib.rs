@@ -44,6 +44,7 @@ pub mod state;
 pub mod stats;
 pub mod systemd;
 pub mod text;
+pub mod usage;
 pub mod verdict;
 
 pub use run::run;

@@ -36,9 +36,10 @@ pub(super) const METRICS: [Column; 17] = [
 /// Metrics of the first chunks there were.
 pub(super) const METRICS_MIN: usize = 9;
 
+pub(super) const MEMORY_USED: usize = 0;
 const RSS: usize = 3;
-const CPU_MILLIS: usize = 5;
-const CPU_MILLICORES: usize = 6;
+pub(super) const CPU_MILLIS: usize = 5;
+pub(super) const CPU_MILLICORES: usize = 6;
 
 /// Columns of a raw chunk before the metrics: time, instance, report, place in it, offset of the
 /// agent's clock, interval, burst, momentum.
