@@ -37,6 +37,7 @@ pub mod pipeline;
 pub mod pressure;
 pub mod registry;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod serve;
 pub mod socket;

@@ -179,6 +179,13 @@ impl Sight {
         self.sees_row(key, groups)
     }
 
+    /// Whether rows of a server that may be long gone may be seen: by what `truth` knows of its
+    /// groups, else by what they were.
+    pub(crate) fn sees_former(&self, key: &ServerKey, groups: &[Label], truth: &Truth) -> bool {
+        let groups = truth.servers.get(key).map_or(groups, |s| &s.groups[..]);
+        self.sees_row(key, groups)
+    }
+
     fn sees_row(&self, key: &ServerKey, groups: &[Label]) -> bool {
         match self {
             Self::All => true,

@@ -111,16 +111,11 @@ impl Reader {
             .map_err(UsageError::sql("look for the first day"))
     }
 
-    /// What each of `chosen`'s users used in the window that begins on `day`, in their order.
+    /// Reads into `chosen` what each of its users used in the window that begins on `day`.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn totals<'a>(
-        &self,
-        window: Window,
-        day: i64,
-        chosen: &'a mut Chosen,
-    ) -> Result<&'a [Totals], UsageError> {
+    pub fn read(&self, window: Window, day: i64, chosen: &mut Chosen) -> Result<(), UsageError> {
         debug_assert_eq!(window.begin(day), day, "{}", date_of(day));
         let failed = UsageError::sql("read days");
         chosen.begin();
@@ -131,12 +126,11 @@ impl Reader {
                 .and_then(|mut select| select.exists([day]))
                 .map_err(&failed)?;
         if summed {
-            self.add(MONTH, day..day + 1, chosen).map_err(&failed)?;
+            self.add(MONTH, day..day + 1, chosen).map_err(&failed)
         } else {
             let days = day..window.end(day);
-            self.add(DAY, days, chosen).map_err(&failed)?;
+            self.add(DAY, days, chosen).map_err(&failed)
         }
-        Ok(&chosen.totals)
     }
 
     fn add(
@@ -280,6 +274,12 @@ impl Chosen {
             chosen.owners.insert(server.id, (owner, 0));
         }
         chosen
+    }
+
+    /// What each user used in the window last read, in their order.
+    #[must_use]
+    pub fn totals(&self) -> &[Totals] {
+        &self.totals
     }
 
     /// A new window, in which nothing is known of anybody.
