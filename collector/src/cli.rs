@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{Config, Flags},
+    export::Export,
     replay::{self, ReplayFormat, ReplayOptions},
 };
 
@@ -31,6 +32,8 @@ enum Command {
     },
     /// Judges a recorded series as if it were live.
     Replay(Replay),
+    /// Writes what is kept, as files for other tools.
+    Export(Export),
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +107,7 @@ impl Cli {
                 .map(drop)
                 .map_err(|mistakes| Failure::Usage(mistakes.to_string())),
             Command::Replay(replay) => replay.run(),
+            Command::Export(export) => export.run(environment),
         }
     }
 }
@@ -165,7 +169,7 @@ impl fmt::Display for Failure {
 }
 
 /// An error with everything that caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

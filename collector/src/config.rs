@@ -161,6 +161,18 @@ impl Config {
         read::config(&flags, environment, read::Purpose::Check)
     }
 
+    /// Reads flags, environment and file for somebody who looks at what a collector kept: no hub
+    /// needs to be known.
+    ///
+    /// # Errors
+    /// Every mistake, each with its place.
+    pub fn inspect(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        read::config(flags, environment, read::Purpose::Check)
+    }
+
     /// What every path of ours starts with: `/` in standalone.
     #[must_use]
     pub fn prefix(&self) -> &str {

@@ -25,6 +25,7 @@ pub mod config;
 pub mod cull;
 pub mod data_dir;
 pub mod database;
+pub mod export;
 pub mod fact;
 pub mod history;
 pub mod hub;
