@@ -290,7 +290,10 @@ impl Core {
         let (doorman, list) = match &authority {
             Authority::Hub(hub) => {
                 let list = self.hub_list(hub.clone());
-                (Doorman::Hub(list.identify.clone()), Some((list, self.census(hub.clone()))))
+                (
+                    Doorman::Hub(list.identify.clone()),
+                    Some((list, self.census(hub.clone()))),
+                )
             }
             Authority::Local(_) => (Doorman::Local, None),
         };

@@ -293,7 +293,9 @@ fn domain_of(url: &str) -> Option<String> {
     // The host of http+unix is a path.
     let named = matches!(url.scheme(), "http" | "https");
     url.host_str()
-        .filter(|_| named).map(str::to_owned).filter(|host| !host.is_empty())
+        .filter(|_| named)
+        .map(str::to_owned)
+        .filter(|host| !host.is_empty())
 }
 
 /// `notice.rules = ["runaway_memory", "near_limit:critical"]`: a rule, from a severity up.

@@ -181,11 +181,7 @@ impl Shelf {
     }
 
     /// Returns the days that changed: a chunk of hours is a UTC day.
-    fn write_hours(
-        &mut self,
-        server: ServerId,
-        hours: Steps,
-    ) -> Result<Vec<DayUse>, HistoryError> {
+    fn write_hours(&mut self, server: ServerId, hours: Steps) -> Result<Vec<DayUse>, HistoryError> {
         let mut changed = Vec::new();
         for (start_ms, fresh) in by_chunk(Tier::Hour, hours) {
             let mut steps = self.steps(Tier::Hour, server, start_ms)?;

@@ -123,7 +123,12 @@ impl Activity {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, labels: &Labels, form: Form, out: impl io::Write) -> Result<(), ReportError> {
+    pub fn write(
+        &self,
+        labels: &Labels,
+        form: Form,
+        out: impl io::Write,
+    ) -> Result<(), ReportError> {
         let mut out = csv::Writer::from_writer(out);
         let cluster = text::csv(labels.cluster.as_str());
         match form {

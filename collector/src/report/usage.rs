@@ -260,7 +260,11 @@ impl UsageReport {
 fn push_totals(record: &mut ByteRecord, totals: &Totals) {
     let measured = totals.covered_ms > 0;
     push_whole(record, totals.servers.into());
-    push_share(record, measured.then_some(totals.memory_kib_s), GIB_HOUR_KIB_S);
+    push_share(
+        record,
+        measured.then_some(totals.memory_kib_s),
+        GIB_HOUR_KIB_S,
+    );
     push_share(record, measured.then_some(totals.core_ms), HOUR_MS);
     push_share(record, Some(totals.covered_ms), HOUR_MS);
     push_share(record, totals.unmeasured_ms, HOUR_MS);
@@ -298,8 +302,11 @@ impl Groups {
         };
         let of_user: Vec<Vec<Label>> = chosen.groups.iter().map(|g| or_none(g)).collect();
         let names: BTreeSet<&Label> = of_user.iter().flatten().collect();
-        let places: BTreeMap<&Label, usize> =
-            names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+        let places: BTreeMap<&Label, usize> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| (*name, at))
+            .collect();
         let place = |groups: &Vec<Label>| groups.iter().map(|group| places[group]).collect();
         Self {
             of_user: of_user.iter().map(place).collect(),

@@ -40,6 +40,8 @@ pub(crate) enum Access {
     Page,
     /// Whoever may see some rows; the answer holds only those.
     Rows,
+    /// Whoever may see every row: the answer is about all of them together.
+    All,
     /// Whoever may read the collector's own figures.
     Metrics,
 }
@@ -313,6 +315,9 @@ fn allow(access: Access, viewer: &Viewer) -> Result<(), Problem> {
     match access {
         Access::Metrics if !viewer.metrics => Err(Problem::missing_scope(format!(
             "metrics need the scope read:metrics or {READ_ALL}"
+        ))),
+        Access::All if viewer.sight != Sight::All => Err(Problem::missing_scope(format!(
+            "what is told of everybody together needs {READ_ALL}, or list:users with read:servers"
         ))),
         Access::Rows | Access::Page if viewer.sight.is_blind() => {
             Err(Problem::missing_scope(format!(

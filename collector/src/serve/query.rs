@@ -231,7 +231,13 @@ mod tests {
         assert_eq!(date_ms("2019-11-17", now_ms), Some(1_573_948_800_000));
         assert_eq!(date_ms("-1d", now_ms), Some(now_ms - 86_400_000));
         assert_eq!(date_ms("2019-11-17T21:56:36.5Z", now_ms), Some(now_ms));
-        for text in ["2019-02-29", "17.11.2019", "20191117", "2019-11-17T21:56", ""] {
+        for text in [
+            "2019-02-29",
+            "17.11.2019",
+            "20191117",
+            "2019-11-17T21:56",
+            "",
+        ] {
             assert_eq!(date_ms(text, now_ms), None, "{text}");
         }
     }

@@ -7,6 +7,9 @@ use super::DAY_MS;
 /// The day numbers are counted from.
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
+/// A longer span is none: twenty thousand years.
+const DAYS_MAX: i64 = 7_000_000;
+
 /// 1970-01-01 was a Thursday: three days after a Monday.
 const EPOCH_AFTER_MONDAY: i64 = 3;
 
@@ -31,7 +34,7 @@ pub fn day_of_ms(at_ms: i64) -> i64 {
 #[must_use]
 pub fn date_of(day: i64) -> Date {
     EPOCH
-        .checked_add(day.clamp(-4_000_000, 4_000_000).days())
+        .checked_add(day.clamp(-DAYS_MAX, DAYS_MAX).days())
         .unwrap_or(if day < 0 { Date::MIN } else { Date::MAX })
 }
 

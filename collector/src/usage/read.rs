@@ -235,7 +235,10 @@ fn told_groups(usage: &Connection) -> Result<HashMap<i64, (i64, Vec<Label>)>, Us
     let mut told = HashMap::new();
     while let Some(row) = rows.next().map_err(&failed)? {
         let one = || -> rusqlite::Result<(i64, (i64, Vec<Label>))> {
-            Ok((row.get(0)?, (row.get(1)?, groups_of(row.get_ref(2)?.as_str()?))))
+            Ok((
+                row.get(0)?,
+                (row.get(1)?, groups_of(row.get_ref(2)?.as_str()?)),
+            ))
         };
         let (server, groups) = one().map_err(&failed)?;
         told.insert(server, groups);
@@ -274,6 +277,11 @@ impl Chosen {
             chosen.owners.insert(server.id, (owner, 0));
         }
         chosen
+    }
+
+    #[cfg(test)]
+    pub(super) fn read_one_by_one(&mut self, one_by_one: bool) {
+        self.one_by_one = one_by_one;
     }
 
     /// What each user used in the window last read, in their order.
