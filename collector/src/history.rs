@@ -247,7 +247,7 @@ impl History {
             HistoryMode::Files { data_dir } => (
                 shelf(Box::new(Files::open(data_dir)?))?,
                 shelf(Box::new(Files::open(data_dir)?))?,
-                Some(Mutex::new(Ledger::open(data_dir)?)),
+                Some(Mutex::new(Ledger::open(data_dir, clock.now_ms())?)),
             ),
             HistoryMode::Memory => {
                 config.raw_kept_ms = config.raw_kept_ms.min(MEMORY_KEPT_MS);

@@ -115,8 +115,7 @@ mod tests {
         let items: Vec<&Value> = hub.users.iter().skip(offset).take(hub.page).collect();
         let (total, next) = (hub.users.len(), offset + hub.page);
         let next = (next < total).then(|| json!({"offset": next, "limit": hub.page, "url": "x"}));
-        let pagination =
-            json!({"offset": offset, "limit": hub.page, "total": total, "next": next});
+        let pagination = json!({"offset": offset, "limit": hub.page, "total": total, "next": next});
         Json(json!({"items": items, "_pagination": pagination}))
     }
 

@@ -1,6 +1,6 @@
 //! How many people were active, asked of the hub every hour.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
@@ -30,8 +30,15 @@ pub struct Census {
 // === impl Census ===
 
 impl Census {
-    /// Asks for ever; to be dropped at the end.
+    /// Asks for ever, once what is known is an interval old; to be dropped at the end.
     pub async fn run(self) {
+        let now_ms = self.clock.now_ms();
+        let known_ms = self.newest.get().map(|known| known.counted_ms);
+        let age_ms = known_ms.and_then(|known_ms| u64::try_from(now_ms - known_ms).ok());
+        if let Some(age_ms) = age_ms {
+            // A restart asks nothing anew: the hub has enough to do.
+            sleep(limits::CENSUS_INTERVAL.saturating_sub(Duration::from_millis(age_ms))).await;
+        }
         loop {
             let pause = if self.ask().await {
                 limits::CENSUS_INTERVAL

@@ -39,6 +39,7 @@ const TABLES: &str = "
         until_ms INTEGER NOT NULL,
         PRIMARY KEY (server, started_ms)
     ) WITHOUT ROWID;
+    CREATE TABLE begun (day INTEGER NOT NULL);          -- before it nobody asked what ran
     CREATE TABLE grouped (
         server INTEGER PRIMARY KEY,
         told_ms INTEGER NOT NULL,
@@ -51,9 +52,6 @@ const MONTH_SETTLES_DAYS: i64 = 3;
 
 /// Runs are kept this long after their end, for the days that another run shares with them.
 const RUNS_KEPT_DAYS: i64 = 40;
-
-/// Days of one run, at most: whatever the hub says, no server ran before there were hubs.
-const RUN_DAYS_MAX: i64 = 3660;
 
 /// What a server used on one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +74,8 @@ pub struct DayUse {
 #[derive(Debug)]
 pub struct Ledger {
     db: Connection,
+    /// The day it was made: what ran before, nobody asked.
+    begun: i64,
     /// What was before this day is forgotten.
     forgotten: i64,
 }
@@ -87,7 +87,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The file is unfit, or of a newer program.
-    pub fn open(data_dir: &Path) -> Result<Self, UsageError> {
+    pub fn open(data_dir: &Path, now_ms: i64) -> Result<Self, UsageError> {
         let dir = data_dir.join("history");
         database::prepare_dir(&dir)?;
         let mut db = database::open(&dir.join(FILE))?;
@@ -96,12 +96,18 @@ impl Ledger {
         let found = schema(&tx)?;
         if found == 0 {
             tx.execute_batch(TABLES).map_err(&failed)?;
+            tx.execute("INSERT INTO begun VALUES (?1)", [day_of_ms(now_ms)])
+                .map_err(&failed)?;
             tx.pragma_update(None, "user_version", SCHEMA)
                 .map_err(&failed)?;
         }
+        let begun = tx
+            .query_row("SELECT day FROM begun", [], |row| row.get(0))
+            .map_err(&failed)?;
         tx.commit().map_err(&failed)?;
         Ok(Self {
             db,
+            begun,
             forgotten: i64::MIN,
         })
     }
@@ -122,7 +128,7 @@ impl Ledger {
             touched.push(day.day);
         }
         for (server, run) in runs {
-            put_run(&tx, *server, run, &mut touched).map_err(&failed)?;
+            put_run(&tx, *server, run, self.begun, &mut touched).map_err(&failed)?;
         }
         for day in &mut touched {
             *day = Window::Month.begin(*day);
@@ -238,6 +244,7 @@ fn put_run(
     tx: &Transaction<'_>,
     server: i64,
     run: &RunNote,
+    begun: i64,
     touched: &mut Vec<i64>,
 ) -> rusqlite::Result<()> {
     if let Some(groups) = &run.groups {
@@ -256,7 +263,7 @@ fn put_run(
     )?
     .execute([server, run.started_ms, run.until_ms])?;
     let to = day_of_ms(run.until_ms);
-    let from = day_of_ms(known_ms.unwrap_or(run.started_ms)).max(to - RUN_DAYS_MAX);
+    let from = day_of_ms(known_ms.unwrap_or(run.started_ms)).max(begun);
     for day in from..=to {
         put_ran(tx, server, day)?;
         touched.push(day);

@@ -27,7 +27,7 @@ impl Fixture {
                  INSERT INTO server VALUES (1, 'ann', ''), (2, 'ann', 'gpu'), (3, 'bob', '');",
             )
             .unwrap();
-        let ledger = Ledger::open(dir.path()).unwrap();
+        let ledger = Ledger::open(dir.path(), TODAY_MS - 40 * DAY_MS).unwrap();
         Self {
             dir,
             ledger,
@@ -176,6 +176,15 @@ fn a_run_that_goes_on_is_written_every_ten_minutes_and_at_its_end() {
 }
 
 #[test]
+fn what_ran_before_the_ledger_was_begun_nobody_asked() {
+    let mut fixture = Fixture::new();
+    let begun = TODAY - 40;
+    fixture.list(begun * DAY_MS + HOUR_MS, (begun - 300) * DAY_MS, &[]);
+    let of = |day| fixture.ann(Window::Day, day).unmeasured_ms;
+    assert_eq!((of(begun - 1), of(begun)), (None, Some(HOUR_MS)));
+}
+
+#[test]
 fn a_server_that_is_not_ready_or_has_no_start_does_not_run() {
     let mut runs = Runs::default();
     let server = |ready, started_ms| HubServer {
@@ -270,7 +279,7 @@ fn a_ledger_of_a_newer_program_is_refused_by_writer_and_reader() {
     let db = database::open(&file).unwrap();
     db.pragma_update(None, "user_version", 9).unwrap();
     let newer = |error| matches!(error, UsageError::Newer { found: 9, known: 1 });
-    assert!(newer(Ledger::open(fixture.dir.path()).unwrap_err()));
+    assert!(newer(Ledger::open(fixture.dir.path(), 0).unwrap_err()));
     assert!(newer(Reader::open(fixture.dir.path()).unwrap_err()));
 }
 

@@ -34,7 +34,7 @@ pub(super) fn activity() -> Newest {
 }
 
 /// A collector that keeps usage: each of [`PEOPLE`], and a hostile name, used 1 GiB and half a core
-/// for an hour of the day before, in a run of two hours.
+/// for an hour of today, in a run of two hours.
 async fn bed() -> Bed {
     let bed = Bed::keeping(&PEOPLE).await;
     for (token, kind, name, scopes) in [
@@ -59,7 +59,7 @@ async fn bed() -> Bed {
         .iter()
         .map(|known| (known.user, known.server, known.group));
     let mut servers = Vec::new();
-    let begin_ms = NOW_MS - DAY_MS;
+    let begin_ms = NOW_MS - 3 * 60 * MINUTE_MS;
     for (user, server, group) in people.chain([hostile]) {
         let key = ServerKey::new(user, server);
         let entries = (0..=60).map(|minute: i64| {
@@ -113,10 +113,10 @@ async fn who_may_see_all_gets_every_user_and_no_formula() {
         format!(
             "date,window,user,servers,memory_gib_hours,cpu_core_hours,hours_covered,\
              hours_unmeasured,memory_peak_bytes\n\
-             2019-11-16,day,'=cmd|' /C calc'!A0,1,{measured}\n\
-             2019-11-16,day,ada,1,{measured}\n\
-             2019-11-16,day,ann,1,{measured}\n\
-             2019-11-16,day,bob,1,{measured}\n"
+             2019-11-17,day,'=cmd|' /C calc'!A0,1,{measured}\n\
+             2019-11-17,day,ada,1,{measured}\n\
+             2019-11-17,day,ann,1,{measured}\n\
+             2019-11-17,day,bob,1,{measured}\n"
         )
     );
 }
@@ -162,9 +162,9 @@ async fn who_is_in_two_groups_counts_in_each() {
 async fn windows_and_filters_narrow_the_table_and_mistakes_are_named() {
     let bed = bed().await;
     for (query, rows) in [
-        ("from=2019-11-16&to=2019-11-17", 4),
-        ("from=2019-11-17", 0),
-        ("from=-30d&to=2019-11-16", 0),
+        ("from=2019-11-17&to=2019-11-18", 4),
+        ("from=2019-11-18&to=2019-11-19", 0),
+        ("from=-30d&to=2019-11-17", 0),
         ("user=ann", 1),
         ("group=class-b", 2),
         ("group=class-b&user=ann", 0),
