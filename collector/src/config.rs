@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{history::HistoryConfig, notice::NoticeConfig, state::Policy};
+use crate::{
+    history::HistoryConfig, notice::NoticeConfig, report::hub_activity::Labels, state::Policy,
+};
 
 mod draft;
 mod read;
@@ -39,6 +41,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// How people are told.
     pub notice: NoticeConfig,
+    /// What this hub is called in reports.
+    pub report: Labels,
     /// Variables with our prefix that mean nothing to us.
     pub unknown_variables: Vec<String>,
 }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 /// How long a statement waits for another connection of ours: longer than any commit takes on a
 /// disk that still works.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pages that a connection for reading keeps: what leads to a server's chunks, not the chunks.
 const READ_CACHE_KIB: i64 = 256;

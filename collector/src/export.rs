@@ -3,8 +3,10 @@
 //! It reads the data directory beside a running collector or without one: no lock is taken and
 //! nothing is written there.
 
+mod hub_activity;
 mod samples;
 mod source;
+mod usage;
 
 use clap::{Args, Subcommand};
 
@@ -21,6 +23,10 @@ pub struct Export {
 enum What {
     /// What one server used, a row for each sample, to standard output.
     Samples(samples::Samples),
+    /// What users or groups used, measured, per day, week or month, as CSV to standard output.
+    Usage(usage::Usage),
+    /// How many people were active on the hub, as CSV to standard output.
+    HubActivity(hub_activity::HubActivity),
 }
 
 // === impl Export ===
@@ -33,6 +39,8 @@ impl Export {
     ) -> Result<(), Failure> {
         match self.what {
             What::Samples(samples) => samples.run(environment),
+            What::Usage(usage) => usage.run(environment),
+            What::HubActivity(activity) => activity.run(environment),
         }
     }
 }

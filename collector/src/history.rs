@@ -16,6 +16,7 @@ mod row;
 mod shelf;
 mod store;
 mod tier;
+mod used;
 
 use std::{
     path::{Path, PathBuf},
@@ -26,7 +27,7 @@ use std::{
 use parking_lot::Mutex;
 
 use self::{
-    pending::Pending,
+    pending::{Batch, Pending},
     readers::Readers,
     shelf::Shelf,
     store::{Files, Memory, Store},
@@ -35,7 +36,8 @@ use self::{
 use crate::{
     clock::Clock,
     database::DatabaseError,
-    fact::{InstanceId, Sample, ServerKey},
+    fact::{HubServer, InstanceId, Sample, ServerKey},
+    usage::{Ledger, RunNote, Runs, UsageError},
 };
 
 pub use archive::{Archive, ArchiveEnd, ArchiveQuery, ArchiveSlice};
@@ -61,6 +63,8 @@ pub struct HistoryConfig {
     pub minute_kept_ms: i64,
     /// How long hours are kept.
     pub hour_kept_ms: i64,
+    /// How long days and months of usage are kept.
+    pub usage_kept_ms: i64,
 }
 
 /// Where history is kept.
@@ -158,6 +162,9 @@ struct Inner {
     // In memory mode readers share it: never hold both.
     writer: Arc<Mutex<Shelf>>,
     readers: Readers,
+    /// `None` in memory.
+    ledger: Option<Mutex<Ledger>>,
+    runs: Mutex<Runs>,
     counters: Arc<Counters>,
     swept_ms: AtomicI64,
 }
@@ -174,6 +181,9 @@ pub enum HistoryError {
     /// A file could not be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The ledger of usage.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
     /// SQLite refused a statement.
     #[error("cannot {what} in history")]
     Sql {
@@ -211,7 +221,7 @@ pub enum HistoryError {
 // === impl HistoryConfig ===
 
 impl HistoryConfig {
-    /// The usual tiers in `mode`: raw 48 hours, minutes 30 days, hours 13 months.
+    /// The usual tiers in `mode`: raw 48 hours, minutes 30 days, hours 13 months, usage 5 years.
     #[must_use]
     pub fn new(mode: HistoryMode) -> Self {
         Self {
@@ -219,6 +229,7 @@ impl HistoryConfig {
             raw_kept_ms: 2 * DAY_MS,
             minute_kept_ms: 30 * DAY_MS,
             hour_kept_ms: 396 * DAY_MS,
+            usage_kept_ms: 1826 * DAY_MS,
         }
     }
 
@@ -240,17 +251,18 @@ impl History {
             Ok(Arc::new(Mutex::new(Shelf::new(store, counters.clone())?)))
         };
         let mut config = config.clone();
-        let (writer, readers) = match &config.mode {
+        let (writer, readers, ledger) = match &config.mode {
             HistoryMode::Files { data_dir } => {
                 let writer = shelf(Box::new(Files::open(data_dir)?))?;
-                let (data_dir, counters) = (data_dir.clone(), counters.clone());
-                let readers = Readers::own(move || Shelf::to_read(&data_dir, counters.clone()));
-                (writer, readers)
+                let (own_dir, counters) = (data_dir.clone(), counters.clone());
+                let readers = Readers::own(move || Shelf::to_read(&own_dir, counters.clone()));
+                let ledger = Ledger::open(data_dir, clock.now_ms())?;
+                (writer, readers, Some(Mutex::new(ledger)))
             }
             HistoryMode::Memory => {
                 config.raw_kept_ms = config.raw_kept_ms.min(MEMORY_KEPT_MS);
                 let only = shelf(Box::<Memory>::default())?;
-                (only.clone(), Readers::Shared(only))
+                (only.clone(), Readers::Shared(only), None)
             }
         };
         Ok(Self {
@@ -260,6 +272,8 @@ impl History {
                 pending: Mutex::default(),
                 writer,
                 readers,
+                ledger,
+                runs: Mutex::default(),
                 counters,
                 swept_ms: AtomicI64::new(i64::MIN),
             }),
@@ -278,12 +292,29 @@ impl History {
         let inner = &*self.inner;
         let mut writer = inner.writer.lock();
         let (batch, row) = inner.pending.lock().begin_flush();
-        let written = writer.write(&batch, inner.config.tiers());
+        let written = self.write(&mut writer, &batch);
         inner.pending.lock().end_flush(batch, written.is_ok());
         drop(writer);
         written?;
         self.sweep_if_due()?;
         Ok(row)
+    }
+
+    /// Takes the hub's list of running servers in: what they ran is on the disk after a flush,
+    /// within ten minutes.
+    pub fn note_running(&self, at_ms: i64, servers: &[HubServer]) {
+        if self.inner.ledger.is_some() {
+            self.inner.runs.lock().note(at_ms, servers);
+        }
+    }
+
+    /// The data directory, where usage is kept in it.
+    #[must_use]
+    pub fn usage_dir(&self) -> Option<&Path> {
+        match &self.inner.config.mode {
+            HistoryMode::Files { data_dir } => Some(data_dir),
+            HistoryMode::Memory => None,
+        }
     }
 
     /// Answers `query`. A server that nobody knows has an empty history.
@@ -307,6 +338,28 @@ impl History {
         }
     }
 
+    /// Writes rows, and then the days that they are part of: if those fail, the rows are written
+    /// again, and the days computed again.
+    fn write(&self, writer: &mut Shelf, batch: &Batch) -> Result<(), HistoryError> {
+        let inner = &*self.inner;
+        let days = writer.write(batch, inner.config.tiers())?;
+        let Some(ledger) = &inner.ledger else {
+            return Ok(());
+        };
+        let due = inner.runs.lock().due();
+        writer.store.number(&mut due.iter().map(|run| &run.key))?;
+        let mut runs: Vec<(i64, RunNote)> = Vec::with_capacity(due.len());
+        for run in due {
+            if let Some(server) = writer.store.server(&run.key)? {
+                runs.push((server, run));
+            }
+        }
+        ledger.lock().write(&days, &runs)?;
+        let written: Vec<RunNote> = runs.into_iter().map(|(_, run)| run).collect();
+        inner.runs.lock().written(&written);
+        Ok(())
+    }
+
     fn sweep_if_due(&self) -> Result<(), HistoryError> {
         let inner = &*self.inner;
         let now_ms = inner.clock.now_ms();
@@ -321,6 +374,10 @@ impl History {
             let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
             inner.readers.close(*tier, before_ms);
             inner.writer.lock().store.sweep(*tier, before_ms)?;
+        }
+        if let Some(ledger) = &inner.ledger {
+            let before_ms = now_ms.saturating_sub(inner.config.usage_kept_ms);
+            ledger.lock().sweep(now_ms, before_ms)?;
         }
         inner.swept_ms.store(now_ms, Ordering::Relaxed);
         Ok(())

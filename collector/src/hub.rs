@@ -4,6 +4,7 @@
 //! [`client::HubClient`]. Answers are bounded, requests have deadlines, redirects are not
 //! followed, and nothing here writes to the hub.
 
+pub mod activity;
 pub mod client;
 pub mod servers;
 pub mod users;

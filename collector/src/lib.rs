@@ -39,6 +39,7 @@ pub mod pipeline;
 pub mod pressure;
 pub mod registry;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod serve;
 pub mod socket;
@@ -46,6 +47,7 @@ pub mod state;
 pub mod stats;
 pub mod systemd;
 pub mod text;
+pub mod usage;
 pub mod verdict;
 
 pub use run::run;

@@ -293,6 +293,12 @@ pub const HUB_LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// And this soon after a stream began: its server is then ready in the hub's eyes too.
 pub const HUB_LIST_SOON: Duration = Duration::from_secs(3);
 
+/// Everybody's last activity is asked for this often, as the hub itself counts it.
+pub const CENSUS_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// And again after this, when the hub did not tell.
+pub const CENSUS_AGAIN: Duration = Duration::from_secs(5 * 60);
+
 /// How long the stages may take to stop, together.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 

@@ -28,6 +28,7 @@ use crate::{
     verdict::Verdict,
 };
 
+pub mod census;
 pub mod flush;
 pub mod hub_list;
 pub mod tell;

@@ -1,10 +1,11 @@
 //! Small state that must survive a restart: `state.db`.
 //!
-//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered and since when servers are
-//! idle. One connection behind a lock, every commit on the disk before the call returns; calls
+//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered, since when servers are idle
+//! and how many people were active. One connection behind a lock, every commit on the disk before the call returns; calls
 //! take a fraction of a millisecond of work and one write to the disk, so an asynchronous caller
 //! makes them on a blocking thread. Clones share the connection.
 
+mod activity;
 mod episode;
 mod idle;
 mod outbox;
@@ -17,11 +18,13 @@ use rusqlite::Connection;
 
 use crate::database::{self, DatabaseError};
 
+pub use activity::read_activity;
 pub use outbox::{DueNotice, NewNotice};
 
 /// What each schema version adds to the one before; the position is the version. Never edit a
 /// step that was released: add one.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE token (
         sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
         user TEXT NOT NULL,
@@ -64,7 +67,20 @@ const MIGRATIONS: [&str; 1] = ["
         idle_since_ms INTEGER NOT NULL,
         PRIMARY KEY (user, server)
     ) WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE hub_activity (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        counted_ms INTEGER NOT NULL,
+        daily INTEGER NOT NULL,
+        weekly INTEGER NOT NULL,
+        monthly INTEGER NOT NULL,
+        cluster TEXT NOT NULL,
+        hub TEXT NOT NULL,
+        chart TEXT NOT NULL
+    );
+",
+];
 
 /// Handle on `state.db`.
 #[derive(Clone)]

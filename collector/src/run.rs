@@ -41,11 +41,13 @@ use crate::{
     notice::{Outbox, OutboxError, RenderError, Renderer},
     pipeline::{
         Pipeline, SharedState,
+        census::Census,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
         tell::Teller,
     },
     registry::{Registry, RegistryError},
+    report::hub_activity::Newest,
     serve::{self, Authority, Serve},
     socket::{BindError, Socket},
     state::{CLEARED_MAX, State},
@@ -118,6 +120,7 @@ struct Core {
     inbox: Inbox,
     sessions: Sessions,
     outbox: Arc<Outbox>,
+    activity: Newest,
     facts: SyncSender<Batch>,
     stop_flusher: SyncSender<()>,
     replayed: oneshot::Receiver<()>,
@@ -205,7 +208,9 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
+    let counted = registry.activity()?.map(|(activity, _)| activity);
     let core = Core {
+        activity: Newest::new(config.report.clone(), counted),
         config,
         clock,
         stats,
@@ -285,7 +290,10 @@ impl Core {
         let (doorman, list) = match &authority {
             Authority::Hub(hub) => {
                 let list = self.hub_list(hub.clone());
-                (Doorman::Hub(list.identify.clone()), Some(list))
+                (
+                    Doorman::Hub(list.identify.clone()),
+                    Some((list, self.census(hub.clone()))),
+                )
             }
             Authority::Local(_) => (Doorman::Local, None),
         };
@@ -304,10 +312,11 @@ impl Core {
             stop = asked.stop(&mut threads) => Some(stop),
         };
         if outcome.is_none() {
-            if let Some(list) = list {
+            if let Some((list, census)) = list {
                 let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
                 background.spawn(async move { identify.recheck_for_ever(&sessions).await });
                 background.spawn(list.run());
+                background.spawn(census.run());
             }
             let agents = self.agents(link, certificate.as_ref(), doorman, stopping)?;
             stages.spawn(agents);
@@ -383,9 +392,20 @@ impl Core {
             identify: Identify::new(hub.clone(), book, clock.clone(), stats.clone()),
             hub,
             sessions: self.sessions.clone(),
+            history: self.history.clone(),
             facts: self.facts.clone(),
             clock,
             stats,
+        }
+    }
+
+    fn census(&self, hub: HubClient) -> Census {
+        Census {
+            hub,
+            registry: self.registry.clone(),
+            newest: self.activity.clone(),
+            clock: self.clock.clone(),
+            stats: self.stats.clone(),
         }
     }
 
@@ -409,6 +429,7 @@ impl Core {
             state: self.state.clone(),
             changes: self.changes.clone(),
             history: self.history.clone(),
+            activity: self.activity.clone(),
             agents,
             stats: self.stats.clone(),
             clock: self.clock.clone(),

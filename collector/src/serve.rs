@@ -21,6 +21,7 @@ mod openapi;
 mod page;
 mod problem;
 mod query;
+mod reports;
 mod verdicts;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use axum::{
 use tokio::sync::{Semaphore, watch};
 
 pub use accept::{Ends, Identify, Listener, by_kernel};
-pub(crate) use query::time_ms;
+pub(crate) use query::{date_ms, time_ms};
 
 use self::{
     auth::{Sessions, Verifier},
@@ -51,6 +52,7 @@ use crate::{
     limits,
     link::websocket::Carrier,
     pipeline::{Changes, SharedState},
+    report::hub_activity::Newest,
     stats::{Limit, Stats},
 };
 
@@ -78,6 +80,8 @@ pub struct Serve {
     pub changes: Changes,
     /// What was before.
     pub history: History,
+    /// How many people were active.
+    pub activity: Newest,
     /// Agents that come by WebSocket.
     pub agents: Carrier,
     /// The collector's own figures.
@@ -102,6 +106,8 @@ pub(crate) struct Site {
     state: SharedState,
     history: History,
     reading: Semaphore,
+    activity: Newest,
+    reporting: Arc<Semaphore>,
     agents: Carrier,
     stats: Stats,
     clock: Arc<dyn Clock>,
@@ -121,8 +127,8 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 18] {
-    use Access::{Metrics, Open, Page, Rows};
+fn routes() -> [Route; 20] {
+    use Access::{All, Metrics, Open, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
         route("",                                          Page,    get(page::index)),
@@ -142,6 +148,8 @@ fn routes() -> [Route; 18] {
         route("api/v1/users/{user}/servers/{name}/history", Rows,   get(history::named_history)),
         route("api/v1/verdicts",                           Rows,    get(verdicts::verdicts)),
         route("api/v1/cull",                               Rows,    get(cull::cull)),
+        route("api/v1/reports/usage.csv",                  Rows,    get(reports::usage)),
+        route("api/v1/reports/hub-activity.csv",           All,     get(reports::hub_activity)),
         route("api/v1/events",                             Rows,    get(live::events)),
     ]
 }
@@ -158,6 +166,8 @@ pub async fn run(serve: Serve) {
         state: serve.state,
         history: serve.history,
         reading: Semaphore::new(HISTORY_READS_MAX),
+        activity: serve.activity,
+        reporting: Arc::new(Semaphore::new(reports::REPORTS_MAX)),
         agents: serve.agents,
         stats: serve.stats,
         clock: serve.clock,

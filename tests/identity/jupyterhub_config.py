@@ -74,6 +74,9 @@ c.JupyterHub.load_roles = [
     {
         "name": "tests",
         "services": ["tests"],
-        "scopes": ["admin:users", "admin:servers", "tokens", "access:servers", "proxy"],
+        "scopes": [
+            *("admin:users", "admin:servers", "admin:groups", "tokens", "access:servers", "proxy"),
+            "read:metrics",
+        ],
     },
 ]

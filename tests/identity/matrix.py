@@ -2,8 +2,9 @@
 
     python matrix.py DIR VENV PROXY AGENT COLLECTOR [faults]
 
-Prints the table, then that a stream through the proxy is nobody's activity and, with `faults`, what
-holds when the hub is away, slow, lying or restarting. Fails if a cell is not what it must be.
+Prints the table, then that a stream through the proxy is nobody's activity, that reports say what the
+hub says and, with `faults`, what holds when the hub is away, slow, lying or restarting. Fails if a cell
+is not what it must be.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from activity import no_activity
 from bed import Agent, Bed, Failed
 from faults import hub_faults
+from reports import hub_reports
 from tokens import Kind, all_kinds
 
 ROUTES = [
@@ -79,7 +81,7 @@ def main(arguments: list[str]) -> int:
     wrong = []
     try:
         bed.start()
-        for part in [matrix, no_activity, *([hub_faults] if more == ["faults"] else [])]:
+        for part in [matrix, no_activity, hub_reports, *([hub_faults] if more == ["faults"] else [])]:
             begun = time.monotonic()
             wrong += part(bed)
             print(f"({part.__name__}: {time.monotonic() - begun:.0f} s)", flush=True)

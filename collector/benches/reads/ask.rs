@@ -19,9 +19,11 @@ use hubmeter_collector::{
         websocket::Carrier,
     },
     peer::Peer,
+    report::hub_activity::{Labels, Newest},
     serve::{Authority, Listener, Serve},
     state::State,
     stats::Stats,
+    text::Label,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use parking_lot::RwLock;
@@ -79,6 +81,7 @@ impl Site {
             state: Arc::new(RwLock::new(state)),
             changes: broadcast::channel(64).0,
             history,
+            activity: Newest::new(labels(), None),
             agents: Carrier::new(Doorman::Local, sessions),
             stats,
             clock,
@@ -97,6 +100,15 @@ impl Site {
             stream,
             body: Vec::new(),
         }
+    }
+}
+
+fn labels() -> Labels {
+    let label = |text| Label::clean(text, 64);
+    Labels {
+        cluster: label(""),
+        hub: label("localhost"),
+        chart: label(""),
     }
 }
 

@@ -13,7 +13,9 @@ use crate::{
     history::{HistoryConfig, HistoryMode},
     limits,
     notice::{MailConfig, MailSecurity, NoticeConfig, WebhookConfig},
+    report::hub_activity::Labels,
     state::Policy,
+    text::Label,
     verdict::{Rule, Severity},
 };
 
@@ -21,6 +23,10 @@ use crate::{
 const LISTEN_DEFAULT: &str = "127.0.0.1:9640";
 /// The link when nobody says otherwise.
 const LINK_LISTEN_DEFAULT: &str = "127.0.0.1:9641";
+/// The hub's domain when nothing tells it.
+const DOMAIN_DEFAULT: &str = "localhost";
+/// 2i2c's chart of a plain hub.
+const CHART_DEFAULT: &str = "basehub";
 /// Submission with STARTTLS.
 const MAIL_PORT_DEFAULT: u16 = 587;
 
@@ -82,6 +88,7 @@ pub(super) fn config(
     let policy = policy(&mut draft);
     let history = history(&mut draft, &data_dir);
     let notice = notice(&mut draft);
+    let report = report(&mut draft, &notice, hub.as_ref());
     let unknown_variables = draft.finish()?;
     Ok(Config {
         listen,
@@ -93,6 +100,7 @@ pub(super) fn config(
         policy,
         history,
         notice,
+        report,
         unknown_variables,
     })
 }
@@ -228,6 +236,7 @@ fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {
         raw_kept_ms: millis(draft, "history.raw_kept", default.raw_kept_ms),
         minute_kept_ms: millis(draft, "history.minute_kept", default.minute_kept_ms),
         hour_kept_ms: millis(draft, "history.hour_kept", default.hour_kept_ms),
+        usage_kept_ms: millis(draft, "history.usage_kept", default.usage_kept_ms),
         ..default
     }
 }
@@ -255,6 +264,38 @@ fn notice(draft: &mut Draft) -> NoticeConfig {
         mail: mail(draft),
         webhooks: webhooks(draft),
     }
+}
+
+/// What the hub is called. Its domain is that of the hub's public address, else of what links in
+/// notices start with, else of the API that we ask.
+fn report(draft: &mut Draft, notice: &NoticeConfig, hub: Option<&Hub>) -> Labels {
+    let label = |text: &str| Label::clean(text, limits::HUB_NAME_BYTES_MAX);
+    let said = [
+        draft.variable("JUPYTERHUB_PUBLIC_HUB_URL"),
+        notice.public_url.clone(),
+        hub.map(|hub| hub.host.clone()),
+        hub.map(|hub| hub.api_url.clone()),
+    ];
+    let domain = said.iter().flatten().find_map(|url| domain_of(url));
+    let name = draft.take::<String>("report.hub").or(domain);
+    let name = label(name.as_deref().unwrap_or(DOMAIN_DEFAULT));
+    let cluster = draft.take::<String>("report.cluster");
+    let chart = draft.take::<String>("report.chart");
+    Labels {
+        cluster: cluster.map_or_else(|| name.clone(), |cluster| label(&cluster)),
+        hub: name,
+        chart: label(chart.as_deref().unwrap_or(CHART_DEFAULT)),
+    }
+}
+
+fn domain_of(url: &str) -> Option<String> {
+    let url = reqwest::Url::parse(url).ok()?;
+    // The host of http+unix is a path.
+    let named = matches!(url.scheme(), "http" | "https");
+    url.host_str()
+        .filter(|_| named)
+        .map(str::to_owned)
+        .filter(|host| !host.is_empty())
 }
 
 /// `notice.rules = ["runaway_memory", "near_limit:critical"]`: a rule, from a severity up.

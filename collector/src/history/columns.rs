@@ -358,7 +358,7 @@ impl<'a> Gather<'a> {
         chunk_start_ms: i64,
         (from_ms, to_ms): (i64, i64),
     ) -> Result<usize, ChunkError> {
-        tier::check_layout(chunk)?;
+        let there = tier::metrics_of(chunk)?;
         let starts = chunk.columns.first().ok_or(ChunkError::Short)?;
         if starts.iter().any(Option::is_none) {
             return Err(ChunkError::Short);
@@ -371,7 +371,7 @@ impl<'a> Gather<'a> {
                 continue;
             }
             self.open(start_ms);
-            for at in self.wanted.metrics() {
+            for at in self.wanted.metrics().filter(|&at| at < there) {
                 let cell = |column: usize| chunk.columns.get(column)?.get(place).copied().flatten();
                 if let Some(span) = tier::span_of(at, cell) {
                     self.add(at, &span);

@@ -36,6 +36,7 @@ pub(super) const METRICS: [Column; 17] = [
 /// Metrics of the first chunks there were.
 pub(super) const METRICS_MIN: usize = 9;
 
+pub(super) const MEMORY_USED: usize = 0;
 pub(super) const RSS: usize = 3;
 pub(super) const CPU_MILLIS: usize = 5;
 pub(super) const CPU_MILLICORES: usize = 6;

@@ -10,13 +10,15 @@ use std::{
 };
 
 use super::{
-    Counters, HistoryError,
+    Counters, DAY_MS, HistoryError,
     chunk::{self, Chunk, ChunkError, Codec},
     pending::{Batch, Windows},
     row::{self, RowId, Rows},
     store::{Files, Place, ServerId, Span, Store},
     tier::{self, Step, Steps, Tier},
+    used::Used,
 };
+use crate::usage::DayUse;
 
 /// A store and the means to read and write its chunks.
 pub(super) struct Shelf {
@@ -147,8 +149,13 @@ impl Shelf {
     // === writing ===
 
     /// Writes `batch` into every tier and commits; nothing of it is kept on failure, but for what
-    /// finer tiers have already committed, which writing it again replaces by the same.
-    pub(super) fn write(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<(), HistoryError> {
+    /// finer tiers have already committed, which writing it again replaces by the same. Returns
+    /// the days that changed, whole.
+    pub(super) fn write(
+        &mut self,
+        batch: &Batch,
+        tiers: &[Tier],
+    ) -> Result<Vec<DayUse>, HistoryError> {
         let written = self.write_all(batch, tiers);
         if written.is_err() {
             self.store.rollback();
@@ -156,7 +163,8 @@ impl Shelf {
         written
     }
 
-    fn write_all(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<(), HistoryError> {
+    fn write_all(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<Vec<DayUse>, HistoryError> {
+        let mut days = Vec::new();
         self.store.number(&mut batch.servers.keys())?;
         for (key, windows) in &batch.servers {
             let Some(server) = self.store.server(key)? else {
@@ -165,10 +173,11 @@ impl Shelf {
             let minutes = self.write_rows(server, windows)?;
             if tiers.contains(&Tier::Minute) {
                 let hours = self.write_minutes(server, minutes)?;
-                self.write_hours(server, hours)?;
+                days.extend(self.write_hours(server, hours)?);
             }
         }
-        self.store.commit()
+        self.store.commit()?;
+        Ok(days)
     }
 
     /// Returns the minutes that changed, computed anew.
@@ -209,7 +218,9 @@ impl Shelf {
         Ok(changed)
     }
 
-    fn write_hours(&mut self, server: ServerId, hours: Steps) -> Result<(), HistoryError> {
+    /// Returns the days that changed: a chunk of hours is a UTC day.
+    fn write_hours(&mut self, server: ServerId, hours: Steps) -> Result<Vec<DayUse>, HistoryError> {
+        let mut changed = Vec::new();
         for (start_ms, fresh) in by_chunk(Tier::Hour, hours) {
             let mut steps = self.steps(Tier::Hour, server, start_ms)?;
             steps.extend(fresh);
@@ -219,9 +230,24 @@ impl Shelf {
                 start_ms,
                 &tier::to_chunk(&steps, start_ms),
             )?;
+            changed.extend(day_of(server, start_ms, &steps));
         }
-        Ok(())
+        Ok(changed)
     }
+}
+
+/// What `hours`, all there are of the day at `start_ms`, come to.
+fn day_of(server: ServerId, start_ms: i64, hours: &Steps) -> Option<DayUse> {
+    let used = Used::sum(hours.values().filter_map(|hour| hour.used))?;
+    let peak = |hour: &Step| hour.metrics[row::MEMORY_USED].map(|span| span.max);
+    Some(DayUse {
+        server,
+        day: start_ms.div_euclid(DAY_MS),
+        covered_ms: used.covered_ms.clamp(0, DAY_MS),
+        memory_kib_s: used.memory_kib_s,
+        core_ms: used.core_ms,
+        memory_peak_bytes: hours.values().filter_map(peak).max(),
+    })
 }
 
 /// The minutes that `fresh` rows lie in, of all `rows`.
@@ -233,7 +259,8 @@ pub(super) fn minutes_of(rows: &Rows, fresh: &Rows) -> Vec<(i64, Step)> {
         .collect();
     let step = |start_ms: i64| {
         let within = rows.range(RowId::first(start_ms)..RowId::first(start_ms + length_ms));
-        let step = Step::of_rows(start_ms, within.map(|(_, row)| &**row));
+        let mut step = Step::of_rows(start_ms, within.map(|(_, row)| &**row));
+        step.used = Some(Used::of_rows(rows, start_ms, start_ms + length_ms));
         (start_ms, step)
     };
     starts.into_iter().map(step).collect()

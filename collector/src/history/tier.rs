@@ -9,9 +9,13 @@ use super::{
     DAY_MS, HOUR_MS, HistoryConfig,
     chunk::{self, Chunk, ChunkError},
     row::{METRICS, METRICS_MIN, Row},
+    used::Used,
 };
 
 const MINUTE_MS: i64 = 60 * 1000;
+
+/// Columns of what was used, behind those of the metrics.
+const USED_COLUMNS: usize = 3;
 
 /// How fine history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +31,8 @@ pub(super) struct Step {
     pub(super) start_ms: i64,
     /// In the order of [`METRICS`].
     pub(super) metrics: [Option<Span>; METRICS.len()],
+    /// Sums over time; `None` in what was written before there were any.
+    pub(super) used: Option<Used>,
 }
 
 /// What one metric did within a step.
@@ -112,7 +118,8 @@ pub(super) fn starts(tier: Tier, from_ms: i64, to_ms: i64) -> impl Iterator<Item
 
 impl Step {
     /// The step at `start_ms` that holds `rows`. Extremes are of all of them; the mean is of the
-    /// base-interval ones if there are any, else a burst would weigh more than it lasted.
+    /// base-interval ones if there are any, else a burst would weigh more than it lasted. What was
+    /// used needs the rows around: [`Used::of_rows`].
     pub(super) fn of_rows<'a>(start_ms: i64, rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
         let metrics = std::array::from_fn(|metric| {
             let known = |row: &Row| row.metrics[metric].map(|value| (value, row.burst));
@@ -128,7 +135,11 @@ impl Step {
                 max,
             })
         });
-        Self { start_ms, metrics }
+        Self {
+            start_ms,
+            metrics,
+            used: None,
+        }
     }
 
     /// The step at `start_ms` that holds `steps`.
@@ -147,7 +158,11 @@ impl Step {
                 max,
             })
         });
-        Self { start_ms, metrics }
+        Self {
+            start_ms,
+            metrics,
+            used: Used::sum(steps.filter_map(|step| step.used)),
+        }
     }
 }
 
@@ -176,9 +191,10 @@ pub(super) fn mean_of((weight, sum): (i128, i128)) -> Option<i64> {
 // === layout of a chunk of steps ===
 
 /// Lays `steps` out in columns: begin, then weight, smallest, and how far mean and largest are
-/// above it, per metric.
+/// above it, per metric; last what was used.
 pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
-    let mut columns = vec![Vec::with_capacity(steps.len()); 1 + 4 * METRICS.len()];
+    let metrics = 1 + 4 * METRICS.len();
+    let mut columns = vec![Vec::with_capacity(steps.len()); metrics + USED_COLUMNS];
     let mut at_ms = chunk_start_ms;
     for step in steps.values().take(chunk::ROWS_MAX) {
         columns[0].push(Some(step.start_ms.wrapping_sub(at_ms)));
@@ -190,6 +206,10 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
             columns[at + 2].push(span.map(|span| span.mean.wrapping_sub(span.min)));
             columns[at + 3].push(span.map(|span| span.max.wrapping_sub(span.min)));
         }
+        let used = step.used.map(|used| used.to_cells(&step.metrics));
+        for (at, column) in columns[metrics..].iter_mut().enumerate() {
+            column.push(used.map(|cells| cells[at]));
+        }
     }
     Chunk {
         instances: Vec::new(),
@@ -198,13 +218,18 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
     }
 }
 
-/// Refuses a chunk that is not of steps, today's or earlier ones.
-pub(super) fn check_layout(chunk: &Chunk) -> Result<(), ChunkError> {
-    let columns = |metrics: usize| 1 + 4 * metrics;
-    let whole = chunk.columns.len() % 4 == 1;
-    let layouts = columns(METRICS_MIN)..=columns(METRICS.len());
-    if whole && layouts.contains(&chunk.columns.len()) {
-        Ok(())
+/// How many metrics a chunk of steps has, today's or an earlier one; the first layouts have no sums
+/// behind them.
+pub(super) fn metrics_of(chunk: &Chunk) -> Result<usize, ChunkError> {
+    let columns = chunk
+        .columns
+        .len()
+        .checked_sub(1)
+        .ok_or(ChunkError::Short)?;
+    let (metrics, rest) = (columns / 4, columns % 4);
+    let whole = rest == 0 || rest == USED_COLUMNS;
+    if whole && (METRICS_MIN..=METRICS.len()).contains(&metrics) {
+        Ok(metrics)
     } else {
         Err(ChunkError::Short)
     }
@@ -215,7 +240,7 @@ pub(super) fn metric_in(column: usize) -> Option<usize> {
     column.checked_sub(1).map(|cell| cell / 4)
 }
 
-/// One metric of one step, by the cells of its columns.
+/// One metric of one step, by the cells of its columns; the chunk has it.
 pub(super) fn span_of(metric: usize, cell: impl Fn(usize) -> Option<i64>) -> Option<Span> {
     let at = 1 + 4 * metric;
     let min = cell(at + 1)?;
@@ -229,14 +254,27 @@ pub(super) fn span_of(metric: usize, cell: impl Fn(usize) -> Option<i64>) -> Opt
 
 /// Reads what [`to_chunk`] laid out.
 pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, ChunkError> {
-    check_layout(chunk)?;
+    let there = metrics_of(chunk)?;
+    let of_metrics = 1 + 4 * there;
     let mut steps = Steps::new();
     let mut start_ms = chunk_start_ms;
     for place in 0..chunk.rows {
         let cell = |column: usize| chunk.columns.get(column)?[place];
         start_ms = start_ms.wrapping_add(cell(0).ok_or(ChunkError::Short)?);
-        let metrics = std::array::from_fn(|metric| span_of(metric, cell));
-        steps.insert(start_ms, Step { start_ms, metrics });
+        let metrics =
+            std::array::from_fn(|metric| (metric < there).then(|| span_of(metric, cell)).flatten());
+        let used = match [0, 1, 2].map(|at| cell(of_metrics + at)) {
+            [Some(covered), Some(memory), Some(cores)] => {
+                Some(Used::from_cells([covered, memory, cores], &metrics))
+            }
+            _ => None,
+        };
+        let step = Step {
+            start_ms,
+            metrics,
+            used,
+        };
+        steps.insert(start_ms, step);
     }
     Ok(steps)
 }
@@ -244,6 +282,36 @@ pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, Ch
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_used_reads_back_and_costs_nothing_where_the_means_foresee_it() {
+        let span = Span {
+            rows: 12,
+            min: 900 << 20,
+            mean: 1 << 30,
+            max: 2 << 30,
+        };
+        let mut metrics = [None; METRICS.len()];
+        metrics[0] = Some(span);
+        let used = Used {
+            covered_ms: 60_000,
+            memory_kib_s: (1 << 20) * 60,
+            core_ms: 17,
+        };
+        assert_eq!(used.to_cells(&metrics), [60_000, 0, 17]);
+        let step = |start_ms, used| Step {
+            start_ms,
+            metrics,
+            used,
+        };
+        let steps: Steps = [
+            (0, step(0, Some(used))),
+            (60_000, step(60_000, None)),
+            (120_000, step(120_000, Some(Used::default()))),
+        ]
+        .into();
+        assert_eq!(from_chunk(&to_chunk(&steps, 0), 0), Ok(steps));
+    }
 
     #[test]
     fn a_chunk_of_the_first_layout_is_read_and_one_of_no_layout_is_refused() {
@@ -256,6 +324,7 @@ mod tests {
         let step = |start_ms| Step {
             start_ms,
             metrics: [Some(span); METRICS.len()],
+            used: None,
         };
         let mut steps: Steps = [0, 60_000].map(|at_ms| (at_ms, step(at_ms))).into();
         let mut chunk = to_chunk(&steps, 0);
@@ -265,7 +334,7 @@ mod tests {
             step.metrics[METRICS_MIN..].fill(None);
         }
         assert_eq!(from_chunk(&chunk, 0), Ok(steps));
-        for columns in [0, 4 * METRICS_MIN, 1 + 4 * (METRICS_MIN - 1)] {
+        for columns in [0, 4 * METRICS_MIN - 1, 1 + 4 * (METRICS_MIN - 1)] {
             let mut cut = chunk.clone();
             cut.columns.truncate(columns);
             assert_eq!(from_chunk(&cut, 0), Err(ChunkError::Short), "{columns}");

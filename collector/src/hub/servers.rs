@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reqwest::{Method, header};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{HubError, client::HubClient};
 use crate::{
@@ -17,9 +17,10 @@ use crate::{
 const PAGED: &str = "application/jupyterhub-pagination+json";
 const WHAT: &str = "GET /users";
 
+/// One page of a list of users.
 #[derive(Deserialize)]
-struct Page {
-    items: Vec<User>,
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
     #[serde(rename = "_pagination")]
     pagination: Pagination,
 }
@@ -63,30 +64,30 @@ impl HubClient {
         let mut servers = Vec::new();
         let mut offset = 0;
         for _ in 0..limits::HUB_PAGES_MAX {
-            let page = self.users_page(offset).await?;
+            let page = self.users_page(Some("active"), offset).await?;
+            let next = page.next(offset)?;
             for user in page.items {
                 collect(user, &mut servers)?;
             }
-            match page.pagination.next {
+            match next {
                 None => return Ok(servers),
-                Some(next) if next.offset > offset => offset = next.offset,
-                Some(_) => return Err(malformed("its pages do not move on")),
+                Some(next) => offset = next,
             }
         }
-        Err(malformed("it has more pages than any hub has users"))
+        Err(too_many_pages())
     }
 
-    async fn users_page(&self, offset: u64) -> Result<Page, HubError> {
-        let query = [
-            ("state", "active".to_owned()),
-            ("limit", limits::HUB_PAGE_USERS.to_string()),
-            ("offset", offset.to_string()),
-        ];
+    /// The users from `offset` on, all of them or those in `state`.
+    pub(super) async fn users_page<T: DeserializeOwned>(
+        &self,
+        state: Option<&str>,
+        offset: u64,
+    ) -> Result<Page<T>, HubError> {
+        let state = state.map(|state| format!("state={state}&"));
         let path = format!(
-            "/users?{}",
-            query
-                .map(|(name, value)| format!("{name}={value}"))
-                .join("&")
+            "/users?{}limit={}&offset={offset}",
+            state.unwrap_or_default(),
+            limits::HUB_PAGE_USERS
         );
         let mut token =
             header::HeaderValue::from_str(&format!("token {}", self.hub.api_token.expose()))
@@ -100,6 +101,23 @@ impl HubClient {
             .await?
             .ok_or_else(|| malformed("it is empty"))
     }
+}
+
+// === impl Page ===
+
+impl<T> Page<T> {
+    /// Where the page after the one at `offset` begins, if there is one.
+    pub(super) fn next(&self, offset: u64) -> Result<Option<u64>, HubError> {
+        match &self.pagination.next {
+            None => Ok(None),
+            Some(next) if next.offset > offset => Ok(Some(next.offset)),
+            Some(_) => Err(malformed("its pages do not move on")),
+        }
+    }
+}
+
+pub(super) fn too_many_pages() -> HubError {
+    malformed("it has more pages than any hub has users")
 }
 
 fn collect(user: User, into: &mut Vec<HubServer>) -> Result<(), HubError> {
@@ -131,7 +149,7 @@ fn collect(user: User, into: &mut Vec<HubServer>) -> Result<(), HubError> {
 }
 
 /// The hub's times are RFC 3339; it drops the fraction when it is zero.
-fn time_ms(text: Option<&str>) -> Result<Option<i64>, HubError> {
+pub(super) fn time_ms(text: Option<&str>) -> Result<Option<i64>, HubError> {
     text.map(|text| {
         text.parse()
             .map(Timestamp::as_millisecond)
@@ -140,7 +158,7 @@ fn time_ms(text: Option<&str>) -> Result<Option<i64>, HubError> {
     .transpose()
 }
 
-fn malformed(why: &str) -> HubError {
+pub(super) fn malformed(why: &str) -> HubError {
     HubError::Malformed {
         what: WHAT,
         why: why.to_owned(),

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     clock::Clock,
     fact::Fact,
+    history::History,
     hub::client::HubClient,
     inbox::{Batch, Origin},
     limits,
@@ -25,6 +26,8 @@ pub struct HubList {
     pub identify: Identify,
     /// Who knows newcomers.
     pub sessions: Sessions,
+    /// Who keeps when servers ran.
+    pub history: History,
     /// Where the list goes.
     pub facts: SyncSender<Batch>,
     /// The time.
@@ -62,6 +65,7 @@ impl HubList {
             Ok(servers) => {
                 self.identify.note_hub(true);
                 self.identify.listed(&servers);
+                self.history.note_running(at_ms, &servers);
                 let batch = Batch {
                     row: None,
                     origin: Origin::Live,

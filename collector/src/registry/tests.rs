@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     fact::ServerKey,
+    report::hub_activity::{Activity, Labels},
     text::Label,
     verdict::{Evidence, Rule, Severity, Verdict, WorkloadName},
 };
@@ -129,4 +130,30 @@ fn nobody_else_may_read_the_file() {
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{:?}", entry.file_name());
     }
+}
+
+#[test]
+fn the_newest_count_of_who_was_active_reads_back_also_beside_the_collector() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(read_activity(dir.path()).unwrap(), None, "no file");
+    let registry = Registry::open(dir.path()).unwrap();
+    assert_eq!(read_activity(dir.path()).unwrap(), None, "nothing counted");
+    let label = |text| Label::clean(text, 128);
+    let labels = Labels {
+        cluster: label("c'1"),
+        hub: label("hub.example.org"),
+        chart: label("daskhub"),
+    };
+    let mut activity = Activity {
+        counted_ms: 42,
+        daily: 1,
+        weekly: 2,
+        monthly: 3,
+    };
+    registry.put_activity(&activity, &labels).unwrap();
+    activity.daily = 0;
+    registry.put_activity(&activity, &labels).unwrap();
+    let kept = Some((activity, labels));
+    assert_eq!(registry.activity().unwrap(), kept);
+    assert_eq!(read_activity(dir.path()).unwrap(), kept);
 }

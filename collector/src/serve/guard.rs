@@ -40,6 +40,8 @@ pub(crate) enum Access {
     Page,
     /// Whoever may see some rows; the answer holds only those.
     Rows,
+    /// Whoever may see every row: the answer is about all of them together.
+    All,
     /// Whoever may read the collector's own figures.
     Metrics,
 }
@@ -179,6 +181,13 @@ impl Sight {
         self.sees_row(key, groups)
     }
 
+    /// Whether rows of a server that may be long gone may be seen: by what `truth` knows of its
+    /// groups, else by what they were.
+    pub(crate) fn sees_former(&self, key: &ServerKey, groups: &[Label], truth: &Truth) -> bool {
+        let groups = truth.servers.get(key).map_or(groups, |s| &s.groups[..]);
+        self.sees_row(key, groups)
+    }
+
     fn sees_row(&self, key: &ServerKey, groups: &[Label]) -> bool {
         match self {
             Self::All => true,
@@ -306,6 +315,9 @@ fn allow(access: Access, viewer: &Viewer) -> Result<(), Problem> {
     match access {
         Access::Metrics if !viewer.metrics => Err(Problem::missing_scope(format!(
             "metrics need the scope read:metrics or {READ_ALL}"
+        ))),
+        Access::All if viewer.sight != Sight::All => Err(Problem::missing_scope(format!(
+            "what is told of everybody together needs {READ_ALL}, or list:users with read:servers"
         ))),
         Access::Rows | Access::Page if viewer.sight.is_blind() => {
             Err(Problem::missing_scope(format!(

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use super::{
-    Site, cull, health, history, link, live, metrics, now, problem::ProblemJson, verdicts,
+    Site, cull, health, history, link, live, metrics, now, problem::ProblemJson, reports, verdicts,
 };
 
 #[derive(OpenApi)]
@@ -29,6 +29,8 @@ use super::{
         history::named_history,
         verdicts::verdicts,
         cull::cull,
+        reports::usage,
+        reports::hub_activity,
         live::events,
         link::link,
         document,

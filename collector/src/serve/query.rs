@@ -10,6 +10,9 @@ const PARAMETERS_MAX: usize = 32;
 /// The longest duration anybody may mean: a century, so that sums stay far from overflow.
 const DURATION_MS_MAX: i64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
+/// Characters of `2026-01-31`.
+const DATE_LENGTH: usize = 10;
+
 /// The parameters of one request, not yet taken.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -102,6 +105,20 @@ impl Query {
         })
     }
 
+    /// Takes `name` as a time or as a date, which begins at midnight in UTC.
+    pub(crate) fn take_date_ms(&mut self, name: &str, now_ms: i64) -> Result<Option<i64>, Problem> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        date_ms(&value, now_ms).map(Some).ok_or_else(|| {
+            let detail = format!(
+                "{name} is a date such as 2026-01-31, a time such as 2026-01-31T08:00:00Z or -30d, \
+                 not {value:?}"
+            );
+            Problem::bad_value(name, detail)
+        })
+    }
+
     /// Everything known has been taken: what is left is refused by name.
     pub(crate) fn finish(self, known: &[&str]) -> Result<(), Problem> {
         match self.0.into_iter().next() {
@@ -159,6 +176,18 @@ pub(crate) fn time_ms(text: &str, now_ms: i64) -> Option<i64> {
     Some(at.as_millisecond())
 }
 
+/// A date, or what [`time_ms`] reads.
+pub(crate) fn date_ms(text: &str, now_ms: i64) -> Option<i64> {
+    // Civil dates are lenient: a time with an offset is no date.
+    if text.len() == DATE_LENGTH
+        && let Ok(date) = text.parse::<jiff::civil::Date>()
+    {
+        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        return Some(midnight.timestamp().as_millisecond());
+    }
+    time_ms(text, now_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +224,23 @@ mod tests {
         assert_eq!(read("from=2019-11-17T22:56:36.500+01:00"), Some(now_ms));
         assert_eq!(read("from="), None);
         assert!(query("from=tuesday").take_time_ms("from", now_ms).is_err());
+    }
+
+    #[test]
+    fn a_date_is_its_midnight_in_utc() {
+        let now_ms = 1_574_027_796_500;
+        assert_eq!(date_ms("2019-11-17", now_ms), Some(1_573_948_800_000));
+        assert_eq!(date_ms("-1d", now_ms), Some(now_ms - 86_400_000));
+        assert_eq!(date_ms("2019-11-17T21:56:36.5Z", now_ms), Some(now_ms));
+        for text in [
+            "2019-02-29",
+            "17.11.2019",
+            "20191117",
+            "2019-11-17T21:56",
+            "",
+        ] {
+            assert_eq!(date_ms(text, now_ms), None, "{text}");
+        }
     }
 
     #[test]

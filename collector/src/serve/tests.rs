@@ -7,4 +7,5 @@ mod identity;
 mod lists;
 mod local;
 mod login;
+mod reports;
 mod stream;

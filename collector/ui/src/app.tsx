@@ -88,6 +88,14 @@ function Head({ picture }: { picture: Picture }) {
             {who.user}
             {who.admin ? ', sees all servers' : ', sees own servers'}
           </span>
+          <a href="api/v1/reports/usage.csv" title="What was used in the last 30 days, by user and day" download>
+            Usage (CSV)
+          </a>
+          {who.admin && who.hub_home && (
+            <a href="api/v1/reports/hub-activity.csv" title="How many people were active on the hub" download>
+              Hub activity (CSV)
+            </a>
+          )}
           {who.hub_home && <a href={who.hub_home}>Hub</a>}
         </nav>
       )}

@@ -120,6 +120,12 @@ async fn whose_token(
         ];
         return (StatusCode::OK, identity("admin", &scopes));
     }
+    if token == Some(SERVICE_TOKEN) {
+        return (
+            StatusCode::OK,
+            identity(SERVICE_NAME, &["list:users".to_owned()]),
+        );
+    }
     let index = token
         .and_then(|token| token.strip_prefix(TOKEN_PREFIX)?.parse().ok())
         .filter(|index: &usize| *index < counts.agents);
@@ -164,7 +170,8 @@ async fn page(
 
 fn running(index: usize) -> Value {
     let user = user(index);
-    json!({"name": user, "kind": "user", "admin": false, "groups": ["swarm"], "servers": {"": {
+    json!({"name": user, "kind": "user", "admin": false, "groups": ["swarm"],
+        "last_activity": "2026-01-01T08:00:00Z", "servers": {"": {
         "name": "", "ready": true, "pending": null, "stopped": false,
         "started": "2026-01-01T08:00:00Z", "last_activity": "2026-01-01T08:00:00Z",
         "url": format!("/user/{user}/"), "user_options": {}}}})

@@ -21,6 +21,7 @@ use http_body_util::BodyExt;
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tokio::sync::{broadcast, watch};
 use tower::ServiceExt;
 
@@ -304,6 +305,7 @@ pub(super) struct Bed {
     client: HubClient,
     site: Arc<Site>,
     router: Router,
+    _dir: Option<TempDir>,
 }
 
 impl Bed {
@@ -312,6 +314,17 @@ impl Bed {
     }
 
     pub(super) async fn with(known: &[Known<'_>]) -> Self {
+        Self::in_mode(known, HistoryMode::Memory, None).await
+    }
+
+    /// With history in files.
+    pub(super) async fn keeping(known: &[Known<'_>]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data_dir = dir.path().to_owned();
+        Self::in_mode(known, HistoryMode::Files { data_dir }, Some(dir)).await
+    }
+
+    async fn in_mode(known: &[Known<'_>], mode: HistoryMode, dir: Option<TempDir>) -> Self {
         let hub = Arc::new(FakeHub::default());
         let client = HubClient::new(config::Hub {
             api_url: hub.listen().await,
@@ -325,7 +338,7 @@ impl Bed {
         })
         .expect("a client");
         let clock = Arc::new(ManualClock::at(NOW_MS));
-        let config = HistoryConfig::new(HistoryMode::Memory);
+        let config = HistoryConfig::new(mode);
         let history = History::open(&config, clock.clone()).expect("history");
         let stats = Stats::new();
         let (stop, shutdown) = watch::channel(false);
@@ -335,6 +348,8 @@ impl Bed {
             state: state.clone(),
             history: history.clone(),
             reading: tokio::sync::Semaphore::new(1),
+            activity: super::reports::activity(),
+            reporting: Arc::new(tokio::sync::Semaphore::new(1)),
             agents: closed_to_agents(clock.clone(), stats.clone()),
             stats: stats.clone(),
             clock,
@@ -353,6 +368,7 @@ impl Bed {
             client,
             router: router(&site),
             site,
+            _dir: dir,
         }
     }
 
@@ -423,6 +439,7 @@ impl Bed {
             state: self.state.clone(),
             changes: self.changes.clone(),
             history: self.history.clone(),
+            activity: self.site.activity.clone(),
             agents: self.site.agents.clone(),
             stats: self.stats.clone(),
             clock: Arc::new(ManualClock::at(NOW_MS)),
