@@ -5,6 +5,7 @@
 //! followed, and nothing here writes to the hub.
 
 pub mod client;
+pub mod everybody;
 pub mod servers;
 pub mod users;
 

@@ -23,6 +23,9 @@ pub const HUB_PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Pages of one list: 50,000 users at an admin's page limit of 50.
 pub const HUB_PAGES_MAX: usize = 1_000;
 
+/// Users read from the hub: 1,000 pages of its default limit.
+pub const HUB_USERS_MAX: usize = 200_000;
+
 /// Bytes of a user, server or group name. The hub's own columns take 255 characters.
 pub const HUB_NAME_BYTES_MAX: usize = 255 * 4;
 
