@@ -9,6 +9,8 @@ use crate::{
     replay::{self, ReplayFormat, ReplayOptions},
 };
 
+mod keeper;
+
 /// Usage and configuration errors, as in BSD's `sysexits.h`.
 const EX_USAGE: u8 = 64;
 
@@ -31,6 +33,10 @@ enum Command {
     },
     /// Judges a recorded series as if it were live.
     Replay(Replay),
+    /// Erases every trace of a user, also while a collector runs.
+    Forget(keeper::Forget),
+    /// Copies everything that is kept to a new directory, also while a collector runs.
+    Backup(keeper::Backup),
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +110,8 @@ impl Cli {
                 .map(drop)
                 .map_err(|mistakes| Failure::Usage(mistakes.to_string())),
             Command::Replay(replay) => replay.run(),
+            Command::Forget(forget) => forget.run(environment.collect()),
+            Command::Backup(backup) => backup.run(environment.collect()),
         }
     }
 }

@@ -157,6 +157,17 @@ impl Config {
         read::config(&flags, environment, read::Purpose::Check)
     }
 
+    /// Where a collector of these settings keeps everything.
+    ///
+    /// # Errors
+    /// Every mistake, each with its place.
+    pub fn data_dir(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<PathBuf, Mistakes> {
+        read::data_dir(flags, environment)
+    }
+
     /// What every path of ours starts with: `/` in standalone.
     #[must_use]
     pub fn prefix(&self) -> &str {

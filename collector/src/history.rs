@@ -8,6 +8,7 @@
 mod chunk;
 mod field;
 mod pending;
+mod people;
 mod read;
 mod row;
 mod shelf;

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::RwLock;
 use tokio::{
-    sync::{broadcast, oneshot, watch},
+    sync::{Mutex, broadcast, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -19,8 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     clock::{Clock, SystemClock},
     config::{Addr, Config},
+    control::{self, Control},
     data_dir::{DataDir, DataDirError},
     fact::ServerKey,
+    forget::{self, ForgetError, People},
     history::{History, HistoryError},
     hub::{HubError, client::HubClient},
     inbox::{
@@ -75,6 +77,9 @@ pub enum RunError {
     /// History.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Users who are to be forgotten or renamed.
+    #[error("cannot finish what was begun: {0}")]
+    Forget(#[from] ForgetError),
     /// Notices.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -118,6 +123,7 @@ struct Core {
     inbox: Inbox,
     sessions: Sessions,
     outbox: Arc<Outbox>,
+    people: People,
     facts: SyncSender<Batch>,
     stop_flusher: SyncSender<()>,
     replayed: oneshot::Receiver<()>,
@@ -154,6 +160,8 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let stats = Stats::new();
     stats.limit_set(Limit::FactQueue, limits::FACT_QUEUE);
+    // Who was to be forgotten when the program last ended is not read again.
+    forget::offline(data_dir.path(), clock.clone())?.resume(0, &*clock)?;
     let registry = Registry::open(data_dir.path())?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
@@ -188,6 +196,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     };
     let teller = Teller {
         outbox: outbox.clone(),
+        registry: registry.clone(),
         words: Renderer::new(config.notice.public_url.clone())?,
         sessions: sessions.clone(),
         stats: stats.clone(),
@@ -198,13 +207,24 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("pipeline", move || {
         pipeline.run(&incoming_facts, tell_replayed);
     })?;
+    let gate = Arc::<Mutex<()>>::default();
     let flusher = Flusher {
         history: history.clone(),
         inbox: inbox.clone(),
         idle_marks: IdleMarks::new(state.clone(), registry.clone(), &idle_marks),
+        gate: gate.clone(),
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
+    let people = People {
+        registry: registry.clone(),
+        history: history.clone(),
+        inbox: inbox.clone(),
+        sessions: sessions.clone(),
+        gate,
+        one: Arc::default(),
+        clock: clock.clone(),
+    };
     let core = Core {
         config,
         clock,
@@ -216,6 +236,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         inbox,
         sessions,
         outbox,
+        people,
         facts,
         stop_flusher,
         replayed,
@@ -297,6 +318,7 @@ impl Core {
             serve::run(people).await;
             Ok(())
         });
+        let stopping_orders = stopping.clone();
         let mut asked = Asked::new()?;
         // Agents come in once we know how far each of them is.
         let mut outcome = tokio::select! {
@@ -315,6 +337,7 @@ impl Core {
                 background.spawn(certificate::renew_for_ever(certificate));
             }
             carrier.open();
+            stages.spawn(self.orders(stopping_orders)?);
             systemd::notify(systemd::READY);
             tracing::info!("ready");
             outcome = tokio::select! {
@@ -334,6 +357,27 @@ impl Core {
             Some(Stop::StageEnded(name)) => Err(RunError::StageEnded(name)),
             _ => Ok(()),
         }
+    }
+
+    /// Takes orders of whoever runs the collector.
+    fn orders(
+        &self,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<impl Future<Output = Result<(), RunError>> + use<>, RunError> {
+        let listener = control::bind(&self.config.data_dir).map_err(|source| RunError::System {
+            what: "listen on control.sock in the data directory",
+            source,
+        })?;
+        let control = Control {
+            people: self.people.clone(),
+            state: self.state.clone(),
+            data_dir: self.config.data_dir.clone(),
+        };
+        let refusals = self.sessions.refusals().clone();
+        Ok(async move {
+            control::serve(listener, control, refusals, stopping).await;
+            Ok(())
+        })
     }
 
     /// What goes on beside the stages from the start.

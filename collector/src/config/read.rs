@@ -203,8 +203,18 @@ fn policy(draft: &mut Draft) -> Policy {
         idle_after_ms: millis(draft, "policy.idle_after", default.idle_after_ms),
         gone_kept_ms: millis(draft, "policy.gone_kept", default.gone_kept_ms),
         runaway_within_ms: millis(draft, "policy.runaway_within", default.runaway_within_ms),
+        names_kept_ms: millis(draft, "privacy.names_kept", default.names_kept_ms),
         servers_max: limits::SERVERS_MAX,
     }
+}
+
+/// Where everything is kept, whatever else is set: for commands that need no more.
+pub(super) fn data_dir(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<PathBuf, Mistakes> {
+    // The whole file is read, so that its mistakes are told here as well.
+    config(flags, environment, Purpose::Check).map(|config| config.data_dir)
 }
 
 fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {

@@ -139,6 +139,10 @@ impl Live {
     }
 
     fn note(&self, changed: &Changed) {
+        if changed.people {
+            // What was noted may name somebody who is to be named no more.
+            return self.forget();
+        }
         let mut log = self.log.write();
         let servers = changed.servers.iter().cloned().map(Entry::Server);
         let verdicts = changed.verdicts.iter().cloned();
