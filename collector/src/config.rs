@@ -71,6 +71,8 @@ pub struct Hub {
     pub client_id: String,
     /// Where the hub sends browsers back to.
     pub oauth_callback_url: String,
+    /// How often it is asked for everybody.
+    pub people_interval: Duration,
 }
 
 /// The agents' way in.

@@ -158,7 +158,7 @@ impl People {
             let registry = self.registry.clone();
             blocking(move || Ok(registry.unfinished_fates()?)).await?
         };
-        let begun_before = unfinished.fates.of(user).is_some();
+        let begun_before = !unfinished.ids.is_empty();
         let named = {
             let (registry, user) = (self.registry.clone(), user.to_owned());
             blocking(move || Ok(registry.knows(&user)?)).await?
@@ -166,7 +166,9 @@ impl People {
         if traces.is_empty() && !begun_before && !named {
             return Err(ForgetError::Unknown);
         }
-        let fates = Fates::one(user, Fate::Erased);
+        // What was begun before is done again, too.
+        let mut fates = unfinished.fates;
+        fates.set(user, Fate::Erased);
         let mut ids = self.meet(&fates, asked_by).await?;
         ids.extend(unfinished.ids);
         traces.chunks = self.tidy(ids, traces.rows()).await?;
@@ -283,7 +285,7 @@ impl Stores {
         clock: &dyn Clock,
     ) -> Result<Traces, ForgetError> {
         let mut traces = self.traces(user)?;
-        let begun_before = self.registry.unfinished_fates()?.fates.of(user).is_some();
+        let begun_before = !self.registry.unfinished_fates()?.ids.is_empty();
         if traces.is_empty() && !begun_before && !self.registry.knows(user)? {
             return Err(ForgetError::Unknown);
         }
@@ -315,6 +317,22 @@ impl Stores {
         self.registry.finish_fates(ids, rows + chunks, now_ms)?;
         Ok(chunks)
     }
+}
+
+/// Does what a crash left half done in `data_dir`; gives its `state.db`, open.
+///
+/// # Errors
+/// It is not done.
+pub fn finish(data_dir: &Path, clock: &Arc<dyn Clock>) -> Result<Registry, ForgetError> {
+    let registry = Registry::open(data_dir)?;
+    if registry.unfinished_fates()?.ids.is_empty() {
+        return Ok(registry);
+    }
+    drop(registry);
+    let mut stores = offline(data_dir, clock.clone())?;
+    stores.resume(0, &**clock)?;
+    tracing::info!("users who were to be forgotten or renamed at the last end are so now");
+    Ok(stores.registry)
 }
 
 /// The stores in `data_dir`, to be worked on by nobody else meanwhile.

@@ -296,6 +296,15 @@ pub const HUB_LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// And this soon after a stream began: its server is then ready in the hub's eyes too.
 pub const HUB_LIST_SOON: Duration = Duration::from_secs(3);
 
+/// The hub's list of everybody is asked for this often: a deletion counts after two.
+pub const HUB_PEOPLE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// And never more often.
+pub const HUB_PEOPLE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// And this soon after a start: agents that come back go first.
+pub const HUB_PEOPLE_SOON: Duration = Duration::from_secs(60);
+
 /// How long the stages may take to stop, together.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 

@@ -213,17 +213,6 @@ pub fn plan(known: &[Person], everybody: &Everybody) -> Plan {
     plan
 }
 
-/// What it means that a stream begins in the name of `user`, whom the hub made at `created_us`.
-/// Gives the former name of the same person, to be asked for; the caller knows whether it is gone.
-#[must_use]
-pub fn formerly<'a>(known: &'a [Person], user: &str, created_us: i64) -> Option<&'a Person> {
-    let mut same = known
-        .iter()
-        .filter(|person| person.created_us == Some(created_us) && *person.user != *user);
-    let only = same.next();
-    only.filter(|_| same.next().is_none())
-}
-
 // === impl Plan ===
 
 impl Plan {

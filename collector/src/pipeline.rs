@@ -30,6 +30,7 @@ use crate::{
 
 pub mod flush;
 pub mod hub_list;
+pub mod people;
 pub mod tell;
 
 use tell::Tell;

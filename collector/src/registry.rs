@@ -74,6 +74,7 @@ const MIGRATIONS: [&str; 2] = [
         created_us INTEGER,         -- by the hub, with the name it says who it is
         missing INTEGER NOT NULL    -- lists of the hub in a row that lacked it; -1: a pseudonym
     ) WITHOUT ROWID;
+    CREATE INDEX person_created ON person (created_us);
     CREATE TABLE fate (
         id INTEGER PRIMARY KEY,
         what TEXT NOT NULL,

@@ -45,6 +45,7 @@ use crate::{
         Pipeline, SharedState,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
+        people::HubPeople,
         tell::Teller,
     },
     registry::{Registry, RegistryError},
@@ -161,8 +162,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let stats = Stats::new();
     stats.limit_set(Limit::FactQueue, limits::FACT_QUEUE);
     // Who was to be forgotten when the program last ended is not read again.
-    forget::offline(data_dir.path(), clock.clone())?.resume(0, &*clock)?;
-    let registry = Registry::open(data_dir.path())?;
+    let registry = forget::finish(data_dir.path(), &clock)?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
     let outbox = Arc::new(Outbox::new(
@@ -329,6 +329,9 @@ impl Core {
             if let Some(list) = list {
                 let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
                 background.spawn(async move { identify.recheck_for_ever(&sessions).await });
+                let people = self.people_of(list.hub.clone());
+                list.identify.ask_who_is_who(Arc::new(people.clone()));
+                background.spawn(people.run());
                 background.spawn(list.run());
             }
             let agents = self.agents(link, certificate.as_ref(), doorman, stopping)?;
@@ -431,6 +434,12 @@ impl Core {
             clock,
             stats,
         }
+    }
+
+    /// Follows who becomes whom at `hub`.
+    fn people_of(&self, hub: HubClient) -> HubPeople {
+        let interval = hub.settings().people_interval;
+        HubPeople::new(hub, self.people.clone(), self.stats.clone(), interval)
     }
 
     fn people(

@@ -105,6 +105,7 @@ fn hub(draft: &mut Draft, standalone: bool, purpose: Purpose) -> Option<Hub> {
     let base_url: Option<String> = draft.take("hub.base_url");
     let client_id: Option<String> = draft.take("hub.client_id");
     let callback: Option<String> = draft.take("hub.oauth_callback_url");
+    let people_interval: Option<Duration> = draft.take("hub.people_interval");
     let token = match token_file {
         Some(file) => secret_file(draft, "hub.api_token_file", file),
         None => draft.variable("JUPYTERHUB_API_TOKEN").map(Secret::new),
@@ -150,6 +151,9 @@ fn hub(draft: &mut Draft, standalone: bool, purpose: Purpose) -> Option<Hub> {
         base_url,
         service_name,
         service_prefix,
+        people_interval: people_interval
+            .unwrap_or(limits::HUB_PEOPLE_INTERVAL)
+            .max(limits::HUB_PEOPLE_INTERVAL_MIN),
     })
 }
 

@@ -92,6 +92,14 @@ impl Registry {
         })
     }
 
+    /// Whether somebody of another name than `user` was made at this very time.
+    pub fn made_at(&self, created_us: i64, user: &str) -> Result<bool, RegistryError> {
+        self.with("look up who was made when", |db| {
+            db.prepare_cached("SELECT 1 FROM person WHERE created_us = ?1 AND user <> ?2")?
+                .exists(params![created_us, user])
+        })
+    }
+
     /// Keeps who is who.
     pub fn put_people(&self, people: &[Person]) -> Result<(), RegistryError> {
         self.transact("keep who is who", |tx| {

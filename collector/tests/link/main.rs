@@ -4,11 +4,14 @@
 mod bounds;
 mod durability;
 mod encryption;
+mod forget;
 mod hub;
+mod people;
 mod raw;
 mod rig;
 mod slow;
 mod streams;
+mod town;
 mod uids;
 mod versions;
 mod websocket;

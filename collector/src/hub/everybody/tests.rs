@@ -90,6 +90,7 @@ async fn ask(fake: Fake) -> (Hub, HubClient) {
         service_prefix: "/services/hubmeter/".to_owned(),
         client_id: "service-hubmeter".to_owned(),
         oauth_callback_url: "/x".to_owned(),
+        people_interval: limits::HUB_PEOPLE_INTERVAL,
     })
     .unwrap();
     (hub, client)
