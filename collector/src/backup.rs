@@ -15,10 +15,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{
-    database::BUSY_TIMEOUT,
-    registry::{Registry, RegistryError},
-};
+use crate::database::BUSY_TIMEOUT;
 
 /// Small files that are copied as they are: the link's identity, which agents pin.
 const PLAIN_FILES: [&str; 2] = ["link-key.pem", "link.pin"];
@@ -44,9 +41,6 @@ pub enum BackupError {
     /// It would be copied into itself.
     #[error("{} lies in the data directory; name one outside", .0.display())]
     Inside(PathBuf),
-    /// A collector's own user cannot tell what a relative path is relative to.
-    #[error("{} is not an absolute path", .0.display())]
-    Relative(PathBuf),
     /// The system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
@@ -65,9 +59,6 @@ pub enum BackupError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
-    /// `state.db`.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
 }
 
 /// Copies `data_dir` to `dir`, which is made; it has that name only once it is whole and on the
@@ -75,15 +66,7 @@ pub enum BackupError {
 ///
 /// # Errors
 /// There is no backup; what was begun is taken away again.
-pub fn make(
-    data_dir: &Path,
-    dir: &Path,
-    registry: &Registry,
-    now_ms: i64,
-) -> Result<Copied, BackupError> {
-    if !dir.is_absolute() {
-        return Err(BackupError::Relative(dir.to_owned()));
-    }
+pub fn make(data_dir: &Path, dir: &Path) -> Result<Copied, BackupError> {
     if dir.starts_with(data_dir) {
         return Err(BackupError::Inside(dir.to_owned()));
     }
@@ -93,8 +76,6 @@ pub fn make(
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         _ => return Err(BackupError::Taken(dir.to_owned())),
     }
-    // Noted before: a copy that a crash leaves lying about is told of, too.
-    registry.note_backup(&dir.to_string_lossy(), now_ms)?;
     let mut partial = dir.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -112,13 +93,13 @@ pub fn make(
 }
 
 fn copy(data_dir: &Path, to: &Path) -> Result<Copied, BackupError> {
-    if to.exists() {
+    if is_there(to)? {
         return Err(BackupError::Taken(to.to_owned()));
     }
     make_dir(to)?;
     let mut copied = Copied::default();
     database(data_dir, to, "inbox.db", &mut copied)?;
-    if data_dir.join("history").exists() {
+    if is_there(&data_dir.join("history"))? {
         make_dir(&to.join("history"))?;
         for tier in CHUNK_DIRS {
             make_dir(&to.join(tier))?;
@@ -141,7 +122,7 @@ fn copy(data_dir: &Path, to: &Path) -> Result<Copied, BackupError> {
 /// One database as of now; one that retention deleted meanwhile is left out.
 fn database(from: &Path, to: &Path, name: &str, copied: &mut Copied) -> Result<(), BackupError> {
     let (from, to) = (from.join(name), to.join(name));
-    if !from.exists() {
+    if !is_there(&from)? {
         return Ok(());
     }
     // Made by us with our mode; SQLite fills an empty file.
@@ -161,7 +142,7 @@ fn database(from: &Path, to: &Path, name: &str, copied: &mut Copied) -> Result<(
     };
     match copy() {
         Ok(()) => {}
-        Err(_) if !from.exists() => {
+        Err(_) if !is_there(&from)? => {
             let _ = fs::remove_file(&to);
             return Ok(());
         }
@@ -205,6 +186,10 @@ fn databases(dir: &Path) -> Result<Vec<String>, BackupError> {
     }
     names.sort();
     Ok(names)
+}
+
+fn is_there(path: &Path) -> Result<bool, BackupError> {
+    path.try_exists().map_err(failed("look for", path))
 }
 
 fn make_dir(dir: &Path) -> Result<(), BackupError> {

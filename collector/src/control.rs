@@ -5,6 +5,7 @@
 //! and `backup` come this way while a collector runs, since the data directory is then its alone.
 
 use std::{
+    convert::Infallible,
     fs::File,
     io,
     os::{
@@ -17,21 +18,26 @@ use std::{
 
 use axum::{
     Extension, Json, Router,
+    body::{Body, Bytes},
     extract::{DefaultBodyLimit, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
+use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::{net::UnixListener, sync::watch};
 
 use crate::{
-    backup::{self, Copied},
     forget::{ForgetError, People, Traces},
     link::refusals::Refusals,
     pipeline::SharedState,
     serve::{Ends, Listener},
 };
+
+mod ask;
+
+pub use ask::{AskError, Hold, ask, hold};
 
 /// Its name in the data directory.
 const NAME: &str = "control.sock";
@@ -39,7 +45,10 @@ const NAME: &str = "control.sock";
 /// What a Unix socket's path may be long, by the kernel.
 const PATH_BYTES_MAX: usize = 107;
 
-/// A request names a user and a directory.
+/// What is said once nobody is moved any more.
+const HELD: &[u8] = b"held\n";
+
+/// A request names a user or a directory.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Everything that an order needs.
@@ -49,8 +58,6 @@ pub struct Control {
     pub people: People,
     /// What is true now.
     pub state: SharedState,
-    /// Where everything is kept.
-    pub data_dir: PathBuf,
 }
 
 /// `POST /v1/forget`
@@ -83,20 +90,11 @@ pub struct ForgetAnswer {
     pub backups: Vec<(String, i64)>,
 }
 
-/// `POST /v1/backup`
+/// `POST /v1/hold`
 #[derive(Debug, Deserialize, Serialize)]
-pub struct BackupOrder {
-    /// Where to; an absolute path.
-    pub dir: PathBuf,
-}
-
-/// What was copied.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct BackupAnswer {
-    /// Files.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
+pub struct HoldOrder {
+    /// Where the backup goes that it is for.
+    pub backup: String,
 }
 
 /// Why an order was not carried out.
@@ -167,7 +165,7 @@ pub async fn serve(
 ) {
     let router = Router::new()
         .route("/v1/forget", post(forget))
-        .route("/v1/backup", post(back_up))
+        .route("/v1/hold", post(hold_still))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Arc::new(control));
     let listener = Listener::Unix(listener);
@@ -216,10 +214,12 @@ async fn forget(
     }
 }
 
-async fn back_up(
+/// Whoever asked makes the backup, with its own rights and sight of the file system: ours has
+/// neither, under systemd. Until it hangs up, nobody is forgotten or renamed.
+async fn hold_still(
     State(control): State<Arc<Control>>,
     Extension(ends): Extension<Ends>,
-    Json(order): Json<BackupOrder>,
+    Json(order): Json<HoldOrder>,
 ) -> Response {
     if master(ends).is_none() {
         return refused(
@@ -227,22 +227,21 @@ async fn back_up(
             "only the collector's own user and root",
         );
     }
-    // Nobody is forgotten or renamed in the middle of it.
     let one = control.people.one.clone().lock_owned().await;
-    let (data_dir, registry) = (control.data_dir.clone(), control.people.registry.clone());
+    let registry = control.people.registry.clone();
     let now_ms = control.people.clock.now_ms();
-    let copied = tokio::task::spawn_blocking(move || {
-        let _one = one;
-        backup::make(&data_dir, &order.dir, &registry, now_ms)
-    });
-    match copied.await {
-        Ok(Ok(Copied { files, bytes })) => Json(BackupAnswer { files, bytes }).into_response(),
-        Ok(Err(error)) => refused(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error)),
-        Err(_) => refused(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the collector is stopping",
-        ),
+    // Noted before: a copy that a crash leaves lying about is told of, too.
+    let noted = tokio::task::spawn_blocking(move || registry.note_backup(&order.backup, now_ms));
+    if let Ok(Err(error)) = noted.await {
+        return refused(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error));
     }
+    let said = futures_util::stream::once(async { Ok::<_, Infallible>(Bytes::from_static(HELD)) });
+    let holding = futures_util::stream::once(async move {
+        let _one = one;
+        std::future::pending().await
+    });
+    let held = said.chain(holding);
+    Body::from_stream(held).into_response()
 }
 
 /// The uid of a caller who may give orders.
@@ -298,84 +297,4 @@ impl From<Traces> for ForgetAnswer {
             backups: traces.backups,
         }
     }
-}
-
-// === asking ===
-
-/// No answer from a collector.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// It does not answer.
-    #[error("the collector does not answer at {}: {source}", path.display())]
-    NoAnswer {
-        /// The socket.
-        path: PathBuf,
-        /// What happened.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The socket's directory.
-    #[error("cannot open {}: {source}", path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It says no.
-    #[error("{0}")]
-    Refused(String),
-}
-
-/// Gives the collector at work in `data_dir` an order, and waits until it is carried out.
-///
-/// # Errors
-/// It is not.
-pub fn ask<A: serde::de::DeserializeOwned>(
-    data_dir: &Path,
-    order: &str,
-    body: &impl Serialize,
-) -> Result<A, AskError> {
-    let path = data_dir.join(NAME);
-    let way = Way::to(data_dir).map_err(|source| AskError::Open {
-        path: data_dir.to_owned(),
-        source,
-    })?;
-    let no_answer = |source: reqwest::Error| AskError::NoAnswer {
-        path: path.clone(),
-        source: source.without_url(),
-    };
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| AskError::Open {
-            path: path.clone(),
-            source,
-        })?;
-    runtime.block_on(async {
-        // Squeezing a large history takes as long as it takes: no deadline.
-        let client = reqwest::Client::builder()
-            .unix_socket(way.path())
-            .no_proxy()
-            .build()
-            .map_err(no_answer)?;
-        let body = serde_json::to_vec(body).unwrap_or_default();
-        let response = client
-            .post(format!("http://localhost/v1/{order}"))
-            .header("content-type", "application/json")
-            .body(body)
-            .send()
-            .await
-            .map_err(no_answer)?;
-        let fine = response.status().is_success();
-        let text = response.bytes().await.map_err(no_answer)?;
-        let unreadable = |_| AskError::Refused("its answer cannot be read".to_owned());
-        if fine {
-            serde_json::from_slice(&text).map_err(unreadable)
-        } else {
-            let refusal: Refusal = serde_json::from_slice(&text).map_err(unreadable)?;
-            Err(AskError::Refused(refusal.error))
-        }
-    })
 }

@@ -13,7 +13,6 @@ use tokio::sync::Mutex;
 use crate::{
     clock::Clock,
     database::DatabaseError,
-    fact::PeopleMove,
     history::{History, HistoryError},
     inbox::{
         Inbox,
@@ -21,7 +20,7 @@ use crate::{
         people::{self, OrderError},
     },
     link::session::Sessions,
-    person::{Fate, Fates},
+    person::{Fate, Fates, PeopleMove},
     registry::{Registry, RegistryError, StateRows},
 };
 
@@ -119,6 +118,26 @@ impl Traces {
 // === impl People ===
 
 impl People {
+    /// Of these stages.
+    #[must_use]
+    pub fn new(
+        registry: &Registry,
+        history: &History,
+        inbox: &Inbox,
+        sessions: &Sessions,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            registry: registry.clone(),
+            history: history.clone(),
+            inbox: inbox.clone(),
+            sessions: sessions.clone(),
+            gate: Arc::default(),
+            one: Arc::default(),
+            clock: clock.clone(),
+        }
+    }
+
     /// What is kept of `user` on the disk.
     ///
     /// # Errors

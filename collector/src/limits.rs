@@ -305,6 +305,9 @@ pub const HUB_PEOPLE_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// And this soon after a start: agents that come back go first.
 pub const HUB_PEOPLE_SOON: Duration = Duration::from_secs(60);
 
+/// Names whose time is over are looked for this often.
+pub const NAMES_LOOK_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
 /// How long the stages may take to stop, together.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 

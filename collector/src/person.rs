@@ -11,6 +11,10 @@ use std::{
 
 use crate::{fact::ServerKey, hub::everybody::Everybody};
 
+mod moving;
+
+pub use moving::PeopleMove;
+
 /// What becomes of what is kept under one user's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::RwLock;
 use tokio::{
-    sync::{Mutex, broadcast, oneshot, watch},
+    sync::{broadcast, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -19,7 +19,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     clock::{Clock, SystemClock},
     config::{Addr, Config},
-    control::{self, Control},
     data_dir::{DataDir, DataDirError},
     fact::ServerKey,
     forget::{self, ForgetError, People},
@@ -45,7 +44,6 @@ use crate::{
         Pipeline, SharedState,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
-        people::HubPeople,
         tell::Teller,
     },
     registry::{Registry, RegistryError},
@@ -57,6 +55,7 @@ use crate::{
 };
 
 mod certificate;
+mod keeper;
 mod process;
 mod threads;
 
@@ -165,11 +164,8 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let registry = forget::finish(data_dir.path(), &clock)?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
-    let outbox = Arc::new(Outbox::new(
-        &config.notice,
-        registry.clone(),
-        clock.clone(),
-    )?);
+    let outbox = Outbox::new(&config.notice, registry.clone(), clock.clone())?;
+    let outbox = Arc::new(outbox);
     let idle_marks = registry.idle_marks()?;
     let state = recalled_state(&config, &registry, idle_marks.clone())?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
@@ -177,19 +173,14 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);
     let (stop_flusher, flusher_stopped) = sync_channel(0);
     let (inbox, clerk) = Inbox::new(journal, facts.clone(), clock.clone(), stats.clone());
-    let sessions = Sessions::new(
-        session_settings(&config),
-        inbox.clone(),
-        clock.clone(),
-        stats.clone(),
-    );
-    let remembered = registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?;
+    let settings = session_settings(&config);
+    let sessions = Sessions::new(settings, inbox.clone(), clock.clone(), stats.clone());
     let pipeline = Pipeline {
         state: state.clone(),
         changes: changes.clone(),
         history: history.clone(),
         teller,
-        remembered,
+        remembered: registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?,
         pressure: inbox.pressure().clone(),
         clock: clock.clone(),
         stats: stats.clone(),
@@ -207,24 +198,15 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("pipeline", move || {
         pipeline.run(&incoming_facts, tell_replayed);
     })?;
-    let gate = Arc::<Mutex<()>>::default();
+    let people = People::new(&registry, &history, &inbox, &sessions, &clock);
     let flusher = Flusher {
         history: history.clone(),
         inbox: inbox.clone(),
         idle_marks: IdleMarks::new(state.clone(), registry.clone(), &idle_marks),
-        gate: gate.clone(),
+        gate: people.gate.clone(),
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
-    let people = People {
-        registry: registry.clone(),
-        history: history.clone(),
-        inbox: inbox.clone(),
-        sessions: sessions.clone(),
-        gate,
-        one: Arc::default(),
-        clock: clock.clone(),
-    };
     let core = Core {
         config,
         clock,
@@ -329,9 +311,7 @@ impl Core {
             if let Some(list) = list {
                 let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
                 background.spawn(async move { identify.recheck_for_ever(&sessions).await });
-                let people = self.people_of(list.hub.clone());
-                list.identify.ask_who_is_who(Arc::new(people.clone()));
-                background.spawn(people.run());
+                background.spawn(self.people_of(&list).run());
                 background.spawn(list.run());
             }
             let agents = self.agents(link, certificate.as_ref(), doorman, stopping)?;
@@ -362,32 +342,12 @@ impl Core {
         }
     }
 
-    /// Takes orders of whoever runs the collector.
-    fn orders(
-        &self,
-        stopping: watch::Receiver<bool>,
-    ) -> Result<impl Future<Output = Result<(), RunError>> + use<>, RunError> {
-        let listener = control::bind(&self.config.data_dir).map_err(|source| RunError::System {
-            what: "listen on control.sock in the data directory",
-            source,
-        })?;
-        let control = Control {
-            people: self.people.clone(),
-            state: self.state.clone(),
-            data_dir: self.config.data_dir.clone(),
-        };
-        let refusals = self.sessions.refusals().clone();
-        Ok(async move {
-            control::serve(listener, control, refusals, stopping).await;
-            Ok(())
-        })
-    }
-
     /// What goes on beside the stages from the start.
     fn in_background(&self) -> JoinSet<()> {
         let mut background = JoinSet::new();
         let outbox = self.outbox.clone();
         background.spawn(async move { outbox.run().await });
+        background.spawn(self.names());
         let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
         background.spawn(async move { inbox.watch_pressure(&*clock).await });
         background
@@ -434,12 +394,6 @@ impl Core {
             clock,
             stats,
         }
-    }
-
-    /// Follows who becomes whom at `hub`.
-    fn people_of(&self, hub: HubClient) -> HubPeople {
-        let interval = hub.settings().people_interval;
-        HubPeople::new(hub, self.people.clone(), self.stats.clone(), interval)
     }
 
     fn people(

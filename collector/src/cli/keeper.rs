@@ -15,7 +15,7 @@ use crate::{
     backup,
     clock::{Clock as _, SystemClock},
     config::{Config, Flags},
-    control::{self, BackupAnswer, BackupOrder, ForgetAnswer, ForgetOrder},
+    control::{self, ForgetAnswer, ForgetOrder, HoldOrder},
     data_dir::{DataDir, DataDirError},
     forget::{self, ForgetError},
     registry::Registry,
@@ -59,6 +59,13 @@ enum Format {
     #[default]
     Table,
     Json,
+}
+
+/// What keeps a backup whole while it is made.
+#[allow(dead_code)] // held, not read
+enum Held {
+    ByCollector(control::Hold),
+    ByUs(DataDir),
 }
 
 type Environment = Vec<(String, String)>;
@@ -183,23 +190,23 @@ impl Backup {
         let data_dir = self.place.data_dir(environment)?;
         let failed = |e: &dyn std::error::Error| Failure::Failed(super::chain(e));
         let dir = std::path::absolute(&self.dir).map_err(|e| failed(&e))?;
-        let answer: BackupAnswer = match take(&data_dir)? {
+        let backup = dir.to_string_lossy().into_owned();
+        // Either way nobody is forgotten or renamed while it is made.
+        let held = match take(&data_dir)? {
             None => {
-                let order = BackupOrder { dir: dir.clone() };
-                control::ask(&data_dir, "backup", &order).map_err(|e| failed(&e))?
+                let order = HoldOrder { backup };
+                Held::ByCollector(control::hold(&data_dir, &order).map_err(|e| failed(&e))?)
             }
             Some(taken) => {
                 let registry = Registry::open(taken.path()).map_err(|e| failed(&e))?;
-                let now_ms = SystemClock.now_ms();
-                let copied =
-                    backup::make(taken.path(), &dir, &registry, now_ms).map_err(|e| failed(&e))?;
-                BackupAnswer {
-                    files: copied.files,
-                    bytes: copied.bytes,
-                }
+                let noted = registry.note_backup(&backup, SystemClock.now_ms());
+                noted.map_err(|e| failed(&e))?;
+                Held::ByUs(taken)
             }
         };
-        let (files, bytes) = (answer.files, answer.bytes);
+        let copied = backup::make(&data_dir, &dir).map_err(|e| failed(&e))?;
+        drop(held);
+        let (files, bytes) = (copied.files, copied.bytes);
         // Where nobody reads it, it is done all the same.
         let _ = writeln!(
             io::stdout(),

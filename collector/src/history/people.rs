@@ -74,3 +74,6 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    fact::{Fact, PeopleMove},
+    fact::Fact,
     limits,
+    person::PeopleMove,
     stats::{Count, Limit, Reject, Stats, Unready},
 };
 

@@ -10,10 +10,7 @@ use super::{
     marks::{HighWater, Marks},
     row,
 };
-use crate::{
-    fact::PeopleMove,
-    person::{Fates, Moved},
-};
+use crate::person::{Fates, Moved, PeopleMove};
 
 /// Orders that wait for the clerk: they come one at a time, from those who run the collector.
 const ORDERS_MAX: usize = 4;
@@ -172,3 +169,6 @@ impl HighWater {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

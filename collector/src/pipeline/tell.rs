@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
-    fact::PeopleMove,
     limits,
     link::{admit::Notice, session::Sessions},
     notice::{Outbox, Renderer},
+    person::PeopleMove,
     registry::Registry,
     stats::Stats,
     verdict::{Severity, Verdict},

@@ -309,3 +309,6 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ fn move_verdict(verdict: &mut Verdict, fates: &Fates) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

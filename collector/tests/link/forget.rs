@@ -267,6 +267,47 @@ async fn killed_in_the_middle_it_is_finished_by_the_next_start_or_the_next_call(
 }
 
 #[tokio::test]
+async fn killed_at_any_moment_it_is_finished_by_the_next_call() {
+    let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
+    let collector = filled(&town, dir.path()).await;
+    let before = picture(&collector).await;
+    collector.kill();
+    let data = dir.path().join("data");
+    let (mut finished, mut killed) = (0, 0);
+    for (round, (name, part)) in NAMES.into_iter().cycle().take(24).enumerate() {
+        town.delete(name);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hubmeter-collector"))
+            .args(["forget", name, "--data-dir"])
+            .arg(&data)
+            .env_clear()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Later in each round, so that it dies in another step.
+        tokio::time::sleep(std::time::Duration::from_millis(4 + round as u64 * 12)).await;
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            finished += 1;
+        } else {
+            killed += 1;
+        }
+        if round % 4 == 3 {
+            let code = forget(dir.path(), name).status.code();
+            assert!(code == Some(0) || code == Some(1), "done, or done before");
+            assert_eq!(found(&data, part), Vec::<String>::new(), "{name}");
+        }
+    }
+    eprintln!("{killed} killed, {finished} finished before");
+    for (name, part) in NAMES {
+        forget(dir.path(), name);
+        assert_eq!(found(&data, part), Vec::<String>::new(), "{name}");
+    }
+    let collector = town.collector(dir.path()).await;
+    assert_eq!(picture(&collector).await, before);
+}
+
+#[tokio::test]
 async fn nobody_is_made_known_by_being_asked_about() {
     let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
     let collector = town.collector(dir.path()).await;
@@ -285,7 +326,7 @@ async fn nobody_is_made_known_by_being_asked_about() {
     let output = run(&elsewhere, &["forget", "nobody"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        !elsewhere.exists(),
+        !elsewhere.try_exists().unwrap(),
         "a directory that is not there is not made"
     );
     assert_eq!(

@@ -1,6 +1,7 @@
 //! The real program, spoken to over its real sockets by a small agent and a fake hub.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod backup;
 mod bounds;
 mod durability;
 mod encryption;
