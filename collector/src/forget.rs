@@ -177,7 +177,7 @@ impl People {
             let registry = self.registry.clone();
             blocking(move || Ok(registry.unfinished_fates()?)).await?
         };
-        let begun_before = !unfinished.ids.is_empty();
+        let begun_before = !unfinished.met.is_empty() || unfinished.fates.of(user).is_some();
         let named = {
             let (registry, user) = (self.registry.clone(), user.to_owned());
             blocking(move || Ok(registry.knows(&user)?)).await?
@@ -185,11 +185,8 @@ impl People {
         if traces.is_empty() && !begun_before && !named {
             return Err(ForgetError::Unknown);
         }
-        // What was begun before is done again, too.
-        let mut fates = unfinished.fates;
-        fates.set(user, Fate::Erased);
-        let mut ids = self.meet(&fates, asked_by).await?;
-        ids.extend(unfinished.ids);
+        let mut ids = self.meet(&Fates::one(user, Fate::Erased), asked_by).await?;
+        ids.extend(unfinished.met);
         traces.chunks = self.tidy(ids, traces.rows()).await?;
         drop(one);
         Ok(traces)

@@ -26,6 +26,8 @@ pub struct StateRows {
 pub struct Unfinished {
     /// Their rows.
     pub ids: Vec<i64>,
+    /// Those of them that were met everywhere: files are left to be tidied.
+    pub met: Vec<i64>,
     /// Those whose names are still written down: to be met again.
     pub fates: Fates,
 }
@@ -170,6 +172,10 @@ impl Registry {
             )?;
             let mut ids = Vec::new();
             for (user, fate) in fates.iter() {
+                // One that failed before is met by this one: the name may be somebody else's by
+                // the next start.
+                tx.prepare_cached("DELETE FROM fate WHERE user = ?1 AND done_ms IS NULL")?
+                    .execute([&**user])?;
                 let to = fate.name().map(|name| &**name);
                 ids.push(insert.insert(params![fate.as_str(), now_ms, asked_by, &**user, to])?);
             }
@@ -186,8 +192,12 @@ impl Registry {
             )?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
-                unfinished.ids.push(row.get(0)?);
+                let id: i64 = row.get(0)?;
                 let (what, user): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+                unfinished.ids.push(id);
+                if user.is_none() {
+                    unfinished.met.push(id);
+                }
                 let to: Option<String> = row.get(3)?;
                 if let (Some(user), Some(fate)) = (user, Fate::of(&what, to.as_deref())) {
                     unfinished.fates.set(&user, fate);

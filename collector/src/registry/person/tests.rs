@@ -167,6 +167,24 @@ fn what_is_to_be_done_is_remembered_until_it_is_done_and_then_without_a_name() {
 }
 
 #[test]
+fn what_failed_before_gives_way_to_what_is_to_be_done_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(dir.path()).unwrap();
+    let failed = Fates::one("ann", Fate::Deleted("deleted-1".into()));
+    registry.begin_fates(&failed, "the hub", 10).unwrap();
+    let now = Fates::one("ann", Fate::Renamed("zoe".into()));
+    let ids = registry.begin_fates(&now, "the hub", 20).unwrap();
+    assert_eq!(
+        registry.unfinished_fates().unwrap(),
+        Unfinished {
+            ids,
+            fates: now,
+            ..Unfinished::default()
+        }
+    );
+}
+
+#[test]
 fn a_file_of_the_first_schema_is_brought_up_to_date_with_all_it_holds() {
     let dir = tempfile::tempdir().unwrap();
     {
