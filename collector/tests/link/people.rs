@@ -42,7 +42,7 @@ async fn a_user_made_again_under_the_same_name_has_an_empty_history() {
     let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
     town.make("ann");
     let token = town.start("ann", "");
-    let collector = town.collector(dir.path()).await;
+    let collector = town.curious(dir.path()).await;
     let agent = stream(&collector, &token, 1, 1..=5, "first.ipynb").await;
     until("five rows", async || {
         kept(&collector, "ann", "").await.len() == 5
@@ -71,7 +71,7 @@ async fn a_user_made_again_under_the_same_name_has_an_empty_history() {
     })
     .await;
     collector.kill();
-    let collector = town.collector(dir.path()).await;
+    let collector = town.curious(dir.path()).await;
     assert_eq!(kept(&collector, "ann", "").await, [1, 2], "after a restart");
 }
 
@@ -81,7 +81,7 @@ async fn a_user_whom_the_hub_lists_no_longer_keeps_a_pseudonym_and_no_name() {
     for name in ["ann", "anna", "bob"] {
         town.make(name);
     }
-    let collector = town.collector(dir.path()).await;
+    let collector = town.curious(dir.path()).await;
     let mut agents = Vec::new();
     for name in ["ann", "anna", "bob"] {
         let token = town.start(name, "");
@@ -120,7 +120,7 @@ async fn a_renamed_user_keeps_history_and_episodes() {
     let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
     town.make("ann");
     let token = town.start("ann", "gpu");
-    let collector = town.collector(dir.path()).await;
+    let collector = town.curious(dir.path()).await;
     let agent = stream(&collector, &token, 1, 1..=5, "x.ipynb").await;
     flushed(&collector, dir.path(), "ann").await;
     let before = verdicts(&collector, "ann").await;
@@ -150,7 +150,7 @@ async fn a_renamed_user_who_does_not_stream_is_found_by_the_list() {
     let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
     town.make("ann");
     let token = town.start("ann", "");
-    let collector = town.collector(dir.path()).await;
+    let collector = town.curious(dir.path()).await;
     let agent = stream(&collector, &token, 1, 1..=5, "x.ipynb").await;
     flushed(&collector, dir.path(), "ann").await;
     drop(agent);
@@ -165,7 +165,7 @@ async fn a_hub_that_does_not_tell_when_it_made_users_lets_them_stream_and_merges
     town.set_blind();
     town.make("ann");
     let token = town.start("ann", "");
-    let collector = town.collector(dir.path()).await;
+    let collector = town.curious(dir.path()).await;
     let agent = stream(&collector, &token, 1, 1..=2, "x.ipynb").await;
     flushed(&collector, dir.path(), "ann").await;
     drop(agent);

@@ -101,14 +101,23 @@ impl Town {
     }
 
     /// A collector that asks for everybody every second.
+    pub(crate) async fn curious(&self, dir: &Path) -> Collector {
+        self.collector_asking(dir, "1s").await
+    }
+
+    /// A collector that asks for everybody no sooner than a test ends.
     pub(crate) async fn collector(&self, dir: &Path) -> Collector {
+        self.collector_asking(dir, "1h").await
+    }
+
+    async fn collector_asking(&self, dir: &Path, interval: &str) -> Collector {
         let api_url = self.serve().await;
         let environment = [
             ("JUPYTERHUB_API_URL", api_url.as_str()),
             ("JUPYTERHUB_API_TOKEN", OURS),
             ("JUPYTERHUB_SERVICE_NAME", "hubmeter"),
             ("JUPYTERHUB_BASE_URL", "/jh/"),
-            ("HUBMETER_COLLECTOR_HUB_PEOPLE_INTERVAL", "1s"),
+            ("HUBMETER_COLLECTOR_HUB_PEOPLE_INTERVAL", interval),
             (
                 "HUBMETER_COLLECTOR_NOTICE_WEBHOOK_URLS",
                 "http://127.0.0.1:9/x",
