@@ -10,6 +10,8 @@ use crate::{
     replay::{self, ReplayFormat, ReplayOptions},
 };
 
+mod keeper;
+
 /// Usage and configuration errors, as in BSD's `sysexits.h`.
 const EX_USAGE: u8 = 64;
 
@@ -34,6 +36,10 @@ enum Command {
     Replay(Replay),
     /// Writes what is kept, as files for other tools.
     Export(Export),
+    /// Erases every trace of a user, also while a collector runs.
+    Forget(keeper::Forget),
+    /// Copies everything that is kept to a new directory, also while a collector runs.
+    Backup(keeper::Backup),
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +114,8 @@ impl Cli {
                 .map_err(|mistakes| Failure::Usage(mistakes.to_string())),
             Command::Replay(replay) => replay.run(),
             Command::Export(export) => export.run(environment),
+            Command::Forget(forget) => forget.run(environment.collect()),
+            Command::Backup(backup) => backup.run(environment.collect()),
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Hub {
     pub client_id: String,
     /// Where the hub sends browsers back to.
     pub oauth_callback_url: String,
+    /// How often it is asked for everybody.
+    pub people_interval: Duration,
 }
 
 /// The agents' way in.
@@ -171,6 +173,17 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Mistakes> {
         read::config(flags, environment, read::Purpose::Check)
+    }
+
+    /// Where a collector of these settings keeps everything.
+    ///
+    /// # Errors
+    /// Every mistake, each with its place.
+    pub fn data_dir(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<PathBuf, Mistakes> {
+        read::data_dir(flags, environment)
     }
 
     /// What every path of ours starts with: `/` in standalone.

@@ -96,6 +96,24 @@ pub fn prepare_dir(dir: &Path) -> Result<(), DatabaseError> {
     }
 }
 
+/// Leaves in the file only what is in its tables: nothing on free pages, nothing in its log.
+pub fn squeeze(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("VACUUM")?;
+    truncate_log(connection)
+}
+
+/// Empties the write-ahead log into the file.
+pub fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: bool =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        let why = Some("somebody reads an old state of the file".to_owned());
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(code, why));
+    }
+    Ok(())
+}
+
 /// Opens `path` for writing, making it with mode 0600. A commit returns when the disk has it.
 pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
     OpenOptions::new()

@@ -6,7 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::text::Label;
+use crate::{person::PeopleMove, text::Label};
 
 /// One single-user server: the hub user and the server's name, `""` for the default one.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -358,6 +358,13 @@ pub enum Fact {
     Started {
         /// When.
         at_ms: i64,
+    },
+    /// Users were forgotten, deleted or renamed; the journal has it.
+    People {
+        /// When.
+        at_ms: i64,
+        /// Who becomes what.
+        people: PeopleMove,
     },
     /// Time has passed.
     Tick {

@@ -10,6 +10,7 @@ mod chunk;
 mod columns;
 mod field;
 mod pending;
+mod people;
 mod read;
 mod readers;
 mod row;

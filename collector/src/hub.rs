@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod client;
+pub mod everybody;
 pub mod servers;
 pub mod users;
 

@@ -36,11 +36,13 @@ use crate::{
 pub mod clerk;
 pub mod journal;
 mod marks;
+pub mod people;
 pub mod row;
 
 use clerk::Clerk;
 use journal::Journal;
 use marks::HighWater;
+use people::Order;
 
 /// A message as it is kept: who sent it, when it came, its bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +133,7 @@ pub struct Inbox(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Option<SyncSender<Deposit>>>,
+    orders: SyncSender<Order>,
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
     high_water: Mutex<HighWater>,
@@ -181,10 +184,12 @@ impl Inbox {
         stats: Stats,
     ) -> (Self, Clerk<J>) {
         let (sender, incoming) = sync_channel(limits::INBOX_QUEUE);
+        let (orders, asked) = people::orders();
         stats.limit_set(Limit::InboxQueue, limits::INBOX_QUEUE);
         stats.limit_set(Limit::InboxBytes, limits::INBOX_BYTES_MAX);
         let inbox = Self(Arc::new(Shared {
             queue: Mutex::new(Some(sender)),
+            orders,
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             high_water: Mutex::default(),
@@ -195,6 +200,7 @@ impl Inbox {
         let clerk = Clerk {
             inbox: inbox.clone(),
             incoming,
+            asked,
             journal,
             onward,
             clock,

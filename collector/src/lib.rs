@@ -19,14 +19,17 @@
 //! teller and the flusher have one each, joined by bounded channels. They stop in the order of the
 //! flow, each after what came before it has ended, so nothing that was taken is left behind.
 
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod cull;
 pub mod data_dir;
 pub mod database;
 pub mod export;
 pub mod fact;
+pub mod forget;
 pub mod format;
 pub mod history;
 pub mod hub;
@@ -35,6 +38,7 @@ pub mod limits;
 pub mod link;
 pub mod notice;
 pub mod peer;
+pub mod person;
 pub mod pipeline;
 pub mod pressure;
 pub mod registry;

@@ -23,6 +23,9 @@ pub const HUB_PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Pages of one list: 50,000 users at an admin's page limit of 50.
 pub const HUB_PAGES_MAX: usize = 1_000;
 
+/// Users read from the hub: 1,000 pages of its default limit.
+pub const HUB_USERS_MAX: usize = 200_000;
+
 /// Bytes of a user, server or group name. The hub's own columns take 255 characters.
 pub const HUB_NAME_BYTES_MAX: usize = 255 * 4;
 
@@ -298,6 +301,18 @@ pub const CENSUS_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// And again after this, when the hub did not tell.
 pub const CENSUS_AGAIN: Duration = Duration::from_secs(5 * 60);
+
+/// The hub's list of everybody is asked for this often: a deletion counts after two.
+pub const HUB_PEOPLE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// And never more often.
+pub const HUB_PEOPLE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// And this soon after a start: agents that come back go first.
+pub const HUB_PEOPLE_SOON: Duration = Duration::from_secs(60);
+
+/// Names whose time is over are looked for this often.
+pub const NAMES_LOOK_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How long the stages may take to stop, together.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);

@@ -31,6 +31,7 @@ use crate::{
 pub mod census;
 pub mod flush;
 pub mod hub_list;
+pub mod people;
 pub mod tell;
 
 use tell::Tell;
@@ -191,6 +192,14 @@ impl Pipeline {
             momentum_bytes: taken.momentum_bytes,
             cpu_cores: taken.cpu_cores,
         }));
+        if let Fact::People { people, .. } = fact {
+            if let Err(e) = self.history.move_people(people.fates()) {
+                // It is written down what is to be done; the next start does it.
+                people.failed();
+                tracing::error!(error = %e, "users are not moved in history");
+            }
+            self.tell(Tell::People(people.clone()));
+        }
         if let Fact::Connected { key, .. } = fact {
             // A new agent knows nothing of what is open.
             let open = self
@@ -268,6 +277,7 @@ fn at_ms(fact: &Fact) -> i64 {
         | Fact::Hub { at_ms, .. }
         | Fact::Hold { at_ms, .. }
         | Fact::Started { at_ms }
+        | Fact::People { at_ms, .. }
         | Fact::Tick { at_ms } => *at_ms,
         Fact::Report { arrived_ms, .. } => *arrived_ms,
     }

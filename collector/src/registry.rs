@@ -1,7 +1,8 @@
 //! Small state that must survive a restart: `state.db`.
 //!
-//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered, since when servers are idle
-//! and how many people were active. One connection behind a lock, every commit on the disk before the call returns; calls
+//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered, since when servers are
+//! idle, how many people were active, who is who and what becomes of whom. One connection behind a
+//! lock, every commit on the disk before the call returns; calls
 //! take a fraction of a millisecond of work and one write to the disk, so an asynchronous caller
 //! makes them on a blocking thread. Clones share the connection.
 
@@ -9,6 +10,7 @@ mod activity;
 mod episode;
 mod idle;
 mod outbox;
+mod person;
 mod token;
 
 use std::{path::Path, sync::Arc};
@@ -20,10 +22,11 @@ use crate::database::{self, DatabaseError};
 
 pub use activity::read_activity;
 pub use outbox::{DueNotice, NewNotice};
+pub use person::{Forgotten, StateRows, Unfinished};
 
 /// What each schema version adds to the one before; the position is the version. Never edit a
 /// step that was released: add one.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE token (
         sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
@@ -79,6 +82,32 @@ const MIGRATIONS: [&str; 2] = [
         hub TEXT NOT NULL,
         chart TEXT NOT NULL
     );
+    ",
+    "
+    CREATE TABLE person (
+        user TEXT PRIMARY KEY,
+        created_us INTEGER,         -- by the hub, with the name it says who it is
+        missing INTEGER NOT NULL    -- lists of the hub in a row that lacked it; -1: a pseudonym
+    ) WITHOUT ROWID;
+    CREATE INDEX person_created ON person (created_us);
+    CREATE TABLE fate (
+        id INTEGER PRIMARY KEY,
+        what TEXT NOT NULL,
+        asked_ms INTEGER NOT NULL,
+        asked_by TEXT NOT NULL,
+        user TEXT,                  -- NULL once nothing of it is left
+        to_user TEXT,
+        done_ms INTEGER,
+        rows INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX fate_undone ON fate (id) WHERE done_ms IS NULL;
+    CREATE INDEX episode_user ON episode (user);
+    CREATE INDEX notice_user ON notice (user);
+    CREATE INDEX token_user ON token (user);
+    CREATE TABLE backup (
+        dir TEXT PRIMARY KEY,
+        made_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
 ",
 ];
 
@@ -119,6 +148,13 @@ impl Registry {
     pub fn open(data_dir: &Path) -> Result<Self, RegistryError> {
         database::prepare_dir(data_dir)?;
         let mut connection = database::open(&data_dir.join("state.db"))?;
+        // What is deleted here named somebody.
+        connection
+            .pragma_update(None, "secure_delete", "ON")
+            .map_err(|source| RegistryError::Sql {
+                what: "turn on secure deletion",
+                source,
+            })?;
         migrate(&mut connection, &MIGRATIONS)?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),

@@ -21,6 +21,7 @@ use crate::{
     config::{Addr, Config},
     data_dir::{DataDir, DataDirError},
     fact::ServerKey,
+    forget::{self, ForgetError, People},
     history::{History, HistoryError},
     hub::{HubError, client::HubClient},
     inbox::{
@@ -56,6 +57,7 @@ use crate::{
 };
 
 mod certificate;
+mod keeper;
 mod process;
 mod threads;
 
@@ -77,6 +79,9 @@ pub enum RunError {
     /// History.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Users who are to be forgotten or renamed.
+    #[error("cannot finish what was begun: {0}")]
+    Forget(#[from] ForgetError),
     /// Notices.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -121,6 +126,7 @@ struct Core {
     sessions: Sessions,
     outbox: Arc<Outbox>,
     activity: Newest,
+    people: People,
     facts: SyncSender<Batch>,
     stop_flusher: SyncSender<()>,
     replayed: oneshot::Receiver<()>,
@@ -157,14 +163,12 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let stats = Stats::new();
     stats.limit_set(Limit::FactQueue, limits::FACT_QUEUE);
-    let registry = Registry::open(data_dir.path())?;
+    // Who was to be forgotten when the program last ended is not read again.
+    let registry = forget::finish(data_dir.path(), &clock)?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
-    let outbox = Arc::new(Outbox::new(
-        &config.notice,
-        registry.clone(),
-        clock.clone(),
-    )?);
+    let outbox = Outbox::new(&config.notice, registry.clone(), clock.clone())?;
+    let outbox = Arc::new(outbox);
     let idle_marks = registry.idle_marks()?;
     let state = recalled_state(&config, &registry, idle_marks.clone())?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
@@ -172,25 +176,21 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);
     let (stop_flusher, flusher_stopped) = sync_channel(0);
     let (inbox, clerk) = Inbox::new(journal, facts.clone(), clock.clone(), stats.clone());
-    let sessions = Sessions::new(
-        session_settings(&config),
-        inbox.clone(),
-        clock.clone(),
-        stats.clone(),
-    );
-    let remembered = registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?;
+    let settings = session_settings(&config);
+    let sessions = Sessions::new(settings, inbox.clone(), clock.clone(), stats.clone());
     let pipeline = Pipeline {
         state: state.clone(),
         changes: changes.clone(),
         history: history.clone(),
         teller,
-        remembered,
+        remembered: registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?,
         pressure: inbox.pressure().clone(),
         clock: clock.clone(),
         stats: stats.clone(),
     };
     let teller = Teller {
         outbox: outbox.clone(),
+        registry: registry.clone(),
         words: Renderer::new(config.notice.public_url.clone())?,
         sessions: sessions.clone(),
         stats: stats.clone(),
@@ -201,10 +201,12 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("pipeline", move || {
         pipeline.run(&incoming_facts, tell_replayed);
     })?;
+    let people = People::new(&registry, &history, &inbox, &sessions, &clock);
     let flusher = Flusher {
         history: history.clone(),
         inbox: inbox.clone(),
         idle_marks: IdleMarks::new(state.clone(), registry.clone(), &idle_marks),
+        gate: people.gate.clone(),
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
@@ -221,6 +223,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         inbox,
         sessions,
         outbox,
+        people,
         facts,
         stop_flusher,
         replayed,
@@ -305,6 +308,7 @@ impl Core {
             serve::run(people).await;
             Ok(())
         });
+        let stopping_orders = stopping.clone();
         let mut asked = Asked::new()?;
         // Agents come in once we know how far each of them is.
         let mut outcome = tokio::select! {
@@ -315,6 +319,7 @@ impl Core {
             if let Some((list, census)) = list {
                 let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
                 background.spawn(async move { identify.recheck_for_ever(&sessions).await });
+                background.spawn(self.people_of(&list).run());
                 background.spawn(list.run());
                 background.spawn(census.run());
             }
@@ -324,6 +329,7 @@ impl Core {
                 background.spawn(certificate::renew_for_ever(certificate));
             }
             carrier.open();
+            stages.spawn(self.orders(stopping_orders)?);
             systemd::notify(systemd::READY);
             tracing::info!("ready");
             outcome = tokio::select! {
@@ -350,6 +356,7 @@ impl Core {
         let mut background = JoinSet::new();
         let outbox = self.outbox.clone();
         background.spawn(async move { outbox.run().await });
+        background.spawn(self.names());
         let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
         background.spawn(async move { inbox.watch_pressure(&*clock).await });
         background

@@ -9,6 +9,7 @@ pub mod invariants;
 pub mod series;
 
 mod intake;
+mod people;
 mod presence;
 mod recall;
 
@@ -126,6 +127,8 @@ pub struct Policy {
     pub gone_kept_ms: i64,
     /// Growth that reaches the limit within this time is `runaway_memory`.
     pub runaway_within_ms: i64,
+    /// How long a cleared verdict names its notebook.
+    pub names_kept_ms: i64,
 }
 
 /// What was left out or let go, by reason; counts up for ever.
@@ -156,6 +159,8 @@ pub struct Changed {
     pub verdicts: Vec<Verdict>,
     /// Samples applied by it, in order, each once.
     pub taken: Vec<Taken>,
+    /// Users were forgotten, deleted or renamed: what was told before may name them.
+    pub people: bool,
 }
 
 /// A sample that was applied, and what it told beside the one before.
@@ -201,6 +206,7 @@ impl Default for Policy {
             servers_max: 100_000,
             gone_kept_ms: 24 * 60 * 60 * 1000,
             runaway_within_ms: 10 * 60 * 1000,
+            names_kept_ms: 30 * 24 * 60 * 60 * 1000,
         }
     }
 }
@@ -281,6 +287,7 @@ impl State {
                 until_ms,
             } => self.hold(key, *until_ms),
             Fact::Started { at_ms } => self.started(*at_ms),
+            Fact::People { at_ms: _, people } => self.move_people(people.fates()),
             Fact::Tick { at_ms } => self.tick(*at_ms),
         };
         self.reopen(&mut changed);
@@ -441,6 +448,7 @@ impl Changed {
             servers: vec![key.clone()],
             verdicts,
             taken: Vec::new(),
+            people: false,
         }
     }
 

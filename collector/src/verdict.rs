@@ -193,6 +193,17 @@ impl Rule {
     }
 }
 
+// === impl Verdict ===
+
+impl Verdict {
+    /// Its workload is called by its id, no longer by its notebook.
+    pub(crate) fn drop_title(&mut self) {
+        if let Some(workload) = &mut self.workload {
+            workload.title = workload.id.clone();
+        }
+    }
+}
+
 // === impl WorkloadName ===
 
 impl WorkloadName {

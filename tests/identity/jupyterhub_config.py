@@ -61,7 +61,7 @@ c.JupyterHub.load_roles = [
     {
         "name": "hubmeter",
         "services": ["hubmeter"],
-        "scopes": ["list:users", "read:users:groups", "read:users:activity", "read:servers"],
+        "scopes": ["list:users", "read:users", "read:servers"],
     },
     {"name": "user", "scopes": ["self", "access:services!service=hubmeter"]},
     # Tom helps Ann: he may open her server, as a visitor.

@@ -113,6 +113,7 @@ fn hub(draft: &mut Draft, standalone: bool, purpose: Purpose) -> Option<Hub> {
     let base_url: Option<String> = draft.take("hub.base_url");
     let client_id: Option<String> = draft.take("hub.client_id");
     let callback: Option<String> = draft.take("hub.oauth_callback_url");
+    let people_interval: Option<Duration> = draft.take("hub.people_interval");
     let token = match token_file {
         Some(file) => secret_file(draft, "hub.api_token_file", file),
         None => draft.variable("JUPYTERHUB_API_TOKEN").map(Secret::new),
@@ -158,6 +159,9 @@ fn hub(draft: &mut Draft, standalone: bool, purpose: Purpose) -> Option<Hub> {
         base_url,
         service_name,
         service_prefix,
+        people_interval: people_interval
+            .unwrap_or(limits::HUB_PEOPLE_INTERVAL)
+            .max(limits::HUB_PEOPLE_INTERVAL_MIN),
     })
 }
 
@@ -211,8 +215,18 @@ fn policy(draft: &mut Draft) -> Policy {
         idle_after_ms: millis(draft, "policy.idle_after", default.idle_after_ms),
         gone_kept_ms: millis(draft, "policy.gone_kept", default.gone_kept_ms),
         runaway_within_ms: millis(draft, "policy.runaway_within", default.runaway_within_ms),
+        names_kept_ms: millis(draft, "privacy.names_kept", default.names_kept_ms),
         servers_max: limits::SERVERS_MAX,
     }
+}
+
+/// Where everything is kept, whatever else is set: for commands that need no more.
+pub(super) fn data_dir(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<PathBuf, Mistakes> {
+    // The whole file is read, so that its mistakes are told here as well.
+    config(flags, environment, Purpose::Check).map(|config| config.data_dir)
 }
 
 fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {

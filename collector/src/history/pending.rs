@@ -25,13 +25,13 @@ pub(super) type Windows = BTreeMap<i64, Rows>;
 #[derive(Clone, Default)]
 pub(super) struct Batch {
     pub(super) servers: HashMap<ServerKey, Windows>,
-    rows: usize,
+    pub(super) rows: usize,
 }
 
 /// What was appended and not flushed.
 #[derive(Default)]
 pub(super) struct Pending {
-    current: Batch,
+    pub(super) current: Batch,
     flushing: Option<Arc<Batch>>,
     /// Newest inbox row appended.
     row: u64,
@@ -42,7 +42,7 @@ pub(super) struct Pending {
 // === impl Batch ===
 
 impl Batch {
-    fn put(&mut self, key: &ServerKey, row: Row) {
+    pub(super) fn put(&mut self, key: &ServerKey, row: Row) {
         let start_ms = tier::floor(row.id.at_ms, Tier::Raw.chunk_ms());
         if !self.servers.contains_key(key) {
             self.servers.insert(key.clone(), Windows::new());

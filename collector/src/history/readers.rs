@@ -30,12 +30,15 @@ struct Idle {
     shelves: Vec<Shelf>,
     /// Idle or lent.
     made: usize,
+    /// How often all were given up: a shelf that was lent before is not taken back.
+    given_up: u64,
 }
 
 /// A shelf of the pool, or the place of one that is still to be made; goes back when dropped.
 struct Lent<'a> {
     pool: &'a Pool,
     shelf: Option<Shelf>,
+    given_up: u64,
 }
 
 // === impl Readers ===
@@ -81,6 +84,17 @@ impl Readers {
             }
         }
     }
+
+    /// Gives up all shelves of their own with what they know of servers; others are made when asked
+    /// for.
+    pub(super) fn give_up(&self) {
+        if let Self::Own(pool) = self {
+            let mut idle = pool.idle.lock();
+            idle.made -= idle.shelves.len();
+            idle.shelves.clear();
+            idle.given_up += 1;
+        }
+    }
 }
 
 // === impl Pool ===
@@ -95,7 +109,11 @@ impl Pool {
         if shelf.is_none() {
             idle.made += 1;
         }
-        Lent { pool: self, shelf }
+        Lent {
+            pool: self,
+            shelf,
+            given_up: idle.given_up,
+        }
     }
 }
 
@@ -105,8 +123,8 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let mut idle = self.pool.idle.lock();
         match self.shelf.take() {
-            Some(shelf) => idle.shelves.push(shelf),
-            None => idle.made -= 1,
+            Some(shelf) if self.given_up == idle.given_up => idle.shelves.push(shelf),
+            _ => idle.made -= 1,
         }
         self.pool.returned.notify_one();
     }
@@ -149,6 +167,25 @@ mod tests {
             }
         });
         assert_eq!(made.load(Ordering::SeqCst), READERS_MAX);
+    }
+
+    #[test]
+    fn a_shelf_that_was_lent_when_all_were_given_up_is_not_taken_back() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let readers = {
+            let made = made.clone();
+            Readers::own(move || {
+                made.fetch_add(1, Ordering::SeqCst);
+                shelf()
+            })
+        };
+        let give_up = |_: &mut Shelf| {
+            readers.give_up();
+            Ok(())
+        };
+        assert!(readers.with(give_up).is_ok());
+        assert!(readers.with(|_| Ok(())).is_ok());
+        assert_eq!(made.load(Ordering::SeqCst), 2);
     }
 
     #[test]

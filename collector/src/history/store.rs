@@ -20,6 +20,10 @@ use super::{
 };
 use crate::{database, fact::ServerKey};
 
+mod people;
+
+pub(super) use people::People;
+
 /// Chunks of one server in one file, at most: the place of a chunk is `server × this + number`.
 /// The raw tier's day has 144.
 const CHUNKS_PER_FILE_MAX: i64 = 1024;
@@ -46,11 +50,13 @@ struct OpenFile {
 #[derive(Default)]
 pub(super) struct Memory {
     ids: HashMap<ServerKey, ServerId>,
+    /// Numbers given out, also to servers that are forgotten.
+    numbered: ServerId,
     chunks: BTreeMap<(Tier, ServerId, i64), Vec<u8>>,
 }
 
 /// Keeps chunks by (tier, server, start). What was saved is there after [`Store::commit`].
-pub(super) trait Store: Send {
+pub(super) trait Store: People + Send {
     /// The number of a server, if it has one.
     fn server(&mut self, key: &ServerKey) -> Result<Option<ServerId>, HistoryError>;
     /// Gives a number to every server that has none, all at once.
@@ -133,6 +139,7 @@ impl Files {
                     UNIQUE (user, server)
                 )",
             )
+            .and_then(|()| servers.execute_batch(people::SCHEMA))
             .map_err(HistoryError::sql("make the table of servers"))?;
         Ok(Self {
             dir,
@@ -354,8 +361,10 @@ impl Store for Memory {
 
     fn number(&mut self, keys: &mut dyn Iterator<Item = &ServerKey>) -> Result<(), HistoryError> {
         for key in keys {
-            let next = self.ids.len() as ServerId;
-            self.ids.entry(key.clone()).or_insert(next);
+            if !self.ids.contains_key(key) {
+                self.ids.insert(key.clone(), self.numbered);
+                self.numbered += 1;
+            }
         }
         Ok(())
     }

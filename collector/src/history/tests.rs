@@ -7,13 +7,13 @@ use crate::{clock::ManualClock, fact::MemorySource};
 const NOW_MS: i64 = 1_574_000_000_000; // a Sunday in 2019
 const STEP_MS: i64 = 5_000;
 
-struct Fixture {
+pub(super) struct Fixture {
     dir: tempfile::TempDir,
     clock: Arc<ManualClock>,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             clock: Arc::new(ManualClock::at(NOW_MS)),
@@ -26,7 +26,7 @@ impl Fixture {
         })
     }
 
-    fn open(&self) -> History {
+    pub(super) fn open(&self) -> History {
         History::open(&self.config(), self.clock.clone()).unwrap()
     }
 
@@ -93,7 +93,7 @@ fn entry(seq: u64, sample: Sample, momentum_bytes: Option<i64>) -> HistoryEntry 
 }
 
 /// `count` samples up to now, each with a life of its own in numbers.
-fn entries(count: i64) -> Vec<HistoryEntry> {
+pub(super) fn entries(count: i64) -> Vec<HistoryEntry> {
     (0..count)
         .map(|at| {
             let rss = 1_000_000 + (at * 7919 % 1000) as u64 * 4096;
@@ -103,7 +103,7 @@ fn entries(count: i64) -> Vec<HistoryEntry> {
         .collect()
 }
 
-fn query(fields: &[&str]) -> ReadQuery {
+pub(super) fn query(fields: &[&str]) -> ReadQuery {
     ReadQuery {
         key: key(),
         from_ms: NOW_MS - DAY_MS,

@@ -141,6 +141,7 @@ mod tests {
             service_prefix: "/services/hubmeter/".to_owned(),
             client_id: "service-hubmeter".to_owned(),
             oauth_callback_url: "/x".to_owned(),
+            people_interval: limits::HUB_PEOPLE_INTERVAL,
         })
         .unwrap();
         let mut asked = 0;

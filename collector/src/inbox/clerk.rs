@@ -14,12 +14,14 @@ use super::{
     Batch, Deposit, Entry, Inbox, Origin, Slot,
     journal::{Journal, JournalError},
     marks::Marks,
+    people::{self, Order},
     row,
 };
 use crate::{
     clock::Clock,
     fact::Fact,
     limits,
+    person::PeopleMove,
     stats::{Count, Limit, Reject, Stats, Unready},
 };
 
@@ -27,6 +29,7 @@ use crate::{
 pub struct Clerk<J> {
     pub(super) inbox: Inbox,
     pub(super) incoming: Receiver<Deposit>,
+    pub(super) asked: Receiver<Order>,
     pub(super) journal: J,
     pub(super) onward: SyncSender<Batch>,
     pub(super) clock: Arc<dyn Clock>,
@@ -157,6 +160,9 @@ impl<J: Journal> Clerk<J> {
                 self.tidy(now_ms);
                 return;
             }
+            if !self.obey(now_ms) {
+                return;
+            }
             if now_ms - last_prune_ms >= PRUNE_INTERVAL_MS && self.failing.is_none() {
                 last_prune_ms = now_ms;
                 self.tidy(now_ms);
@@ -201,6 +207,52 @@ impl<J: Journal> Clerk<J> {
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    /// Does what was asked for meanwhile. False when nobody takes facts any more.
+    fn obey(&mut self, now_ms: i64) -> bool {
+        while let Ok(order) = self.asked.try_recv() {
+            // Nobody waits for the answer any more: it is done all the same.
+            match order {
+                Order::Count { fates, done } => {
+                    let _ = done.send(people::count(&mut self.journal, &fates));
+                }
+                Order::Squeeze { done } => {
+                    let _ = done.send(self.journal.squeeze());
+                }
+                Order::Move { people, done } => {
+                    // What was handed in before comes before.
+                    let mut before = Vec::new();
+                    while let Ok(deposit) = self.incoming.try_recv() {
+                        self.took(&deposit);
+                        before.push(deposit);
+                    }
+                    if !before.is_empty() && !self.settle(before, now_ms) {
+                        return false;
+                    }
+                    let moved = self.move_people(people, now_ms);
+                    let _ = done.send(moved);
+                }
+            }
+        }
+        true
+    }
+
+    fn move_people(&mut self, people: PeopleMove, now_ms: i64) -> Result<u64, JournalError> {
+        let touched = people::rewrite(&mut self.journal, people.fates())?;
+        self.inbox.0.high_water.lock().move_people(people.fates());
+        self.tidy(now_ms);
+        self.stats.limit_more(Limit::FactQueue);
+        let batch = Batch {
+            row: None,
+            origin: Origin::Live,
+            facts: vec![Fact::People {
+                at_ms: now_ms,
+                people,
+            }],
+        };
+        let _ = self.onward.send(batch); // the pipeline has ended: the next start does it
+        Ok(touched)
     }
 
     fn took(&self, deposit: &Deposit) -> usize {

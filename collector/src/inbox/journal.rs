@@ -37,6 +37,18 @@ pub trait Journal: Send {
     /// # Errors
     /// They are still there.
     fn prune(&mut self, through: i64, before_ms: i64) -> Result<(), JournalError>;
+
+    /// Keeps `payload` as `row`, instead of what it held.
+    ///
+    /// # Errors
+    /// It is not on the disk.
+    fn replace(&mut self, row: i64, crc: u32, payload: &[u8]) -> Result<(), JournalError>;
+
+    /// Leaves nothing in the file that is not in a row.
+    ///
+    /// # Errors
+    /// Something may be left.
+    fn squeeze(&mut self) -> Result<(), JournalError>;
 }
 
 /// A row as it was read; whether it is whole is for its checksum to say.
@@ -162,6 +174,18 @@ impl Journal for SqliteJournal {
                 .execute([through, before_ms])
                 .map(drop)
         })
+    }
+
+    fn replace(&mut self, row: i64, crc: u32, payload: &[u8]) -> Result<(), JournalError> {
+        self.with("rewrite", |db| {
+            db.prepare_cached("UPDATE batch SET crc = ?2, payload = ?3 WHERE row = ?1")?
+                .execute(params![row, crc, payload])
+                .map(drop)
+        })
+    }
+
+    fn squeeze(&mut self) -> Result<(), JournalError> {
+        self.with("squeeze", database::squeeze)
     }
 }
 

@@ -12,7 +12,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -36,6 +36,10 @@ use crate::{
     registry::{Registry, RegistryError},
     stats::{Count, Limit, Reject, Stats, Unready},
 };
+
+mod person;
+
+pub use person::WhoIsWho;
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -114,6 +118,7 @@ struct Inner {
     /// Whether its last answer did not come; told to the log once.
     hub_failing: AtomicBool,
     watched: Mutex<Watched>,
+    people: OnceLock<Arc<dyn WhoIsWho>>,
 }
 
 /// Tokens of live streams, to be asked about again.
@@ -244,6 +249,7 @@ impl Identify {
             hub_answered_ms: AtomicI64::new(now_ms),
             hub_failing: AtomicBool::new(false),
             watched: Mutex::default(),
+            people: OnceLock::new(),
             clock,
         }))
     }
@@ -266,6 +272,7 @@ impl Identify {
                 // Passing trouble is told to all who wait, and not remembered.
                 Err(denied) if denied.is_passing() => Err(denied),
                 Ok(key) => {
+                    self.arrived(&key).await?;
                     let verified_ms = self.remember(hash, &key).await;
                     Ok(Ok(Verified { key, verified_ms }))
                 }

@@ -30,6 +30,7 @@ use crate::{
     fact::ServerKey,
     inbox::{Inbox, Slot},
     limits,
+    person::Fates,
     pressure::Level,
     stats::{Limit, Reject, Stats},
 };
@@ -160,6 +161,20 @@ impl Sessions {
             // A full queue means that it is being ended or drowned in notices; it is asked again.
             let _ = live.commands.try_send(Command::End(reason));
         }
+    }
+
+    /// Ends the streams of these users' servers, and forgets what their servers may still send.
+    /// True while some of them live.
+    pub fn end_users(&self, fates: &Fates) -> bool {
+        let is_theirs = |key: &ServerKey| fates.of(&key.user).is_some();
+        self.0.quotas.lock().retain(|key, _| !is_theirs(key));
+        let live = self.0.live.lock();
+        let mut any = false;
+        for (_, live) in live.iter().filter(|(key, _)| is_theirs(key)) {
+            any = true;
+            let _ = live.commands.try_send(Command::End(ByeReason::Busy));
+        }
+        any
     }
 
     /// Somebody looks at these servers: their agents hold nothing back for a while.

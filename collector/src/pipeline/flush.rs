@@ -2,8 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
 };
+
+use tokio::sync::Mutex;
 
 use super::SharedState;
 use crate::{
@@ -22,6 +27,8 @@ pub struct Flusher {
     pub inbox: Inbox,
     /// Who is idle.
     pub idle_marks: IdleMarks,
+    /// Held while it writes, and by whoever moves users between names.
+    pub gate: Arc<Mutex<()>>,
 }
 
 /// Since when servers are idle, as the registry has it: only what changed is written.
@@ -41,6 +48,8 @@ impl Flusher {
                 stop.recv_timeout(limits::FLUSH_INTERVAL),
                 Err(RecvTimeoutError::Timeout)
             );
+            let gate = self.gate.clone();
+            let _held = gate.blocking_lock();
             match self.history.flush() {
                 Ok(row) => self
                     .inbox

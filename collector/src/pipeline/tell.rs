@@ -11,6 +11,8 @@ use crate::{
     limits,
     link::{admit::Notice, session::Sessions},
     notice::{Outbox, Renderer},
+    person::PeopleMove,
+    registry::Registry,
     stats::Stats,
     verdict::{Severity, Verdict},
 };
@@ -22,12 +24,16 @@ pub enum Tell {
     Changed(Vec<Verdict>),
     /// Verdicts that are open, for an agent that just came.
     Again(Vec<Verdict>),
+    /// Users were forgotten, deleted or renamed; whatever was told of them is written by now.
+    People(PeopleMove),
 }
 
 /// The teller's thread.
 pub struct Teller {
     /// Who tells admins.
     pub outbox: Arc<Outbox>,
+    /// Where episodes and notices are kept.
+    pub registry: Registry,
     /// Who finds the words for users.
     pub words: Renderer,
     /// Who reaches their agents.
@@ -62,6 +68,14 @@ impl Teller {
                     }
                 }
                 Tell::Again(verdicts) => verdicts.iter().for_each(|verdict| self.show(verdict)),
+                Tell::People(people) => {
+                    if let Err(e) = self.registry.move_people(people.fates()) {
+                        // It is written down what is to be done; the next start does it.
+                        people.failed();
+                        tracing::error!(error = %e, "users are not moved in state.db");
+                    }
+                    people.done();
+                }
             }
         }
     }

@@ -101,7 +101,7 @@ impl Drop for Place {
 
 impl Listener {
     /// Serves `router` until `shutdown` says so.
-    pub(super) async fn serve(
+    pub(crate) async fn serve(
         self,
         router: Router,
         identify: Option<Identify>,

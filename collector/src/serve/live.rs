@@ -77,6 +77,8 @@ pub(crate) struct Live {
 struct Log {
     /// Number of the first entry.
     first: u64,
+    /// Whoever has seen entries before this number has seen names that are no longer to be shown.
+    reset: u64,
     entries: VecDeque<Entry>,
 }
 
@@ -85,6 +87,8 @@ enum Entry {
     Server(ServerKey),
     /// Boxed: nearly all are of the other kind.
     Verdict(Box<Verdict>),
+    /// What was told before is to be dropped; never in the log.
+    Reset,
 }
 
 /// One of a login's streams; gives its place back when dropped.
@@ -117,6 +121,7 @@ impl Live {
         Self {
             log: RwLock::new(Log {
                 first: 1,
+                reset: 0,
                 entries: VecDeque::new(),
             }),
             newest: watch::Sender::new(1),
@@ -139,6 +144,13 @@ impl Live {
     }
 
     fn note(&self, changed: &Changed) {
+        if changed.people {
+            // What was noted may name somebody who is to be named no more.
+            self.forget();
+            let mut log = self.log.write();
+            log.reset = log.first;
+            return;
+        }
         let mut log = self.log.write();
         let servers = changed.servers.iter().cloned().map(Entry::Server);
         let verdicts = changed.verdicts.iter().cloned();
@@ -211,6 +223,7 @@ impl Log {
                 Entry::Verdict(verdict) => {
                     verdicts.insert(verdict.episode.as_str(), verdict);
                 }
+                Entry::Reset => {}
             }
         }
         let servers = servers.into_iter().map(Entry::Server);
@@ -236,7 +249,8 @@ impl Drop for Ticket {
 // === handler ===
 
 /// Changes as they happen: `server` with a Server, `verdict` with a Verdict. Begins with a `server`
-/// for every row that may be seen, unless `Last-Event-ID` lets it go on from there.
+/// for every row that may be seen, unless `Last-Event-ID` lets it go on from there. After `reset`
+/// the same begins anew: users were forgotten or renamed, and what was told before may name them.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
@@ -324,12 +338,16 @@ impl Follower {
         let log = self.site.live.log.read();
         let next = log.next();
         let changed = self.through.and_then(|through| log.since(through));
+        let reset = self.through.is_some_and(|through| through < log.reset);
         drop(log);
         self.pending = changed.unwrap_or_else(|| {
             let truth = self.site.state.read();
             let servers = visible(&truth, &self.viewer.sight);
             servers.map(|s| Entry::Server(s.key.clone())).collect()
         });
+        if reset {
+            self.pending.push_front(Entry::Reset);
+        }
         self.through = Some(next);
         !self.pending.is_empty()
     }
@@ -358,6 +376,7 @@ impl Follower {
                 seen.then(|| VerdictJson::from(&**verdict))
                     .and_then(|json| Event::default().event("verdict").json_data(json).ok())
             }
+            Entry::Reset => Some(Event::default().event("reset").data("{}")),
         }
     }
 

@@ -129,6 +129,7 @@ impl State {
             changed.taken.extend(taken.taken);
         }
         evict::expire(self, at_ms);
+        self.drop_titles(at_ms.saturating_sub(self.policy.names_kept_ms));
         changed
     }
 }

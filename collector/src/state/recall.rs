@@ -18,8 +18,8 @@ use crate::{
 /// What is remembered of before the start; dropped once the journal is replayed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recalled {
-    open: BTreeMap<ServerKey, Vec<Verdict>>,
-    idle: BTreeMap<ServerKey, i64>,
+    pub(super) open: BTreeMap<ServerKey, Vec<Verdict>>,
+    pub(super) idle: BTreeMap<ServerKey, i64>,
 }
 
 // === impl State ===

@@ -142,6 +142,34 @@ impl Ledger {
         tx.commit().map_err(&failed)
     }
 
+    /// Erases everything of `servers`, bytes and all. A month that they were in stays summed up: the
+    /// others' rows are theirs alone.
+    ///
+    /// # Errors
+    /// Some of it may be left; the next call goes on.
+    pub fn erase(&mut self, servers: &[i64]) -> Result<(), UsageError> {
+        if servers.is_empty() {
+            return Ok(());
+        }
+        let failed = UsageError::sql("erase servers");
+        self.db
+            .pragma_update(None, "secure_delete", "ON")
+            .map_err(&failed)?;
+        let tx = self.db.transaction().map_err(&failed)?;
+        for server in servers {
+            for delete in [
+                "DELETE FROM day WHERE server = ?1",
+                "DELETE FROM month WHERE server = ?1",
+                "DELETE FROM run WHERE server = ?1",
+                "DELETE FROM grouped WHERE server = ?1",
+            ] {
+                tx.execute(delete, [server]).map_err(&failed)?;
+            }
+        }
+        tx.commit().map_err(&failed)?;
+        database::truncate_log(&self.db).map_err(failed)
+    }
+
     /// Sums up months that are over, and forgets days before `before_ms`.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     fact::{HubServer, ServerKey},
     limits,
+    person::{Fates, Moved},
     text::Label,
 };
 
@@ -104,6 +105,19 @@ impl Runs {
             run.groups_written |= note.groups.as_ref() == Some(&run.groups);
             if !run.listed && !run.is_news() {
                 self.0.remove(&id);
+            }
+        }
+    }
+
+    /// Lets what is not written follow people who are forgotten, deleted or renamed.
+    pub fn move_people(&mut self, fates: &Fates) {
+        let touched: Vec<_> = self
+            .0
+            .extract_if(.., |(key, _), _| fates.moved(key) != Moved::Stays)
+            .collect();
+        for ((key, started_ms), run) in touched {
+            if let Moved::To(to) = fates.moved(&key) {
+                self.0.insert((to, started_ms), run);
             }
         }
     }

@@ -269,6 +269,9 @@ impl Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

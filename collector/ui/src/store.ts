@@ -68,6 +68,8 @@ export class Store {
         this.later();
       }
     };
+    // Users were forgotten or renamed: what is shown may name them.
+    stream.addEventListener('reset', () => void this.load());
     stream.addEventListener('server', event => {
       const row = JSON.parse((event as MessageEvent<string>).data) as Server;
       this.picture.servers.set(keyOf(row.user, row.server), row);

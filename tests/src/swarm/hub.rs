@@ -113,6 +113,11 @@ async fn whose_token(
 ) -> (StatusCode, Json<Value>) {
     let header = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = header.and_then(|header| header.strip_prefix("token "));
+    if token == Some(SERVICE_TOKEN) {
+        // The collector asks what it may see; that is no question about an agent.
+        let scopes = ["list:users", "read:users", "read:servers"].map(str::to_owned);
+        return (StatusCode::OK, identity(SERVICE_NAME, &scopes));
+    }
     if token == Some(ADMIN_TOKEN) {
         let scopes = [
             format!("access:services!service={SERVICE_NAME}"),

@@ -335,6 +335,7 @@ impl Bed {
             service_prefix: PREFIX.to_owned(),
             client_id: "service-hubmeter".to_owned(),
             oauth_callback_url: format!("{PREFIX}oauth_callback"),
+            people_interval: crate::limits::HUB_PEOPLE_INTERVAL,
         })
         .expect("a client");
         let clock = Arc::new(ManualClock::at(NOW_MS));

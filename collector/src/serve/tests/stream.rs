@@ -5,6 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::bed::{Bed, Known, NOW_MS, PREFIX, report};
+use crate::{
+    fact::Fact,
+    person::{Fate, Fates, PeopleMove},
+};
 
 const ACCESS: &str = "access:services!service=hubmeter";
 
@@ -174,6 +178,33 @@ async fn a_cut_stream_goes_on_from_its_last_event_and_an_unknown_one_begins_anew
         let event = anew.expect("a stream").next().await.expect("an event");
         assert_eq!(event.data["user"], "ada", "{stale}");
     }
+}
+
+#[tokio::test]
+async fn whoever_has_seen_a_forgotten_user_is_told_to_begin_anew() {
+    let (bed, addr) = bed().await;
+    let mut all = Stream::open(addr, "all", None).await.expect("a stream");
+    let mut last = None;
+    for _ in 0..3 {
+        last = all.next().await.expect("an event").id;
+    }
+    let fates = Fates::one("ann", Fate::Erased);
+    let people = PeopleMove::new(fates);
+    let fact = Fact::People {
+        at_ms: NOW_MS,
+        people,
+    };
+    let changed = bed.state.write().apply(&fact);
+    bed.changes.send(Arc::new(changed)).expect("a follower");
+    assert_eq!(all.next().await.expect("an event").kind, "reset");
+    for user in ["ada", "bob"] {
+        assert_eq!(all.next().await.expect("an event").data["user"], user);
+    }
+    // So is a stream that was cut before and comes back after.
+    let mut resumed = Stream::open(addr, "all", last.as_deref())
+        .await
+        .expect("a stream");
+    assert_eq!(resumed.next().await.expect("an event").kind, "reset");
 }
 
 #[tokio::test]

@@ -1,0 +1,207 @@
+//! Everybody the hub knows, whether their server runs or not: the whole list, or an error.
+//!
+//! A part of the list would make the rest look deleted. The hub's pages are cut from a list that
+//! changes meanwhile; its total tells. Who may see only some users (a filtered scope, such as
+//! `list:users!group=class`) gets [`Everybody::whole`] `false`: nobody is gone because we do not
+//! see them.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, RequestBuilder, StatusCode, header};
+use serde::Deserialize;
+
+use super::{HubError, client::HubClient};
+use crate::{limits, text::Label};
+
+/// Asks for pages that say what comes next; without it the hub cuts the list silently.
+const PAGED: &str = "application/jupyterhub-pagination+json";
+const WHAT: &str = "GET /users (everybody)";
+/// The scope that shows every user, spelt without a filter.
+const SEES_ALL: &str = "list:users";
+/// What a name may hold in a path as it is; the hub's own links leave as much alone.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'@');
+
+/// One user of the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubUser {
+    /// The hub's name, raw. A hostile string like any other.
+    pub name: Arc<str>,
+    /// When the hub made this user, in microseconds since the Unix epoch: with the name it says
+    /// who it is. `None` when our token may not read it (scope `read:users`).
+    pub created_us: Option<i64>,
+    /// The hub's idea of the last activity; `None` for never, or when our token may not read it.
+    pub last_activity_ms: Option<i64>,
+    /// The user's groups, sorted.
+    pub groups: Vec<Label>,
+}
+
+/// The hub's users, as of about one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Everybody {
+    /// In the hub's order: oldest first.
+    pub users: Vec<HubUser>,
+    /// Whether who is not listed does not exist.
+    pub whole: bool,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<User>,
+    #[serde(rename = "_pagination")]
+    pagination: Pagination,
+}
+
+#[derive(Deserialize)]
+struct Pagination {
+    total: u64,
+    next: Option<Next>,
+}
+
+#[derive(Deserialize)]
+struct Next {
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+struct User {
+    name: String,
+    created: Option<String>,
+    last_activity: Option<String>,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+// === impl HubClient ===
+
+impl HubClient {
+    /// Every user of the hub, page by page, in some hundred requests of 200 users each where a hub
+    /// has tens of thousands: to be asked for about once an hour.
+    ///
+    /// # Errors
+    /// The hub did not answer, not completely, or its users changed meanwhile: try again later.
+    pub async fn everybody(&self) -> Result<Everybody, HubError> {
+        let ours = self.whoami(self.hub.api_token.expose()).await?;
+        let whole = ours.is_some_and(|ours| ours.has_scope(SEES_ALL));
+        let mut users = Vec::new();
+        let mut total = None;
+        let mut offset = 0;
+        for _ in 0..limits::HUB_PAGES_MAX {
+            let page = self.everybody_page(offset).await?;
+            // Somebody who is deleted between two pages moves all who come after up by one.
+            if *total.get_or_insert(page.pagination.total) != page.pagination.total {
+                return Err(malformed("its users changed while it was read"));
+            }
+            for user in page.items {
+                if users.len() >= limits::HUB_USERS_MAX {
+                    return Err(malformed("it has more users than the collector reads"));
+                }
+                users.push(HubUser::read(user)?);
+            }
+            match page.pagination.next {
+                None => return complete(users, whole, total.unwrap_or_default()),
+                Some(next) if next.offset > offset => offset = next.offset,
+                Some(_) => return Err(malformed("its pages do not move on")),
+            }
+        }
+        Err(malformed("it has more pages than any hub has users"))
+    }
+
+    /// One user; `None` when the hub knows none of this name, or does not show it to us.
+    ///
+    /// # Errors
+    /// The hub did not say yes or no.
+    pub async fn user(&self, name: &str) -> Result<Option<HubUser>, HubError> {
+        let path = format!("/users/{}", utf8_percent_encode(name, IN_PATH));
+        let request = self.with_our_token(self.request(Method::GET, &path))?;
+        let no = [StatusCode::NOT_FOUND, StatusCode::FORBIDDEN];
+        let answer: Option<User> = self
+            .ask(
+                "GET /users/:name",
+                request,
+                limits::HUB_IDENTITY_BYTES_MAX,
+                &no,
+            )
+            .await?;
+        answer.map(HubUser::read).transpose()
+    }
+
+    async fn everybody_page(&self, offset: u64) -> Result<Page, HubError> {
+        // By id: who is new comes last, and moves nobody to another page.
+        let path = format!(
+            "/users?sort=id&limit={}&offset={offset}",
+            limits::HUB_PAGE_USERS
+        );
+        let request = self
+            .with_our_token(self.request(Method::GET, &path))?
+            .header(header::ACCEPT, PAGED);
+        self.ask(WHAT, request, limits::HUB_PAGE_BYTES_MAX, &[])
+            .await?
+            .ok_or_else(|| malformed("it is empty"))
+    }
+
+    fn with_our_token(&self, request: RequestBuilder) -> Result<RequestBuilder, HubError> {
+        let mut token =
+            header::HeaderValue::from_str(&format!("token {}", self.hub.api_token.expose()))
+                .map_err(|_| malformed("our own token has characters that no header takes"))?;
+        token.set_sensitive(true);
+        Ok(request.header(header::AUTHORIZATION, token))
+    }
+}
+
+/// The list, if it is one: as many users as the hub counts, each once.
+fn complete(users: Vec<HubUser>, whole: bool, total: u64) -> Result<Everybody, HubError> {
+    let names: HashSet<&str> = users.iter().map(|user| &*user.name).collect();
+    if names.len() != users.len() || users.len() as u64 != total {
+        return Err(malformed("its pages do not add up"));
+    }
+    Ok(Everybody { users, whole })
+}
+
+// === impl HubUser ===
+
+impl HubUser {
+    fn read(user: User) -> Result<Self, HubError> {
+        let mut groups: Vec<Label> = user
+            .groups
+            .iter()
+            .take(limits::GROUPS_PER_USER_MAX)
+            .map(|group| Label::clean(group, limits::HUB_NAME_BYTES_MAX))
+            .collect();
+        groups.sort();
+        if user.name.is_empty() || user.name.len() > limits::HUB_NAME_BYTES_MAX {
+            return Err(malformed("a user in it has no usable name"));
+        }
+        Ok(Self {
+            name: user.name.into(),
+            created_us: time(user.created.as_deref())?.map(Timestamp::as_microsecond),
+            last_activity_ms: time(user.last_activity.as_deref())?.map(Timestamp::as_millisecond),
+            groups,
+        })
+    }
+}
+
+/// The hub's times are RFC 3339; it drops the fraction when it is zero.
+fn time(text: Option<&str>) -> Result<Option<Timestamp>, HubError> {
+    text.map(|text| {
+        text.parse()
+            .map_err(|_| malformed("a time in it is not RFC 3339"))
+    })
+    .transpose()
+}
+
+fn malformed(why: &str) -> HubError {
+    HubError::Malformed {
+        what: WHAT,
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
