@@ -165,7 +165,7 @@ impl fmt::Display for Failure {
 }
 
 /// An error with everything that caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -202,6 +202,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         history: history.clone(),
         inbox: inbox.clone(),
         idle_marks: IdleMarks::new(state.clone(), registry.clone(), &idle_marks),
+        stats: stats.clone(),
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;

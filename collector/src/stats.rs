@@ -158,6 +158,8 @@ words! {
         Replaying => "replaying",
         /// The inbox cannot be written: nothing is acknowledged.
         Journal => "journal",
+        /// History cannot be written: it waits in memory and in the inbox.
+        History => "history",
         /// The hub does not answer: nobody new is let in.
         Hub => "hub",
     }

@@ -1,3 +1,4 @@
 //! What the tests across programs share; the tests themselves are in `tests/`.
 
+pub mod faults;
 pub mod swarm;

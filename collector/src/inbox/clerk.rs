@@ -211,8 +211,9 @@ impl<J: Journal> Clerk<J> {
         bytes
     }
 
-    /// Commits, gives receipts, hands on. False when nobody takes the facts any more.
-    pub(super) fn settle(&mut self, deposits: Vec<Deposit>, now_ms: i64) -> bool {
+    /// Commits, gives receipts, hands on. False when nobody takes the facts any more. [`Self::run`]
+    /// does it with what has gathered; tests do it with what they have.
+    pub fn settle(&mut self, deposits: Vec<Deposit>, now_ms: i64) -> bool {
         let shared = &self.inbox.0;
         self.stats
             .limit_now(Limit::InboxQueue, shared.queued.load(Ordering::Relaxed));
@@ -332,7 +333,7 @@ impl<J: Journal> Clerk<J> {
     }
 
     /// Writes down what must outlive its rows, and deletes rows that nobody needs any more.
-    pub(super) fn tidy(&mut self, now_ms: i64) {
+    pub fn tidy(&mut self, now_ms: i64) {
         let marks = Marks {
             checkpoint: self.inbox.0.checkpoint.load(Ordering::Relaxed),
             lives: {

@@ -7,11 +7,13 @@ use std::{
 
 use super::SharedState;
 use crate::{
+    cli::chain,
     fact::ServerKey,
     history::History,
     inbox::Inbox,
     limits,
     registry::{Registry, RegistryError},
+    stats::{Stats, Unready},
 };
 
 /// The flusher's thread.
@@ -22,6 +24,8 @@ pub struct Flusher {
     pub inbox: Inbox,
     /// Who is idle.
     pub idle_marks: IdleMarks,
+    /// The collector's own figures.
+    pub stats: Stats,
 }
 
 /// Since when servers are idle, as the registry has it: only what changed is written.
@@ -41,19 +45,30 @@ impl Flusher {
                 stop.recv_timeout(limits::FLUSH_INTERVAL),
                 Err(RecvTimeoutError::Timeout)
             );
-            match self.history.flush() {
-                Ok(row) => self
-                    .inbox
-                    .checkpoint(i64::try_from(row).unwrap_or(i64::MAX)),
-                // The rows stay with the inbox and in memory, and are tried again.
-                Err(e) => tracing::error!(error = %e, "history is not written"),
-            }
+            flush_history(&self.history, &self.inbox, &self.stats);
             if let Err(e) = self.idle_marks.write() {
-                tracing::error!(error = %e, "since when servers are idle is not written");
+                tracing::error!(error = chain(&e), "since when servers are idle is not written");
             }
             if stopping {
                 return;
             }
+        }
+    }
+}
+
+/// Puts history on the disk, and tells the inbox what it may then forget. False when the disk does
+/// not take it: the rows stay with the inbox and in memory, and are tried again.
+pub fn flush_history(history: &History, inbox: &Inbox, stats: &Stats) -> bool {
+    let flushed = history.flush();
+    stats.set_unready(Unready::History, flushed.is_err());
+    match flushed {
+        Ok(row) => {
+            inbox.checkpoint(i64::try_from(row).unwrap_or(i64::MAX));
+            true
+        }
+        Err(e) => {
+            tracing::error!(error = chain(&e), "history is not written");
+            false
         }
     }
 }
