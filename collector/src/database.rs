@@ -5,7 +5,7 @@
 
 use std::{
     fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt as _, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +15,12 @@ use rusqlite::{Connection, OpenFlags};
 /// How long a statement waits for another connection of ours: longer than any commit takes on a
 /// disk that still works.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Folders below the data directory that may hold databases.
+const DIRS_DEEP_MAX: u32 = 4;
+
+/// A log is written once more in pieces of this.
+const LOG_PIECE_BYTES: usize = 1 << 20;
 
 /// Magic numbers of file systems whose files other machines may write, from `statfs(2)`.
 const NETWORK_FILE_SYSTEMS: [(u32, &str); 7] = [
@@ -91,6 +97,50 @@ pub fn prepare_dir(dir: &Path) -> Result<(), DatabaseError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Brings to the disk every log that databases under `dir` left behind, though a flush of it may
+/// have failed in an earlier life: the kernel then takes its bytes for written, no later flush
+/// tries again, and what is committed after them is lost with the power. So they are written once
+/// more. Nothing may have a database of `dir` open.
+pub fn settle_logs(dir: &Path) -> Result<(), DatabaseError> {
+    settle_logs_below(dir, DIRS_DEEP_MAX)
+}
+
+fn settle_logs_below(dir: &Path, deep: u32) -> Result<(), DatabaseError> {
+    let failed = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| DatabaseError::File { what, path, source }
+    };
+    let entries = std::fs::read_dir(dir)
+        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+        .map_err(failed("list", dir))?;
+    for entry in entries {
+        let path = entry.path();
+        let kind = entry.file_type().map_err(failed("look at", &path))?;
+        if kind.is_dir() && deep > 0 {
+            settle_logs_below(&path, deep - 1)?;
+        } else if kind.is_file() && path.to_str().is_some_and(|path| path.ends_with("-wal")) {
+            settle_log(&path).map_err(failed("write once more", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn settle_log(path: &Path) -> std::io::Result<()> {
+    let log = OpenOptions::new().read(true).write(true).open(path)?;
+    let length = log.metadata()?.len();
+    let mut piece = vec![0; LOG_PIECE_BYTES];
+    let mut at = 0;
+    while at < length {
+        let read = log.read_at(&mut piece, at)?;
+        if read == 0 {
+            break; // shorter than it was said to be
+        }
+        log.write_all_at(&piece[..read], at)?;
+        at += read as u64;
+    }
+    log.sync_all()
 }
 
 /// Opens `path` for writing, making it with mode 0600. A commit returns when the disk has it.

@@ -9,6 +9,7 @@ mod chunk;
 mod field;
 mod pending;
 mod read;
+mod retention;
 mod row;
 mod shelf;
 mod store;
@@ -17,13 +18,14 @@ mod tier;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
 
 use self::{
     pending::Pending,
+    retention::Retention,
     shelf::Shelf,
     store::{Files, Memory, Store},
     tier::Tier,
@@ -41,9 +43,6 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// How long rows are kept when they are in memory only: what the meter and the page show.
 const MEMORY_KEPT_MS: i64 = HOUR_MS;
-
-/// Pause between looks for files to delete; the smallest file covers a day.
-const SWEEP_EVERY_MS: i64 = 10 * 60 * 1000;
 
 /// What is kept, where and how long; from the settings file.
 #[derive(Clone, Debug)]
@@ -154,7 +153,7 @@ struct Inner {
     writer: Arc<Mutex<Shelf>>,
     reader: Arc<Mutex<Shelf>>,
     counters: Arc<Counters>,
-    swept_ms: AtomicI64,
+    retention: Mutex<Retention>,
 }
 
 #[derive(Default)]
@@ -232,6 +231,10 @@ impl History {
             Ok(Arc::new(Mutex::new(Shelf::new(store, counters.clone())?)))
         };
         let mut config = config.clone();
+        let written_ms = match &config.mode {
+            HistoryMode::Files { data_dir } => retention::last_written_ms(&data_dir.join("history")),
+            HistoryMode::Memory => None,
+        };
         let (writer, reader) = match &config.mode {
             HistoryMode::Files { data_dir } => (
                 shelf(Box::new(Files::open(data_dir)?))?,
@@ -243,6 +246,7 @@ impl History {
                 (only.clone(), only)
             }
         };
+        let retention = Retention::new(&*clock, written_ms);
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
@@ -251,7 +255,7 @@ impl History {
                 writer,
                 reader,
                 counters,
-                swept_ms: AtomicI64::new(i64::MIN),
+                retention: Mutex::new(retention),
             }),
         })
     }
@@ -303,20 +307,17 @@ impl History {
 
     fn sweep_if_due(&self) -> Result<(), HistoryError> {
         let inner = &*self.inner;
-        let now_ms = inner.clock.now_ms();
-        let due_ms = inner
-            .swept_ms
-            .load(Ordering::Relaxed)
-            .saturating_add(SWEEP_EVERY_MS);
-        if now_ms < due_ms {
+        let mut retention = inner.retention.lock();
+        if !retention.is_due(&*inner.clock) {
             return Ok(());
         }
+        let now_ms = inner.clock.now_ms();
         for tier in inner.config.tiers() {
             let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
             inner.reader.lock().store.close(*tier, before_ms);
             inner.writer.lock().store.sweep(*tier, before_ms)?;
         }
-        inner.swept_ms.store(now_ms, Ordering::Relaxed);
+        retention.swept(&*inner.clock);
         Ok(())
     }
 }

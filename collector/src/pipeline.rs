@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Steps},
     fact::Fact,
     history::{History, HistoryEntry},
     inbox::{Batch, Origin},
@@ -70,6 +70,7 @@ struct Progress {
     /// Told once the journal is replayed.
     replayed: Option<oneshot::Sender<()>>,
     found_rows: bool,
+    steps: Steps,
 }
 
 /// Without facts the journal's silence is not walked through second by second for longer.
@@ -86,6 +87,7 @@ impl Pipeline {
             row: 0,
             replayed: Some(replayed),
             found_rows: false,
+            steps: Steps::new(&*self.clock),
         };
         loop {
             match facts.recv_timeout(self.until_tick(&progress)) {
@@ -120,6 +122,10 @@ impl Pipeline {
                 self.pass_time(at_ms(fact), progress);
             }
             self.apply(fact, &mut entries);
+            if let (Fact::Started { at_ms }, None, Origin::Live) = (fact, &replayed, batch.origin) {
+                // The clock was set, or nothing ran: nobody's silence either.
+                progress.ticked_ms = Some(at_ms + limits::START_GRACE_MS);
+            }
         }
         if batch.origin == Origin::Live {
             self.thin(&mut entries);
@@ -150,6 +156,7 @@ impl Pipeline {
     /// came with it is applied.
     fn go_live(&mut self, progress: &mut Progress) -> Option<oneshot::Sender<()>> {
         let replayed = progress.replayed.take()?;
+        progress.steps = Steps::new(&*self.clock);
         let now_ms = self.clock.now_ms();
         let grace_ms = if progress.found_rows {
             limits::START_GRACE_MS
@@ -218,6 +225,11 @@ impl Pipeline {
     /// Lets time pass by the clock.
     fn tick(&self, progress: &mut Progress) {
         let now_ms = self.clock.now_ms();
+        if progress.steps.look(&*self.clock).is_some() {
+            // The inbox tells the same; whoever sees it first holds judgement back.
+            progress.ticked_ms = Some(now_ms + limits::START_GRACE_MS);
+            return;
+        }
         let due_ms = progress.ticked_ms.unwrap_or(now_ms) + limits::TICK_MS;
         // A clock that went back far would stop time for as long.
         let went_back = due_ms > now_ms + limits::START_GRACE_MS + limits::TICK_MS;

@@ -8,6 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -15,6 +16,8 @@ use prometheus_client::{
 };
 
 use crate::verdict::Rule;
+
+mod trouble;
 
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)* }) => {
@@ -230,6 +233,7 @@ struct Inner {
     verdicts: Family<OfRule, Gauge>,
     verdicts_total: Family<OfRule, Counter>,
     unready: [AtomicBool; Unready::ALL.len()],
+    causes: Mutex<[Option<String>; Unready::ALL.len()]>,
 }
 
 // === impl Stats ===
@@ -259,6 +263,7 @@ impl Stats {
             verdicts: family(&mut registry, "verdicts", "Open verdicts"),
             verdicts_total: family(&mut registry, "verdicts", "Verdicts ever raised"),
             unready: Default::default(),
+            causes: Mutex::default(),
             registry,
         };
         for &reason in Reject::ALL {

@@ -234,11 +234,14 @@ impl Store for Files {
     }
 
     fn rollback(&mut self) {
-        // A connection that cannot even roll back is dropped, and its transaction with it.
+        // A connection that cannot even roll back is dropped, and its transaction with it. One whose
+        // commit failed has often done so by itself; it is kept, since a new one would take what
+        // may not have reached the disk for committed, and build on it.
         self.open.retain(|_, file| {
             !file.in_transaction || {
                 file.in_transaction = false;
-                file.connection.execute_batch("ROLLBACK").is_ok()
+                file.connection.is_autocommit()
+                    || file.connection.execute_batch("ROLLBACK").is_ok()
             }
         });
     }

@@ -69,8 +69,10 @@ pub enum JournalError {
 /// Rows in `inbox.db`.
 pub struct SqliteJournal {
     path: PathBuf,
-    /// `None` after a failure: a file whose flush failed is not trusted to be flushed again
-    /// through the same descriptors.
+    /// Kept over a failed flush: its log goes on where the last commit that worked ended, and so
+    /// writes anew whatever may not have reached the disk. A connection opened afterwards would take
+    /// that for committed, build on it, and lose all of it with the power. `None` when it could not
+    /// be opened, or is of no use any more.
     connection: Option<Connection>,
 }
 
@@ -108,9 +110,11 @@ impl SqliteJournal {
             Some(connection) => connection,
             None => connect(&self.path)?,
         };
-        let result = run(&connection).map_err(|source| JournalError::Sql { what, source })?;
-        self.connection = Some(connection);
-        Ok(result)
+        let result = run(&connection);
+        if !result.as_ref().is_err_and(is_beyond_use) {
+            self.connection = Some(connection);
+        }
+        result.map_err(|source| JournalError::Sql { what, source })
     }
 }
 
@@ -163,6 +167,13 @@ impl Journal for SqliteJournal {
                 .map(drop)
         })
     }
+}
+
+/// Whether a new connection may do better.
+fn is_beyond_use(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, FileLockingProtocolFailed, NotADatabase};
+    let beyond = [CannotOpen, DatabaseCorrupt, FileLockingProtocolFailed, NotADatabase];
+    error.sqlite_error_code().is_some_and(|code| beyond.contains(&code))
 }
 
 fn connect(path: &Path) -> Result<Connection, JournalError> {

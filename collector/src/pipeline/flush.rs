@@ -60,7 +60,8 @@ impl Flusher {
 /// not take it: the rows stay with the inbox and in memory, and are tried again.
 pub fn flush_history(history: &History, inbox: &Inbox, stats: &Stats) -> bool {
     let flushed = history.flush();
-    stats.set_unready(Unready::History, flushed.is_err());
+    let cause = flushed.as_ref().err().map(|e| chain(e));
+    stats.set_trouble(Unready::History, cause);
     match flushed {
         Ok(row) => {
             inbox.checkpoint(i64::try_from(row).unwrap_or(i64::MAX));

@@ -114,15 +114,16 @@ impl Control {
         if kind == 0 || fail_at == 0 || place < fail_at {
             return None;
         }
-        let for_ever = self.number(slots::FOR_EVER) != 0;
+        let lasts = self.number(slots::LASTS);
         let fault = match (kind, place - fail_at) {
             (slots::KIND_SHORT, 0) => Fault::Half,
             // The other half finds no room.
             (slots::KIND_SHORT, 1) => Fault::Errno(libc::ENOSPC),
-            (slots::KIND_SHORT | slots::KIND_ENOSPC, after) if after == 0 || for_ever => {
+            (slots::KIND_SHORT | slots::KIND_ENOSPC, after) if after < lasts => {
                 Fault::Errno(libc::ENOSPC)
             }
-            (_, after) if after == 0 || for_ever => Fault::Errno(libc::EIO),
+            (slots::KIND_EROFS, after) if after < lasts => Fault::Errno(libc::EROFS),
+            (_, after) if after < lasts => Fault::Errno(libc::EIO),
             _ => return None,
         };
         self.numbers[slots::FAILED].fetch_add(1, Ordering::SeqCst);

@@ -370,6 +370,9 @@ fn sync(fd: c_int, call: libc::c_long) -> c_int {
     control.dawdle();
     let files = files();
     if let Some(fault) = control.meet(&[slots::ANY, slots::SYNC]) {
+        if let Some(name) = files.get(&fd) {
+            control.record(slots::DID_FAIL_SYNC, name, 0, &[]);
+        }
         return fail(fault.errno());
     }
     let done = act();

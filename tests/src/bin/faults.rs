@@ -4,7 +4,7 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
-use hubmeter_tests::faults::sweep;
+use hubmeter_tests::faults::{power, sweep};
 
 /// The collector's store on disks that fail, as tables.
 #[derive(Debug, Parser)]
@@ -25,6 +25,21 @@ enum What {
         #[arg(long, value_name = "N", default_value_t = 2)]
         jobs: u64,
     },
+    /// Pull the plug at any moment of such a run, and look at what may be left
+    Power {
+        /// Disks to look at
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        images: u64,
+        /// What moments and losses come from
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Threads
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        jobs: u64,
+    },
+    /// One run that is written down
+    #[command(hide = true)]
+    Record { dir: PathBuf, run: u64 },
     /// One process's share of it
     #[command(hide = true)]
     Share {
@@ -54,6 +69,15 @@ fn run(cli: Cli) -> Result<()> {
             say(&format!("{sweep}\n"))?;
             clean(sweep.broken().is_none())
         }
+        What::Power { images, seed, jobs } => {
+            let dir = fast_dir()?;
+            let program = std::env::current_exe()?;
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+            let power = power::run(&program, dir.path(), images, seed, jobs)?;
+            say(&format!("{power}\n"))?;
+            clean(power.broken.is_none())
+        }
+        What::Record { dir, run } => power::record(&dir, run),
         What::Share {
             dir,
             stride,

@@ -56,6 +56,16 @@ impl Agent {
         }
     }
 
+    /// One of whom it is only known how far its receipts were, and that it handed in everything.
+    #[must_use]
+    pub fn known(index: u64, through_seq: u64, reports: u64) -> Self {
+        Self {
+            through_seq,
+            handed_in: reports,
+            ..Self::new(index, 0)
+        }
+    }
+
     /// Whose server it measures.
     #[must_use]
     pub fn key(&self) -> &ServerKey {

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Result, bail};
 use hubmeter_collector::{
     clock::{Clock as _, ManualClock},
+    data_dir::DataDir,
     fact::ServerKey,
     history::{
         Cells, Column, Field, History, HistoryConfig, HistoryEntry, HistoryMode, ReadQuery, Stat,
@@ -42,6 +43,7 @@ pub struct Life {
     facts: Receiver<Batch>,
     history: History,
     row: u64,
+    _data_dir: DataDir,
 }
 
 // === impl Life ===
@@ -52,6 +54,7 @@ impl Life {
     /// # Errors
     /// What keeps a collector from starting.
     pub fn begin(data_dir: &Path, clock: &Arc<ManualClock>) -> Result<Self> {
+        let data_dir_taken = DataDir::take(data_dir)?;
         let mode = HistoryMode::Files {
             data_dir: data_dir.to_owned(),
         };
@@ -70,6 +73,7 @@ impl Life {
             facts,
             history,
             row: 0,
+            _data_dir: data_dir_taken,
         };
         life.take();
         Ok(life)

@@ -24,9 +24,12 @@ pub struct Fault {
     pub kind: u64,
     /// Which call of the kind's class, from 1.
     pub at: u64,
-    /// And every one after it.
-    pub for_ever: bool,
+    /// How many of them in a row; [`FOR_EVER`] for every one after it.
+    pub lasts: u64,
 }
+
+/// A fault that does not end.
+pub const FOR_EVER: u64 = u64::MAX;
 
 // === impl Shim ===
 
@@ -88,8 +91,7 @@ impl Shim {
         self.set(slots::FAILED, 0)?;
         self.set(slots::KIND, fault.map_or(0, |fault| fault.kind))?;
         self.set(slots::FAIL_AT, fault.map_or(0, |fault| fault.at))?;
-        let for_ever = fault.is_some_and(|fault| fault.for_ever);
-        self.set(slots::FOR_EVER, for_ever.into())?;
+        self.set(slots::LASTS, fault.map_or(0, |fault| fault.lasts))?;
         self.set(slots::ARMED, 1)
     }
 

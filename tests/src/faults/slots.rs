@@ -19,8 +19,8 @@ pub const ARMED: usize = 0;
 pub const KIND: usize = 1;
 /// Which of the calls that this kind is about, from 1.
 pub const FAIL_AT: usize = 2;
-/// Not 0: and every one after it.
-pub const FOR_EVER: usize = 3;
+/// How many of them in a row.
+pub const LASTS: usize = 3;
 /// Calls that failed.
 pub const FAILED: usize = 4;
 /// Milliseconds that every flush takes longer.
@@ -60,11 +60,14 @@ pub const KIND_NAME: u64 = 5;
 /// A read fails.
 pub const KIND_READ: u64 = 6;
 
+/// What would change something is refused: the file system became read-only.
+pub const KIND_EROFS: u64 = 7;
+
 /// The class of calls that a kind is about.
 #[must_use]
 pub const fn class_of(kind: u64) -> usize {
     match kind {
-        KIND_ENOSPC => SPACE,
+        KIND_ENOSPC | KIND_EROFS => SPACE,
         KIND_SHORT => WRITE,
         KIND_SYNC => SYNC,
         KIND_NAME => NAME,
@@ -87,3 +90,6 @@ pub const DID_UNLINK: u8 = 5;
 pub const DID_RENAME: u8 = 6;
 /// A folder was made.
 pub const DID_MKDIR: u8 = 7;
+/// A flush failed: what it was to bring to the disk may be there or not, and later ones do not try
+/// again.
+pub const DID_FAIL_SYNC: u8 = 8;

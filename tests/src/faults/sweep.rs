@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 
 use super::{
     case::{self, Broken},
-    shim::{self, Fault, Shim},
+    shim::{self, FOR_EVER, Fault, Shim},
     slots,
 };
 
 /// Kinds of failure by name.
-pub const KINDS: [(&str, u64); 6] = [
+pub const KINDS: [(&str, u64); 7] = [
     ("EIO, any call", slots::KIND_EIO),
     ("ENOSPC, calls that need room", slots::KIND_ENOSPC),
+    ("EROFS, calls that need room", slots::KIND_EROFS),
     ("short write, then ENOSPC", slots::KIND_SHORT),
     ("failed fsync", slots::KIND_SYNC),
     ("failed open, rename, unlink", slots::KIND_NAME),
@@ -115,9 +116,9 @@ pub fn share(root: &Path, share: Share) -> Result<Sweep> {
     }
     let mut turn = 0;
     for (name, kind) in KINDS {
-        for for_ever in [false, true] {
+        for lasts in [1, FOR_EVER] {
             let mut line = Line {
-                kind: format!("{name}, {}", if for_ever { "for ever" } else { "once" }),
+                kind: format!("{name}, {}", if lasts == 1 { "once" } else { "for ever" }),
                 calls: calls[slots::class_of(kind)],
                 ..Line::default()
             };
@@ -126,7 +127,7 @@ pub fn share(root: &Path, share: Share) -> Result<Sweep> {
                 if turn % share.of != share.index {
                     continue;
                 }
-                let fault = Fault { kind, at, for_ever };
+                let fault = Fault { kind, at, lasts };
                 line.take(fault, &case::run(root, &shim, Some(fault))?);
             }
             sweep.lines.push(line);
