@@ -147,6 +147,8 @@ words! {
         Commits => "inbox_commits",
         /// Inbox commits that failed.
         CommitFailures => "inbox_commit_failures",
+        /// Damaged files of history that were set aside.
+        FilesSetAside => "files_set_aside",
         /// Questions asked of the hub.
         HubQuestions => "hub_questions",
         /// Questions the hub did not answer.
@@ -179,6 +181,7 @@ impl Count {
             Self::Streams => "Streams past Hello",
             Self::Commits => "Inbox commits",
             Self::CommitFailures => "Inbox commits that failed",
+            Self::FilesSetAside => "Damaged files of history set aside",
             Self::HubQuestions => "Questions asked of the hub",
             Self::HubFailures => "Questions the hub did not answer",
         }

@@ -1,4 +1,5 @@
 mod answers;
+mod damage;
 
 use super::*;
 use crate::{clock::ManualClock, fact::MemorySource};

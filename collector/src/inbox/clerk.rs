@@ -45,6 +45,9 @@ pub(super) struct Failing {
     pub(super) next_try_boot_ms: i64,
 }
 
+/// Missing rows counted one by one: more than an inbox holds is a number that is damaged itself.
+const MISSED_MAX: i64 = 100_000;
+
 /// Rows older than needed are deleted this often.
 const PRUNE_INTERVAL_MS: i64 = 60_000;
 
@@ -60,6 +63,9 @@ impl<J: Journal> Clerk<J> {
         let checkpoint = self.recall()?;
         let mut after = 0;
         while let Some(found) = self.journal.read_after(after)? {
+            // Rows up to the checkpoint may have been deleted, from the first on.
+            let before = if after > 0 { after } else { checkpoint };
+            self.miss(before + 1, found.row);
             after = found.row;
             let Some(entries) = row::decode(&found.payload, found.crc) else {
                 self.stats.reject(Reject::CorruptRow);
@@ -78,6 +84,8 @@ impl<J: Journal> Clerk<J> {
                 return Ok(()); // the pipeline has ended, and so shall we
             }
         }
+        let newest = self.journal.newest()?;
+        self.miss(after.max(checkpoint) + 1, newest.saturating_add(1));
         let at_ms = self.clock.now_ms();
         let began = Batch {
             // Where nothing was before, nothing was missed.
@@ -92,6 +100,17 @@ impl<J: Journal> Clerk<J> {
         self.stats.limit_more(Limit::FactQueue);
         let _ = self.onward.send(began); // as above
         Ok(())
+    }
+
+    /// Counts rows that should be there, from `from` to before `to`.
+    fn miss(&self, from: i64, to: i64) {
+        if from >= to {
+            return;
+        }
+        for _ in from..to.min(from.saturating_add(MISSED_MAX)) {
+            self.stats.reject(Reject::CorruptRow);
+        }
+        tracing::error!(from, to = to - 1, "rows of the inbox are missing");
     }
 
     /// Time did not just pass: as at a start, what happened meanwhile nobody saw, and nothing that

@@ -20,6 +20,12 @@ pub trait Journal: Send {
     /// The journal cannot be read.
     fn read_after(&mut self, row: i64) -> Result<Option<Kept>, JournalError>;
 
+    /// The number of the newest row there ever was, so that missing ones are noticed.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn newest(&mut self) -> Result<i64, JournalError>;
+
     /// The checksum and bytes of the last [`Journal::set_marks`].
     ///
     /// # Errors
@@ -32,7 +38,8 @@ pub trait Journal: Send {
     /// It is not on the disk.
     fn set_marks(&mut self, crc: u32, payload: &[u8]) -> Result<(), JournalError>;
 
-    /// Deletes rows up to `through` that were written before `before_ms`.
+    /// Deletes the first rows, up to `through`, that were written before `before_ms`: never one
+    /// behind one that stays, so that a row that is missing was lost.
     ///
     /// # Errors
     /// They are still there.
@@ -76,6 +83,9 @@ pub struct SqliteJournal {
     connection: Option<Connection>,
 }
 
+/// Rows written this long after what is deleted are of a clock that was ahead.
+const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS batch (
     row INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, also after a prune
     at_ms INTEGER NOT NULL,
@@ -114,7 +124,10 @@ impl SqliteJournal {
         if !result.as_ref().is_err_and(is_beyond_use) {
             self.connection = Some(connection);
         }
-        result.map_err(|source| JournalError::Sql { what, source })
+        result.map_err(|source| match database::is_damage(&source) {
+            true => DatabaseError::damaged(&self.path, source).into(),
+            false => JournalError::Sql { what, source },
+        })
     }
 }
 
@@ -143,6 +156,15 @@ impl Journal for SqliteJournal {
         })
     }
 
+    fn newest(&mut self) -> Result<i64, JournalError> {
+        self.with("read the newest row of", |db| {
+            let newest = "SELECT max(
+                coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0),
+                coalesce((SELECT max(row) FROM batch), 0))";
+            db.query_row(newest, [], |found| found.get(0))
+        })
+    }
+
     fn marks(&mut self) -> Result<Option<(u32, Vec<u8>)>, JournalError> {
         self.with("read the marks of", |db| {
             db.query_row("SELECT crc, payload FROM marks", [], |found| {
@@ -162,9 +184,14 @@ impl Journal for SqliteJournal {
 
     fn prune(&mut self, through: i64, before_ms: i64) -> Result<(), JournalError> {
         self.with("prune", |db| {
-            db.prepare_cached("DELETE FROM batch WHERE row <= ?1 AND at_ms < ?2")?
-                .execute([through, before_ms])
-                .map(drop)
+            // A row of a clock that was ahead is as old as its neighbours.
+            let ahead_ms = before_ms.saturating_add(AHEAD_MS);
+            db.prepare_cached(
+                "DELETE FROM batch WHERE row <= ?1 AND row < (
+                    SELECT coalesce(min(row), ?1 + 1) FROM batch WHERE at_ms BETWEEN ?2 AND ?3)",
+            )?
+            .execute([through, before_ms, ahead_ms])
+            .map(drop)
         })
     }
 }

@@ -43,6 +43,10 @@ impl Journal for Memory {
         Ok(self.0.lock().rows.iter().find(|r| r.row > row).cloned())
     }
 
+    fn newest(&mut self) -> Result<i64, JournalError> {
+        Ok(self.0.lock().rows.last().map_or(0, |kept| kept.row))
+    }
+
     fn marks(&mut self) -> Result<Option<(u32, Vec<u8>)>, JournalError> {
         Ok(self.0.lock().marks.clone())
     }

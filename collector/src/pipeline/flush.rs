@@ -8,12 +8,13 @@ use std::{
 use super::SharedState;
 use crate::{
     cli::chain,
+    database,
     fact::ServerKey,
     history::History,
     inbox::Inbox,
     limits,
     registry::{Registry, RegistryError},
-    stats::{Stats, Unready},
+    stats::{Count, Stats, Unready},
 };
 
 /// The flusher's thread.
@@ -62,6 +63,7 @@ pub fn flush_history(history: &History, inbox: &Inbox, stats: &Stats) -> bool {
     let flushed = history.flush();
     let cause = flushed.as_ref().err().map(|e| chain(e));
     stats.set_trouble(Unready::History, cause);
+    stats.add(Count::FilesSetAside, database::take_set_aside());
     match flushed {
         Ok(row) => {
             inbox.checkpoint(i64::try_from(row).unwrap_or(i64::MAX));

@@ -4,7 +4,10 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
-use hubmeter_tests::faults::{power, sweep};
+use hubmeter_tests::faults::{
+    damage::{self, Damage},
+    power, sweep,
+};
 
 /// The collector's store on disks that fail, as tables.
 #[derive(Debug, Parser)]
@@ -36,6 +39,18 @@ enum What {
         /// Threads
         #[arg(long, value_name = "N", default_value_t = 2)]
         jobs: u64,
+    },
+    /// Cut bytes off the inbox's log, and flip bits of inbox and history
+    Damage {
+        /// Only every so many-th byte and bit
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        stride: u64,
+        /// Bits flipped at random, in each kind of file
+        #[arg(long, value_name = "N", default_value_t = 5_000)]
+        random: u64,
+        /// What the random ones come from
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
     },
     /// One run that is written down
     #[command(hide = true)]
@@ -76,6 +91,20 @@ fn run(cli: Cli) -> Result<()> {
             let power = power::run(&program, dir.path(), images, seed, jobs)?;
             say(&format!("{power}\n"))?;
             clean(power.broken.is_none())
+        }
+        What::Damage {
+            stride,
+            random,
+            seed,
+        } => {
+            let dir = fast_dir()?;
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+            let found = damage::all(dir.path(), stride, random, seed)?;
+            say(&format!("seed {seed}\n"))?;
+            for damage in &found {
+                say(&format!("{damage}\n"))?;
+            }
+            clean(found.iter().all(Damage::is_none))
         }
         What::Record { dir, run } => power::record(&dir, run),
         What::Share {

@@ -101,6 +101,7 @@ impl Agent {
         let known = inbox.through_seq(&self.key, self.instance).unwrap_or(0);
         self.through_seq = self.through_seq.max(known);
         self.next_seq = self.through_seq + 1;
+        self.handed_in = self.handed_in.max(self.through_seq);
     }
 
     /// Its next report, if it has fewer than `reports`.
