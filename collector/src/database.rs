@@ -291,7 +291,11 @@ mod tests {
     fn a_damaged_state_is_refused_by_name_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.db");
-        std::fs::write(&path, "no database, but as long as the head of one. ".repeat(9)).unwrap();
+        std::fs::write(
+            &path,
+            "no database, but as long as the head of one. ".repeat(9),
+        )
+        .unwrap();
         let refused = open_checked(&path).unwrap_err().to_string();
         assert!(refused.contains("state.db is damaged"), "{refused}");
         assert!(refused.contains("move it away"), "{refused}");
@@ -309,7 +313,10 @@ mod tests {
         file.write_all_at(&[0xff; 64], 4096).unwrap();
         drop(open(&path).unwrap());
         let refused = open_checked(&path).unwrap_err();
-        assert!(matches!(refused, DatabaseError::Damaged { .. }), "{refused}");
+        assert!(
+            matches!(refused, DatabaseError::Damaged { .. }),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -232,7 +232,9 @@ impl History {
         };
         let mut config = config.clone();
         let written_ms = match &config.mode {
-            HistoryMode::Files { data_dir } => retention::last_written_ms(&data_dir.join("history")),
+            HistoryMode::Files { data_dir } => {
+                retention::last_written_ms(&data_dir.join("history"))
+            }
             HistoryMode::Memory => None,
         };
         let (writer, reader) = match &config.mode {

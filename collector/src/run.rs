@@ -182,6 +182,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         history: history.clone(),
         teller,
         remembered,
+        caught_up: inbox.caught_up(),
         pressure: inbox.pressure().clone(),
         clock: clock.clone(),
         stats: stats.clone(),

@@ -46,9 +46,18 @@ fn done(command: &mut Command) -> bool {
 /// A small disk at `dir`, where this machine lets us have one.
 fn small_disk<'a>(image: &Path, dir: &'a Path) -> Option<Mounted<'a>> {
     fs::create_dir_all(dir).unwrap();
-    fs::File::create(image).unwrap().set_len(DISK_BYTES).unwrap();
+    fs::File::create(image)
+        .unwrap()
+        .set_len(DISK_BYTES)
+        .unwrap();
     let made = done(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image));
-    let mounted = made && done(Command::new("mount").args(["-o", "loop"]).arg(image).arg(dir));
+    let mounted = made
+        && done(
+            Command::new("mount")
+                .args(["-o", "loop"])
+                .arg(image)
+                .arg(dir),
+        );
     mounted.then_some(Mounted(dir))
 }
 
@@ -60,7 +69,8 @@ fn fill(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_disk_that_fills_stops_receipts_and_nothing_else_and_all_comes_right_when_there_is_room() {
+async fn a_disk_that_fills_stops_receipts_and_nothing_else_and_all_comes_right_when_there_is_room()
+{
     let dir = tempfile::tempdir().unwrap();
     let (image, data) = (dir.path().join("image"), dir.path().join("data"));
     let Some(disk) = small_disk(&image, &data) else {
@@ -82,7 +92,11 @@ async fn a_disk_that_fills_stops_receipts_and_nothing_else_and_all_comes_right_w
     })
     .await
     .unwrap();
-    assert_eq!(bed.fleet.receipted(), receipted, "no receipt without a commit");
+    assert_eq!(
+        bed.fleet.receipted(),
+        receipted,
+        "no receipt without a commit"
+    );
     fs::remove_file(&filler).unwrap();
     bed.fleet.agents()[0].connect(&bed.collector.url().unwrap());
     bed.until_well().await.unwrap();
@@ -147,12 +161,20 @@ async fn flushes_that_take_two_seconds_make_receipts_late_and_nothing_else() {
     let late = bed.fleet.take_receipt_millis();
     let ready = bed.collector.readiness().await.unwrap();
     assert_eq!(ready["ready"], true, "{ready}");
-    let grown = bed.collector.cost().unwrap().anon_bytes.saturating_sub(before.anon_bytes);
-    println!("slow flushes: {late:?} ms to a receipt, {grown} bytes more");
+    let grown = bed
+        .collector
+        .cost()
+        .unwrap()
+        .anon_bytes
+        .saturating_sub(before.anon_bytes);
+    let slowest = late.last();
+    println!("slow flushes: up to {slowest:?} ms to a receipt, {grown} bytes more");
     assert!(grown < 32 << 20, "{grown} bytes");
     let median = late.get(late.len() / 2).copied().unwrap_or_default();
     assert!(median >= 1_000, "the disk was not slow: {late:?}");
-    let dropped = bed.collector.figure("hubmeter_limit_dropped_total{limit=\"inbox_queue\"}");
+    let dropped = bed
+        .collector
+        .figure("hubmeter_limit_dropped_total{limit=\"inbox_queue\"}");
     assert_eq!(dropped.await.unwrap(), 0);
     shim.set(slots::SYNC_DELAY_MS, 0).unwrap();
     bed.until_well().await.unwrap();
@@ -170,31 +192,34 @@ async fn a_clock_that_is_set_by_seconds_or_years_loses_no_report_and_raises_no_v
     let environment = shim::environment(&control, &dir.path().join("data"), None).unwrap();
     let mut bed = Bed::start(dir.path(), environment).await.unwrap();
     let year_ms: i64 = 365 * 24 * 3600 * 1000;
-    let mut stored = 0;
     for ahead_ms in [1_000, -1_000, 10 * year_ms, -10 * year_ms, -56 * year_ms, 0] {
-        shim.set(slots::CLOCK_AHEAD_MS, i64::cast_unsigned(ahead_ms)).unwrap();
+        shim.set(slots::CLOCK_AHEAD_MS, i64::cast_unsigned(ahead_ms))
+            .unwrap();
         sleep(Duration::from_secs(2)).await;
         bed.until_seen().await.unwrap();
         let taken = bed.fleet.taken();
-        until("receipts", async || Ok(bed.fleet.receipted() >= taken)).await.unwrap();
+        until("receipts", async || Ok(bed.fleet.receipted() >= taken))
+            .await
+            .unwrap();
         for agent in bed.fleet.agents() {
             let path = format!("/api/v1/users/{}/server", hub::user(agent.index));
             let server = bed.collector.get(&path).await.unwrap().unwrap();
             assert_eq!(server["state"], "live", "{ahead_ms}: {server}");
             // By the clock it has, nobody was seen in the future.
-            let path = format!("{path}/history?from=-1m&to=1m&fields=cpu_cores,momentum_bytes");
+            let path = format!("{path}/history?from=-1m&fields=cpu_cores,momentum_bytes");
             let history = bed.collector.get(&path).await.unwrap().unwrap();
             let rows = history["columns"]["time"].as_array().unwrap().len();
             assert!(rows > 0, "{ahead_ms}: no row of now");
             let cores = history["columns"]["cpu_cores"].as_array().unwrap();
             let sane = |cell: &serde_json::Value| {
-                cell.is_null() || cell.as_f64().is_some_and(|cores| (0.0..1e3).contains(&cores))
+                cell.is_null()
+                    || cell
+                        .as_f64()
+                        .is_some_and(|cores| (0.0..1e3).contains(&cores))
             };
             assert!(cores.iter().all(sane), "{ahead_ms}: {cores:?}");
         }
-        stored += 1;
     }
-    assert_eq!(stored, 6);
     assert_eq!(bed.rules().await.unwrap(), Vec::<String>::new());
     bed.fleet.stop_sampling();
     bed.until_well().await.unwrap();

@@ -11,6 +11,7 @@ mod capture;
 mod checks;
 mod dist;
 mod e2e;
+mod faults;
 mod footprint;
 mod http;
 mod hub;
@@ -61,6 +62,8 @@ enum Task {
     Accuracy(accuracy::Accuracy),
     /// Let simulated agents load a real collector; words after it go to hubmeter-swarm
     Swarm(swarm::Swarm),
+    /// Let every disk call of the collector's store fail, pull the plug, damage bytes
+    Faults(faults::Faults),
     /// Print a session of the link as tshark reads it
     Capture(capture::Capture),
     /// Run the tidy test alone
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Task::Footprint(args) => footprint::run(args),
         Task::Accuracy(args) => accuracy::run(args),
         Task::Swarm(args) => swarm::run(args),
+        Task::Faults(args) => faults::run(args),
         Task::Capture(args) => capture::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),

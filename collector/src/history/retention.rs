@@ -62,7 +62,10 @@ impl Retention {
             self.doubt(clock, by_ms);
         }
         let boot_ms = clock.boot_ms();
-        if self.doubted_until_boot_ms.is_some_and(|until_ms| boot_ms < until_ms) {
+        if self
+            .doubted_until_boot_ms
+            .is_some_and(|until_ms| boot_ms < until_ms)
+        {
             return false;
         }
         self.doubted_until_boot_ms = None;
@@ -153,7 +156,8 @@ mod tests {
         std::fs::create_dir(&tier).unwrap();
         std::fs::write(tier.join("2026-01-01.db"), "").unwrap();
         let old = std::fs::File::create(dir.path().join("servers.db")).unwrap();
-        old.set_modified(UNIX_EPOCH + Duration::from_secs(5)).unwrap();
+        old.set_modified(UNIX_EPOCH + Duration::from_secs(5))
+            .unwrap();
         let newest_ms = last_written_ms(dir.path()).unwrap();
         assert!(newest_ms > 1_700_000_000_000, "{newest_ms}");
     }

@@ -279,8 +279,7 @@ impl Store for Files {
         self.open.retain(|_, file| {
             !file.in_transaction || {
                 file.in_transaction = false;
-                file.connection.is_autocommit()
-                    || file.connection.execute_batch("ROLLBACK").is_ok()
+                file.connection.is_autocommit() || file.connection.execute_batch("ROLLBACK").is_ok()
             }
         });
     }

@@ -182,6 +182,7 @@ impl<J: Journal> Clerk<J> {
         let mut last_commit_boot_ms = 0;
         let mut last_prune_boot_ms = self.clock.boot_ms();
         let mut steps = Steps::new(&*self.clock);
+        self.inbox.0.caught_up.note(self.clock.now_ms());
         loop {
             let open = self.gather(&mut gathered, last_commit_boot_ms);
             let now_ms = self.clock.now_ms();
@@ -191,6 +192,9 @@ impl<J: Journal> Clerk<J> {
                 return;
             }
             let boot_ms = self.clock.boot_ms();
+            if gathered.is_empty() {
+                self.inbox.0.caught_up.note(now_ms);
+            }
             if !gathered.is_empty() || self.retry_is_due() {
                 last_commit_boot_ms = boot_ms;
                 if !self.settle(std::mem::take(&mut gathered), now_ms) {
@@ -310,7 +314,11 @@ impl<J: Journal> Clerk<J> {
                     pause,
                     next_try_boot_ms: self.clock.boot_ms().saturating_add(pause_ms),
                 });
-                tracing::error!(error = chain(&e), pause_ms, "the inbox cannot be written: no receipts");
+                tracing::error!(
+                    error = chain(&e),
+                    pause_ms,
+                    "the inbox cannot be written: no receipts"
+                );
                 None
             }
         }

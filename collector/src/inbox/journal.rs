@@ -198,9 +198,18 @@ impl Journal for SqliteJournal {
 
 /// Whether a new connection may do better.
 fn is_beyond_use(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, FileLockingProtocolFailed, NotADatabase};
-    let beyond = [CannotOpen, DatabaseCorrupt, FileLockingProtocolFailed, NotADatabase];
-    error.sqlite_error_code().is_some_and(|code| beyond.contains(&code))
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseCorrupt, FileLockingProtocolFailed, NotADatabase,
+    };
+    let beyond = [
+        CannotOpen,
+        DatabaseCorrupt,
+        FileLockingProtocolFailed,
+        NotADatabase,
+    ];
+    error
+        .sqlite_error_code()
+        .is_some_and(|code| beyond.contains(&code))
 }
 
 fn connect(path: &Path) -> Result<Connection, JournalError> {

@@ -48,7 +48,10 @@ impl Flusher {
             );
             flush_history(&self.history, &self.inbox, &self.stats);
             if let Err(e) = self.idle_marks.write() {
-                tracing::error!(error = chain(&e), "since when servers are idle is not written");
+                tracing::error!(
+                    error = chain(&e),
+                    "since when servers are idle is not written"
+                );
             }
             if stopping {
                 return;

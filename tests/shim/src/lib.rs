@@ -248,7 +248,8 @@ unsafe fn write_at(
         Some(fault) => return fail(fault.errno()) as ssize_t,
     };
     // SAFETY: asks for a number only.
-    let offset = at.unwrap_or_else(|| unsafe { libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) });
+    let offset =
+        at.unwrap_or_else(|| unsafe { libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) });
     let written = act(count);
     if let (Ok(length), Some(name)) = (usize::try_from(written), files.get(&fd)) {
         // SAFETY: the kernel has just read as many from there.
@@ -278,7 +279,9 @@ pub unsafe extern "C" fn pwrite64(
     at: off_t,
 ) -> ssize_t {
     // SAFETY: the caller's own, and no more than it gave.
-    let act = |count: size_t| unsafe { libc::syscall(libc::SYS_pwrite64, fd, from, count, at) as ssize_t };
+    let act = |count: size_t| unsafe {
+        libc::syscall(libc::SYS_pwrite64, fd, from, count, at) as ssize_t
+    };
     // SAFETY: the caller's own.
     unsafe { write_at(fd, from, count, Some(at), act) }
 }

@@ -99,7 +99,9 @@ pub fn run(root: &Path, shim: &Shim, fault: Option<Fault>) -> Result<Outcome> {
     copy_files(&data, &copy)?;
     match Life::begin(&copy, &run.clock) {
         Ok(life) => judge_stored(&life, &run.agents, &mut outcome.broken),
-        Err(e) => outcome.broken.tell(format!("what is left does not open: {e:#}")),
+        Err(e) => outcome
+            .broken
+            .tell(format!("what is left does not open: {e:#}")),
     }
     run.recover(&data, &mut outcome.broken);
     Ok(outcome)
@@ -124,7 +126,9 @@ impl Run {
         if self.life.is_none() {
             self.life = Life::begin(data, &self.clock).ok();
             if let Some(life) = &self.life {
-                self.agents.iter_mut().for_each(|agent| agent.come_back(&life.inbox));
+                self.agents
+                    .iter_mut()
+                    .for_each(|agent| agent.come_back(&life.inbox));
             }
         }
         let Some(life) = &mut self.life else { return };
@@ -135,7 +139,9 @@ impl Run {
     }
 
     fn is_done(&self) -> bool {
-        self.agents.iter().all(|agent| agent.through_seq() == REPORTS)
+        self.agents
+            .iter()
+            .all(|agent| agent.through_seq() == REPORTS)
     }
 
     fn judge_live(&self, broken: &mut Broken) {
@@ -236,7 +242,10 @@ pub fn judge_stored(life: &Life, agents: &[Agent], broken: &mut Broken) {
                 Some(times) => *times += 1,
                 None => {
                     broken.invented += 1;
-                    broken.tell(format!("a row {figure} that {} never sent", agent.key().user));
+                    broken.tell(format!(
+                        "a row {figure} that {} never sent",
+                        agent.key().user
+                    ));
                 }
             }
         }

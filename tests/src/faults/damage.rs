@@ -35,6 +35,9 @@ const TAIL_BYTES: u64 = 64 << 10;
 /// Bytes of a page of SQLite.
 const PAGE_BYTES: u64 = 4096;
 
+/// What every row holds: the name of the first agent's user.
+const ROW_MARK: &[u8] = b"user-0";
+
 /// Facts of a replay.
 const FACTS_MAX: usize = 10_000;
 
@@ -95,9 +98,10 @@ pub fn torn_log(root: &Path, stride: u64) -> Result<Damage> {
         let found = base.replay()?;
         damage.cases += 1;
         damage.invented += found.invented;
-        let is_prefix = found.reports.iter().all(|(agent, seq)| {
-            *seq == 1 || found.reports.contains(&(*agent, seq - 1))
-        });
+        let is_prefix = found
+            .reports
+            .iter()
+            .all(|(agent, seq)| *seq == 1 || found.reports.contains(&(*agent, seq - 1)));
         // Never less than a shorter log had, and never with a hole.
         let count = found.reports.len();
         if !is_prefix || count < newest || found.refused {
@@ -120,7 +124,7 @@ pub fn torn_log(root: &Path, stride: u64) -> Result<Damage> {
 /// The files cannot be made.
 pub fn flipped_page(root: &Path, stride: u64) -> Result<Damage> {
     let base = Base::new(root, PAGE_STEPS, "inbox.db", false)?;
-    let page = base.bytes.len() as u64 / PAGE_BYTES / 2;
+    let page = base.fullest_page();
     let bits = (0..PAGE_BYTES * 8).step_by(usize::try_from(stride)?);
     base.flip(
         "bit of a page of the inbox flipped",
@@ -277,6 +281,20 @@ impl Base {
         Ok((base, agents))
     }
 
+    /// The page with most rows on it, whole.
+    fn fullest_page(&self) -> u64 {
+        let pages = self
+            .bytes
+            .chunks(usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX));
+        let rows = |page: &[u8]| {
+            page.windows(ROW_MARK.len())
+                .filter(|w| *w == ROW_MARK)
+                .count()
+        };
+        let fullest = (0..).zip(pages).max_by_key(|(_, page)| rows(page));
+        fullest.map_or(0, |(place, _)| place)
+    }
+
     fn sent(&self) -> usize {
         usize::try_from(self.steps * AGENTS).unwrap_or(usize::MAX)
     }
@@ -300,7 +318,9 @@ impl Base {
             } else {
                 damage.unnoticed += 1;
                 let corrupt = found.corrupt;
-                damage.tell(format!("bit {bit}: {lost} reports lost, {corrupt} rows counted"));
+                damage.tell(format!(
+                    "bit {bit}: {lost} reports lost, {corrupt} rows counted"
+                ));
             }
         }
         Ok(damage)
@@ -356,12 +376,16 @@ fn begin(live: &Path) -> Result<(Life, Vec<Agent>)> {
     let clock = Arc::new(ManualClock::at(START_MS));
     let mut agents: Vec<Agent> = (0..AGENTS).map(|i| Agent::new(i, START_MS)).collect();
     let life = Life::begin(live, &clock)?;
-    agents.iter_mut().for_each(|agent| agent.come_back(&life.inbox));
+    agents
+        .iter_mut()
+        .for_each(|agent| agent.come_back(&life.inbox));
     Ok((life, agents))
 }
 
 fn flip(file: &fs::File, bytes: &[u8], bit: u64) -> std::io::Result<()> {
     let at = bit / 8;
-    let byte = bytes.get(usize::try_from(at).unwrap_or(usize::MAX)).copied();
+    let byte = bytes
+        .get(usize::try_from(at).unwrap_or(usize::MAX))
+        .copied();
     file.write_all_at(&[byte.unwrap_or_default() ^ (1 << (bit % 8))], at)
 }

@@ -84,7 +84,11 @@ impl Disk {
         paths.dedup();
         for path in paths {
             let (seen, safe) = (self.names.get(&path), self.safe_names.get(&path));
-            let left = if seen == safe || random.bool() { seen } else { safe };
+            let left = if seen == safe || random.bool() {
+                seen
+            } else {
+                safe
+            };
             let Some(file) = left.copied().and_then(|place| self.files.get_mut(place)) else {
                 continue;
             };
@@ -115,7 +119,8 @@ impl Disk {
         let within = |name: &PathBuf| name.parent() == Some(path);
         self.safe_names.retain(|name, _| !within(name));
         let names = self.names.iter().filter(|(name, _)| within(name));
-        self.safe_names.extend(names.map(|(name, place)| (name.clone(), *place)));
+        self.safe_names
+            .extend(names.map(|(name, place)| (name.clone(), *place)));
     }
 }
 

@@ -145,7 +145,9 @@ pub fn record(dir: &Path, run: u64) -> Result<()> {
         if life.is_none() {
             life = Life::begin(&data, &clock).ok();
             if let Some(life) = &life {
-                agents.iter_mut().for_each(|agent| agent.come_back(&life.inbox));
+                agents
+                    .iter_mut()
+                    .for_each(|agent| agent.come_back(&life.inbox));
             }
         }
         let Some(life) = &mut life else { continue };

@@ -19,10 +19,7 @@ use crate::swarm::{
 pub const AGENTS: usize = 8;
 
 /// From sample to sample as the wire has it.
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// As often as a quota allows for ever.
-const SAMPLES_EVERY: Duration = Duration::from_millis(600);
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Tokens count as verified for so long: longer than any test.
 const TOKENS_KNOWN: Duration = Duration::from_secs(24 * 3600);
@@ -60,7 +57,7 @@ impl Bed {
         let mut fleet = Fleet::new(AGENTS, INTERVAL, fastrand::u64(..))?;
         fleet.connect(&collector.url()?);
         let rhythm = Rhythm {
-            interval: SAMPLES_EVERY,
+            interval: INTERVAL,
             ramp: Duration::ZERO,
         };
         fleet.sample(&Load::Numbered, &rhythm);
@@ -70,7 +67,10 @@ impl Bed {
             _hub: hub,
         };
         let all = AGENTS as u64 * 3;
-        until("receipts at the start", async || Ok(bed.fleet.receipted() >= all)).await?;
+        until("receipts at the start", async || {
+            Ok(bed.fleet.receipted() >= all)
+        })
+        .await?;
         Ok(bed)
     }
 
@@ -82,12 +82,16 @@ impl Bed {
         let said = || async {
             let said = self.collector.readiness().await?;
             let details = said["details"].as_array().cloned().unwrap_or_default();
-            let detail = details.into_iter().find(|detail| detail["reason"] == reason);
+            let detail = details
+                .into_iter()
+                .find(|detail| detail["reason"] == reason);
             let words = |detail: Value| format!("{} ({})", detail["text"], detail["cause"]);
             Ok::<_, anyhow::Error>(detail.map(words))
         };
         until(reason, async || Ok(said().await?.is_some())).await?;
-        said().await?.with_context(|| format!("{reason} passed at once"))
+        said()
+            .await?
+            .with_context(|| format!("{reason} passed at once"))
     }
 
     /// Waits until nothing stands in its way and every report has its receipt.
@@ -100,7 +104,11 @@ impl Bed {
         })
         .await?;
         let taken = self.fleet.taken();
-        until("every receipt", async || Ok(self.fleet.receipted() >= taken)).await
+        until(
+            "every receipt",
+            async || Ok(self.fleet.receipted() >= taken),
+        )
+        .await
     }
 
     /// Waits until the live view shows a report of every agent that was taken after this began,
@@ -114,7 +122,9 @@ impl Bed {
             let path = format!("/api/v1/users/{}/server", hub::user(agent.index));
             until("a fresh figure", async || {
                 let server = self.collector.get(&path).await?;
-                let shown = server.as_ref().and_then(|s| s["memory_used_bytes"].as_u64());
+                let shown = server
+                    .as_ref()
+                    .and_then(|s| s["memory_used_bytes"].as_u64());
                 Ok(shown > Some(crate::swarm::load::number(agent.index, after)))
             })
             .await?;
@@ -132,7 +142,7 @@ impl Bed {
         Audit::of(&self.collector, &self.fleet, 1).await
     }
 
-    /// Rules of verdicts that are open.
+    /// Rules of verdicts there were.
     ///
     /// # Errors
     /// The collector does not answer.

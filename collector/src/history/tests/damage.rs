@@ -21,7 +21,11 @@ fn a_file_that_is_no_database_is_set_aside_and_history_goes_on() {
     for tier in ["raw", "minute", "hour"] {
         let dir = fixture.dir.path().join("history").join(tier);
         for name in fixture.files(tier) {
-            std::fs::write(dir.join(name), "this was a database once, and no longer is one").unwrap();
+            std::fs::write(
+                dir.join(name),
+                "this was a database once, and no longer is one",
+            )
+            .unwrap();
         }
     }
     let history = fixture.open();
@@ -67,7 +71,10 @@ fn without_the_names_of_servers_it_does_not_begin_and_says_what_to_do() {
         panic!("it opened");
     };
     let refused = refused.to_string();
-    assert!(refused.contains("history/servers.db is damaged"), "{refused}");
+    assert!(
+        refused.contains("history/servers.db is damaged"),
+        "{refused}"
+    );
     assert!(refused.contains("a new history begins"), "{refused}");
 }
 
