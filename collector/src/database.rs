@@ -3,6 +3,10 @@
 //! SQLite's locks and its shared memory do not work across machines, so a directory on a network
 //! file system is refused here, with the way out named, before a file is made.
 
+mod damage;
+mod log;
+mod reading;
+
 use std::{
     fs::OpenOptions,
     os::unix::fs::OpenOptionsExt,
@@ -12,12 +16,13 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use damage::{is_damage, set_aside, take_set_aside};
+pub use log::{settle_logs, squeeze, truncate_log};
+pub use reading::open_read_only;
+
 /// How long a statement waits for another connection of ours: longer than any commit takes on a
 /// disk that still works.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Pages that a connection for reading keeps: what leads to a server's chunks, not the chunks.
-const READ_CACHE_KIB: i64 = 256;
 
 /// Magic numbers of file systems whose files other machines may write, from `statfs(2)`.
 const NETWORK_FILE_SYSTEMS: [(u32, &str); 7] = [
@@ -53,6 +58,14 @@ pub enum DatabaseError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// The file is not what was written.
+    #[error("{} is damaged; {}", path.display(), advice(path))]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
     },
     /// SQLite refused.
     #[error("cannot open {} as a database", path.display())]
@@ -96,24 +109,6 @@ pub fn prepare_dir(dir: &Path) -> Result<(), DatabaseError> {
     }
 }
 
-/// Leaves in the file only what is in its tables: nothing on free pages, nothing in its log.
-pub fn squeeze(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch("VACUUM")?;
-    truncate_log(connection)
-}
-
-/// Empties the write-ahead log into the file.
-pub fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
-    let busy: bool =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy {
-        let why = Some("somebody reads an old state of the file".to_owned());
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-        return Err(rusqlite::Error::SqliteFailure(code, why));
-    }
-    Ok(())
-}
-
 /// Opens `path` for writing, making it with mode 0600. A commit returns when the disk has it.
 pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
     OpenOptions::new()
@@ -140,94 +135,111 @@ pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
         connection.pragma_update(None, "foreign_keys", "ON")?;
         Ok(connection)
     };
-    opened().map_err(|source| DatabaseError::Open {
-        path: path.to_owned(),
-        source,
-    })
+    opened().map_err(|source| DatabaseError::of_opening(path, source))
 }
 
-/// Opens `path` for reading only, beside whoever writes it or after; `None` if it is not there.
-/// Where not even SQLite's index of the log can be made (a read-only disk) and no log is left, the
-/// file is read as one that nobody changes.
-pub fn open_read_only(path: &Path) -> Result<Option<Connection>, DatabaseError> {
-    let failed = |source| DatabaseError::Open {
-        path: path.to_owned(),
-        source,
-    };
-    let there = || {
-        path.try_exists().map_err(|source| DatabaseError::File {
-            what: "look for",
-            path: path.to_owned(),
-            source,
-        })
-    };
-    if !there()? {
-        return Ok(None);
-    }
-    match open_to_read(path, "") {
-        Ok(connection) => Ok(Some(connection)),
-        Err(_) if !there()? => Ok(None), // deleted meanwhile
-        Err(error) if has_log(path) => Err(failed(error)),
-        Err(_) => open_to_read(path, "&immutable=1").map(Some).map_err(failed),
+/// The same for a small one without which nothing goes: it is read whole, since what is damaged in
+/// the middle would be met at the worst moment.
+pub fn open_checked(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection = open(path)?;
+    let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    match found {
+        Ok(found) if found == "ok" => Ok(connection),
+        Ok(found) => {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            let source = rusqlite::Error::SqliteFailure(code, Some(found));
+            Err(DatabaseError::damaged(path, source))
+        }
+        Err(source) => Err(DatabaseError::of_opening(path, source)),
     }
 }
 
-fn open_to_read(path: &Path, more: &str) -> rusqlite::Result<Connection> {
-    let escaped = percent_encoding::percent_encode(
-        path.as_os_str().as_encoded_bytes(),
-        percent_encoding::NON_ALPHANUMERIC,
-    );
-    let connection = Connection::open_with_flags(
-        format!("file:{escaped}?mode=ro{more}"),
-        OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_URI,
-    )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "cache_size", -READ_CACHE_KIB)?;
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?; // opens the log
-    Ok(connection)
+/// What to do about a damaged file, as the end of a sentence.
+fn advice(path: &Path) -> &'static str {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("inbox.db") => {
+            "restore it from a backup, or move it away with its -wal: what agents still keep they \
+             send again, what only it held is lost"
+        }
+        Some("state.db") => {
+            "restore it from a backup, or move it away with its -wal: tokens are verified anew, \
+             notices and open verdicts of before are forgotten"
+        }
+        Some("servers.db") => {
+            "it says whose history is whose: restore the folder it is in from a backup, or move \
+             that folder away and a new history begins"
+        }
+        _ => "restore it from a backup, or move it away with its -wal",
+    }
 }
 
-fn has_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+// === impl DatabaseError ===
+
+impl DatabaseError {
+    /// That `path` is not what was written.
+    pub fn damaged(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        Self::Damaged { path, source }
+    }
+
+    fn of_opening(path: &Path, source: rusqlite::Error) -> Self {
+        match is_damage(&source) {
+            true => Self::damaged(path, source),
+            false => Self::Open {
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     #[test]
-    fn a_reader_sees_what_was_committed_beside_the_writer_and_after_it() {
+    fn a_damaged_state_is_refused_by_name_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("odd name?%20#.db");
-        assert!(open_read_only(&path).unwrap().is_none());
-        assert!(!path.try_exists().unwrap(), "a reader makes nothing");
-        let writer = open(&path).unwrap();
-        writer
-            .execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1); BEGIN IMMEDIATE; INSERT INTO t VALUES (2)")
-            .unwrap();
-        let count = |connection: &Connection| -> i64 {
-            let count = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
-            count.unwrap()
-        };
-        let reader = open_read_only(&path).unwrap().unwrap();
-        assert_eq!(count(&reader), 1);
-        writer.execute_batch("COMMIT").unwrap();
-        assert_eq!(count(&reader), 2);
-        assert!(reader.execute_batch("INSERT INTO t VALUES (3)").is_err());
-        drop((reader, writer));
-        assert_eq!(count(&open_read_only(&path).unwrap().unwrap()), 2);
+        let path = dir.path().join("state.db");
+        std::fs::write(
+            &path,
+            "no database, but as long as the head of one. ".repeat(9),
+        )
+        .unwrap();
+        let refused = open_checked(&path).unwrap_err().to_string();
+        assert!(refused.contains("state.db is damaged"), "{refused}");
+        assert!(refused.contains("move it away"), "{refused}");
     }
 
     #[test]
-    fn a_file_that_is_no_database_is_refused_with_its_name() {
+    fn damage_in_the_middle_is_found_before_it_is_met() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("servers.db");
-        std::fs::write(&path, [b'x'; 4096]).unwrap();
-        let refused = open_read_only(&path).unwrap_err().to_string();
-        assert!(refused.contains("servers.db"), "{refused}");
+        let path = dir.path().join("state.db");
+        let db = open(&path).unwrap();
+        db.execute_batch("CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('x')")
+            .unwrap();
+        drop(db);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0xff; 64], 4096).unwrap();
+        drop(open(&path).unwrap());
+        let refused = open_checked(&path).unwrap_err();
+        assert!(
+            matches!(refused, DatabaseError::Damaged { .. }),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn logs_left_behind_are_written_once_more_byte_for_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("history/raw");
+        std::fs::create_dir_all(&deep).unwrap();
+        let log = deep.join("2026-01-01.db-wal");
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
+        std::fs::write(&log, &bytes).unwrap();
+        settle_logs(dir.path()).unwrap();
+        assert!(std::fs::read(&log).unwrap() == bytes);
     }
 }

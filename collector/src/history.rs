@@ -13,6 +13,7 @@ mod pending;
 mod people;
 mod read;
 mod readers;
+mod retention;
 mod row;
 mod shelf;
 mod store;
@@ -22,7 +23,7 @@ mod used;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -30,6 +31,7 @@ use parking_lot::Mutex;
 use self::{
     pending::{Batch, Pending},
     readers::Readers,
+    retention::Retention,
     shelf::Shelf,
     store::{Files, Memory, Store},
     tier::Tier,
@@ -49,9 +51,6 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// How long rows are kept when they are in memory only: what the meter and the page show.
 const MEMORY_KEPT_MS: i64 = HOUR_MS;
-
-/// Pause between looks for files to delete; the smallest file covers a day.
-const SWEEP_EVERY_MS: i64 = 10 * 60 * 1000;
 
 /// What is kept, where and how long; from the settings file.
 #[derive(Clone, Debug)]
@@ -167,7 +166,7 @@ struct Inner {
     ledger: Option<Mutex<Ledger>>,
     runs: Mutex<Runs>,
     counters: Arc<Counters>,
-    swept_ms: AtomicI64,
+    retention: Mutex<Retention>,
 }
 
 #[derive(Default)]
@@ -252,6 +251,12 @@ impl History {
             Ok(Arc::new(Mutex::new(Shelf::new(store, counters.clone())?)))
         };
         let mut config = config.clone();
+        let written_ms = match &config.mode {
+            HistoryMode::Files { data_dir } => {
+                retention::last_written_ms(&data_dir.join("history"))
+            }
+            HistoryMode::Memory => None,
+        };
         let (writer, readers, ledger) = match &config.mode {
             HistoryMode::Files { data_dir } => {
                 let writer = shelf(Box::new(Files::open(data_dir)?))?;
@@ -266,6 +271,7 @@ impl History {
                 (only.clone(), Readers::Shared(only), None)
             }
         };
+        let retention = Retention::new(&*clock, written_ms);
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
@@ -276,7 +282,7 @@ impl History {
                 ledger,
                 runs: Mutex::default(),
                 counters,
-                swept_ms: AtomicI64::new(i64::MIN),
+                retention: Mutex::new(retention),
             }),
         })
     }
@@ -363,14 +369,11 @@ impl History {
 
     fn sweep_if_due(&self) -> Result<(), HistoryError> {
         let inner = &*self.inner;
-        let now_ms = inner.clock.now_ms();
-        let due_ms = inner
-            .swept_ms
-            .load(Ordering::Relaxed)
-            .saturating_add(SWEEP_EVERY_MS);
-        if now_ms < due_ms {
+        let mut retention = inner.retention.lock();
+        if !retention.is_due(&*inner.clock) {
             return Ok(());
         }
+        let now_ms = inner.clock.now_ms();
         for tier in inner.config.tiers() {
             let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
             inner.readers.close(*tier, before_ms);
@@ -380,7 +383,7 @@ impl History {
             let before_ms = now_ms.saturating_sub(inner.config.usage_kept_ms);
             ledger.lock().sweep(now_ms, before_ms)?;
         }
-        inner.swept_ms.store(now_ms, Ordering::Relaxed);
+        retention.swept(&*inner.clock);
         Ok(())
     }
 }

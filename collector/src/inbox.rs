@@ -127,6 +127,11 @@ pub enum Origin {
     },
 }
 
+/// Up to when everything that came was handed on. Whoever judges silence looks at it: what waits for
+/// a slow disk was not silent. Without a clerk at work nothing waits.
+#[derive(Clone, Debug)]
+pub struct CaughtUp(Arc<AtomicI64>);
+
 /// Where streams hand in. Clones share everything.
 #[derive(Clone)]
 pub struct Inbox(Arc<Shared>);
@@ -138,6 +143,7 @@ struct Shared {
     queued_bytes: AtomicUsize,
     high_water: Mutex<HighWater>,
     checkpoint: AtomicI64,
+    caught_up: CaughtUp,
     pressure: Pressure,
     stats: Stats,
 }
@@ -194,6 +200,7 @@ impl Inbox {
             queued_bytes: AtomicUsize::new(0),
             high_water: Mutex::default(),
             checkpoint: AtomicI64::new(0),
+            caught_up: CaughtUp::default(),
             pressure: Pressure::new(stats.clone()),
             stats: stats.clone(),
         }));
@@ -245,6 +252,12 @@ impl Inbox {
         Err(Full)
     }
 
+    /// Up to when everything that came was handed on.
+    #[must_use]
+    pub fn caught_up(&self) -> CaughtUp {
+        self.0.caught_up.clone()
+    }
+
     /// What is given up because it is full.
     #[must_use]
     pub fn pressure(&self) -> &Pressure {
@@ -281,6 +294,26 @@ impl Inbox {
     /// Takes no more; the clerk commits what is there and ends.
     pub fn close(&self) {
         self.0.queue.lock().take();
+    }
+}
+
+// === impl CaughtUp ===
+
+impl CaughtUp {
+    /// Up to when, besides what batches tell themselves.
+    #[must_use]
+    pub fn through_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn note(&self, through_ms: i64) {
+        self.0.store(through_ms, Ordering::SeqCst);
+    }
+}
+
+impl Default for CaughtUp {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MAX)))
     }
 }
 

@@ -17,10 +17,10 @@ use parking_lot::RwLock;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Steps},
     fact::Fact,
     history::{History, HistoryEntry},
-    inbox::{Batch, Origin},
+    inbox::{Batch, CaughtUp, Origin},
     limits,
     pressure::Pressure,
     state::{CLEARED_MAX, Changed, State},
@@ -55,6 +55,8 @@ pub struct Pipeline {
     pub teller: SyncSender<Tell>,
     /// Cleared verdicts of before the start that the journal may no longer tell of.
     pub remembered: Vec<Verdict>,
+    /// Up to when what came was handed on to us.
+    pub caught_up: CaughtUp,
     /// What is given up when too much comes in.
     pub pressure: Pressure,
     /// The time.
@@ -72,7 +74,13 @@ struct Progress {
     /// Told once the journal is replayed.
     replayed: Option<oneshot::Sender<()>>,
     found_rows: bool,
+    steps: Steps,
+    /// Nothing that came before is still to be applied.
+    seen_ms: i64,
 }
+
+/// A tick may come this late.
+const TICK_WAIT_MS_MIN: i64 = 50;
 
 /// Without facts the journal's silence is not walked through second by second for longer.
 const REPLAYED_TICKS_MAX: i64 = 900;
@@ -88,11 +96,15 @@ impl Pipeline {
             row: 0,
             replayed: Some(replayed),
             found_rows: false,
+            steps: Steps::new(&*self.clock),
+            seen_ms: i64::MIN,
         };
         loop {
+            // Looked at before the queue is seen to be empty: what was handed on is then applied.
+            let caught_up_ms = self.caught_up.through_ms();
             match facts.recv_timeout(self.until_tick(&progress)) {
                 Ok(batch) => self.take(batch, &mut progress),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => progress.seen_ms = caught_up_ms,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if progress.replayed.is_none() {
@@ -122,6 +134,13 @@ impl Pipeline {
                 self.pass_time(at_ms(fact), progress);
             }
             self.apply(fact, &mut entries);
+            if let (Fact::Started { at_ms }, None, Origin::Live) = (fact, &replayed, batch.origin) {
+                // The clock was set, or nothing ran: nobody's silence either.
+                progress.ticked_ms = Some(at_ms + limits::START_GRACE_MS);
+            }
+        }
+        if let Some(seen_ms) = batch.facts.iter().filter_map(came_ms).next_back() {
+            progress.seen_ms = seen_ms;
         }
         if batch.origin == Origin::Live {
             self.thin(&mut entries);
@@ -152,6 +171,7 @@ impl Pipeline {
     /// came with it is applied.
     fn go_live(&mut self, progress: &mut Progress) -> Option<oneshot::Sender<()>> {
         let replayed = progress.replayed.take()?;
+        progress.steps = Steps::new(&*self.clock);
         let now_ms = self.clock.now_ms();
         let grace_ms = if progress.found_rows {
             limits::START_GRACE_MS
@@ -228,9 +248,16 @@ impl Pipeline {
     /// Lets time pass by the clock.
     fn tick(&self, progress: &mut Progress) {
         let now_ms = self.clock.now_ms();
+        if progress.steps.look(&*self.clock).is_some() {
+            // The inbox tells the same; whoever sees it first holds judgement back.
+            progress.ticked_ms = Some(now_ms + limits::START_GRACE_MS);
+            return;
+        }
         let due_ms = progress.ticked_ms.unwrap_or(now_ms) + limits::TICK_MS;
         // A clock that went back far would stop time for as long.
         let went_back = due_ms > now_ms + limits::START_GRACE_MS + limits::TICK_MS;
+        // What waits for a slow disk was not silent: time stands still until it is here.
+        let now_ms = now_ms.min(progress.seen_ms);
         if now_ms < due_ms && !went_back {
             return;
         }
@@ -263,8 +290,17 @@ impl Pipeline {
     fn until_tick(&self, progress: &Progress) -> Duration {
         let now_ms = self.clock.now_ms();
         let due_ms = progress.ticked_ms.unwrap_or(now_ms) + limits::TICK_MS;
-        let wait_ms = (due_ms - now_ms).clamp(1, limits::TICK_MS);
+        // What is due and waits for the disk is not asked for without end.
+        let wait_ms = (due_ms - now_ms).clamp(TICK_WAIT_MS_MIN, limits::TICK_MS);
         Duration::from_millis(u64::try_from(wait_ms).unwrap_or(1))
+    }
+}
+
+/// When it came, for what comes through the inbox.
+fn came_ms(fact: &Fact) -> Option<i64> {
+    match fact {
+        Fact::Hub { .. } | Fact::Hold { .. } | Fact::Tick { .. } => None,
+        _ => Some(at_ms(fact)),
     }
 }
 

@@ -147,7 +147,7 @@ impl Registry {
     /// Opens `state.db` in `data_dir`, making both if need be, and brings its schema up to date.
     pub fn open(data_dir: &Path) -> Result<Self, RegistryError> {
         database::prepare_dir(data_dir)?;
-        let mut connection = database::open(&data_dir.join("state.db"))?;
+        let mut connection = database::open_checked(&data_dir.join("state.db"))?;
         // What is deleted here named somebody.
         connection
             .pragma_update(None, "secure_delete", "ON")

@@ -178,12 +178,14 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let (inbox, clerk) = Inbox::new(journal, facts.clone(), clock.clone(), stats.clone());
     let settings = session_settings(&config);
     let sessions = Sessions::new(settings, inbox.clone(), clock.clone(), stats.clone());
+    let remembered = registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?;
     let pipeline = Pipeline {
         state: state.clone(),
         changes: changes.clone(),
         history: history.clone(),
         teller,
-        remembered: registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?,
+        remembered,
+        caught_up: inbox.caught_up(),
         pressure: inbox.pressure().clone(),
         clock: clock.clone(),
         stats: stats.clone(),
@@ -207,6 +209,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         inbox: inbox.clone(),
         idle_marks: IdleMarks::new(state.clone(), registry.clone(), &idle_marks),
         gate: people.gate.clone(),
+        stats: stats.clone(),
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;

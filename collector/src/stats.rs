@@ -8,6 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -15,6 +16,8 @@ use prometheus_client::{
 };
 
 use crate::verdict::Rule;
+
+mod trouble;
 
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)* }) => {
@@ -144,6 +147,8 @@ words! {
         Commits => "inbox_commits",
         /// Inbox commits that failed.
         CommitFailures => "inbox_commit_failures",
+        /// Damaged files of history that were set aside.
+        FilesSetAside => "files_set_aside",
         /// Questions asked of the hub.
         HubQuestions => "hub_questions",
         /// Questions the hub did not answer.
@@ -158,6 +163,8 @@ words! {
         Replaying => "replaying",
         /// The inbox cannot be written: nothing is acknowledged.
         Journal => "journal",
+        /// History cannot be written: it waits in memory and in the inbox.
+        History => "history",
         /// The hub does not answer: nobody new is let in.
         Hub => "hub",
     }
@@ -174,6 +181,7 @@ impl Count {
             Self::Streams => "Streams past Hello",
             Self::Commits => "Inbox commits",
             Self::CommitFailures => "Inbox commits that failed",
+            Self::FilesSetAside => "Damaged files of history set aside",
             Self::HubQuestions => "Questions asked of the hub",
             Self::HubFailures => "Questions the hub did not answer",
         }
@@ -228,6 +236,7 @@ struct Inner {
     verdicts: Family<OfRule, Gauge>,
     verdicts_total: Family<OfRule, Counter>,
     unready: [AtomicBool; Unready::ALL.len()],
+    causes: Mutex<[Option<String>; Unready::ALL.len()]>,
 }
 
 // === impl Stats ===
@@ -257,6 +266,7 @@ impl Stats {
             verdicts: family(&mut registry, "verdicts", "Open verdicts"),
             verdicts_total: family(&mut registry, "verdicts", "Verdicts ever raised"),
             unready: Default::default(),
+            causes: Mutex::default(),
             registry,
         };
         for &reason in Reject::ALL {

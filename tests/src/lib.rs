@@ -1,4 +1,5 @@
 //! What the tests across programs share; the tests themselves are in `tests/`.
 
+pub mod faults;
 pub mod score;
 pub mod swarm;

@@ -11,6 +11,7 @@ mod capture;
 mod checks;
 mod dist;
 mod e2e;
+mod faults;
 mod footprint;
 mod http;
 mod hub;
@@ -65,6 +66,8 @@ enum Task {
     Swarm(swarm::Swarm),
     /// Say how well detectors judge the corpus; words after it go to hubmeter-score
     Score(score::Score),
+    /// Let every disk call of the collector's store fail, pull the plug, damage bytes
+    Faults(faults::Faults),
     /// Print a session of the link as tshark reads it
     Capture(capture::Capture),
     /// Run the tidy test alone
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Task::Accuracy(args) => accuracy::run(args),
         Task::Swarm(args) => swarm::run(args),
         Task::Score(args) => score::run(args),
+        Task::Faults(args) => faults::run(args),
         Task::Capture(args) => capture::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),

@@ -18,7 +18,10 @@ use super::{
     HistoryError,
     tier::{self, Tier},
 };
-use crate::{database, fact::ServerKey};
+use crate::{
+    database::{self, DatabaseError},
+    fact::ServerKey,
+};
 
 mod people;
 
@@ -129,7 +132,7 @@ impl Files {
         for tier in Tier::ALL {
             database::prepare_dir(&dir.join(tier.name()))?;
         }
-        let servers = database::open(&dir.join("servers.db"))?;
+        let servers = database::open_checked(&dir.join("servers.db"))?;
         servers
             .execute_batch(
                 "CREATE TABLE IF NOT EXISTS server (
@@ -156,6 +159,19 @@ impl Files {
             .join(format!("{}.db", date_of(file_start_ms)))
     }
 
+    /// Sets a file aside that cannot be written because it is damaged: the next try makes a new one.
+    fn give_up_if_damaged(
+        &mut self,
+        key: (Tier, i64),
+        error: &rusqlite::Error,
+    ) -> Result<(), HistoryError> {
+        if database::is_damage(error) {
+            self.open.remove(&key);
+            database::set_aside(&self.path(key.0, key.1))?;
+        }
+        Ok(())
+    }
+
     /// The file that `place` lies in; `None` if there is none and `make` is not set.
     fn file(&mut self, place: Place, make: bool) -> Result<Option<&mut OpenFile>, HistoryError> {
         let (tier, start_ms) = (place.tier, place.file_start_ms());
@@ -178,15 +194,17 @@ impl Files {
                 if !there && !make {
                     return Ok(None);
                 }
-                let connection = database::open(&path)?;
-                connection
-                    .execute_batch(
-                        "CREATE TABLE IF NOT EXISTS chunk (
-                            place INTEGER PRIMARY KEY, -- server * 1024 + number within the file
-                            body BLOB NOT NULL
-                        )",
-                    )
-                    .map_err(HistoryError::sql("make a table of chunks"))?;
+                let connection = match open_chunks(&path) {
+                    Err(HistoryError::Database(DatabaseError::Damaged { .. })) if make => {
+                        database::set_aside(&path)?;
+                        open_chunks(&path)?
+                    }
+                    Err(e @ HistoryError::Database(DatabaseError::Damaged { .. })) => {
+                        tracing::error!(error = %e, "a file of history cannot be read");
+                        return Ok(None);
+                    }
+                    opened => opened?,
+                };
                 Ok(Some(vacant.insert(OpenFile {
                     connection,
                     in_transaction: false,
@@ -247,10 +265,18 @@ impl Store for Files {
         let Some(file) = self.file(place, false)? else {
             return Ok(None);
         };
-        file.connection
+        let found = file
+            .connection
             .prepare_cached("SELECT body FROM chunk WHERE place = ?1")
-            .and_then(|mut select| select.query_row([place.row()], |row| row.get(0)).optional())
-            .map_err(HistoryError::sql("read a chunk"))
+            .and_then(|mut select| select.query_row([place.row()], |row| row.get(0)).optional());
+        match found {
+            Err(e) if database::is_damage(&e) => {
+                let file = self.path(place.tier, place.file_start_ms());
+                tracing::error!(error = %e, file = %file.display(), "a chunk of history is lost");
+                Ok(None)
+            }
+            found => found.map_err(HistoryError::sql("read a chunk")),
+        }
     }
 
     fn load_span(&mut self, span: Span) -> Result<Vec<(i64, Vec<u8>)>, HistoryError> {
@@ -261,35 +287,50 @@ impl Store for Files {
         let Some(file) = self.file(place, true)? else {
             return Ok(()); // made when asked for
         };
+        let mut begun = Ok(());
         if !file.in_transaction {
-            file.connection
-                .execute_batch("BEGIN IMMEDIATE")
-                .map_err(HistoryError::sql("begin to write chunks"))?;
-            file.in_transaction = true;
+            begun = file.connection.execute_batch("BEGIN IMMEDIATE");
+            file.in_transaction = begun.is_ok();
         }
-        file.connection
-            .prepare_cached("INSERT OR REPLACE INTO chunk VALUES (?1, ?2)")
-            .and_then(|mut insert| insert.execute(params![place.row(), body]))
-            .map_err(HistoryError::sql("write a chunk"))?;
+        let written = begun.and_then(|()| {
+            let mut insert = file
+                .connection
+                .prepare_cached("INSERT OR REPLACE INTO chunk VALUES (?1, ?2)")?;
+            insert.execute(params![place.row(), body])
+        });
+        if let Err(e) = written {
+            self.give_up_if_damaged((place.tier, place.file_start_ms()), &e)?;
+            return Err(HistoryError::sql("write a chunk")(e));
+        }
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), HistoryError> {
-        for file in self.open.values_mut().filter(|file| file.in_transaction) {
-            file.connection
-                .execute_batch("COMMIT")
-                .map_err(HistoryError::sql("commit chunks"))?;
+        let mut failed = None;
+        for (key, file) in self.open.iter_mut().filter(|(_, file)| file.in_transaction) {
+            if let Err(e) = file.connection.execute_batch("COMMIT") {
+                failed = Some((*key, e));
+                break;
+            }
             file.in_transaction = false;
         }
-        Ok(())
+        match failed {
+            None => Ok(()),
+            Some((key, e)) => {
+                self.give_up_if_damaged(key, &e)?;
+                Err(HistoryError::sql("commit chunks")(e))
+            }
+        }
     }
 
     fn rollback(&mut self) {
-        // A connection that cannot even roll back is dropped, and its transaction with it.
+        // A connection that cannot even roll back is dropped, and its transaction with it. One whose
+        // commit failed has often done so by itself; it is kept, since a new one would take what
+        // may not have reached the disk for committed, and build on it.
         self.open.retain(|_, file| {
             !file.in_transaction || {
                 file.in_transaction = false;
-                file.connection.execute_batch("ROLLBACK").is_ok()
+                file.connection.is_autocommit() || file.connection.execute_batch("ROLLBACK").is_ok()
             }
         });
     }
@@ -324,6 +365,23 @@ impl Store for Files {
             }
         }
         Ok(())
+    }
+}
+
+fn open_chunks(path: &Path) -> Result<Connection, HistoryError> {
+    let connection = database::open(path)?;
+    let made = connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS chunk (
+            place INTEGER PRIMARY KEY, -- server * 1024 + number within the file
+            body BLOB NOT NULL
+        )",
+    );
+    match made {
+        Err(e) if database::is_damage(&e) => Err(DatabaseError::damaged(path, e).into()),
+        made => {
+            made.map_err(HistoryError::sql("make a table of chunks"))?;
+            Ok(connection)
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use super::{
     row,
 };
 use crate::{
-    clock::Clock,
+    cli::chain,
+    clock::{Clock, Step, Steps},
     fact::Fact,
     limits,
     person::PeopleMove,
@@ -43,8 +44,12 @@ pub struct Clerk<J> {
 #[derive(Clone, Copy)]
 pub(super) struct Failing {
     pub(super) pause: Duration,
-    pub(super) next_try_ms: i64,
+    /// By the clock since boot: the other one may be set back by years.
+    pub(super) next_try_boot_ms: i64,
 }
+
+/// Missing rows counted one by one: more than an inbox holds is a number that is damaged itself.
+const MISSED_MAX: i64 = 100_000;
 
 /// Rows older than needed are deleted this often.
 const PRUNE_INTERVAL_MS: i64 = 60_000;
@@ -61,6 +66,9 @@ impl<J: Journal> Clerk<J> {
         let checkpoint = self.recall()?;
         let mut after = 0;
         while let Some(found) = self.journal.read_after(after)? {
+            // Rows up to the checkpoint may have been deleted, from the first on.
+            let before = if after > 0 { after } else { checkpoint };
+            self.miss(before + 1, found.row);
             after = found.row;
             let Some(entries) = row::decode(&found.payload, found.crc) else {
                 self.stats.reject(Reject::CorruptRow);
@@ -79,6 +87,8 @@ impl<J: Journal> Clerk<J> {
                 return Ok(()); // the pipeline has ended, and so shall we
             }
         }
+        let newest = self.journal.newest()?;
+        self.miss(after.max(checkpoint) + 1, newest.saturating_add(1));
         let at_ms = self.clock.now_ms();
         let began = Batch {
             // Where nothing was before, nothing was missed.
@@ -93,6 +103,33 @@ impl<J: Journal> Clerk<J> {
         self.stats.limit_more(Limit::FactQueue);
         let _ = self.onward.send(began); // as above
         Ok(())
+    }
+
+    /// Counts rows that should be there, from `from` to before `to`.
+    fn miss(&self, from: i64, to: i64) {
+        if from >= to {
+            return;
+        }
+        for _ in from..to.min(from.saturating_add(MISSED_MAX)) {
+            self.stats.reject(Reject::CorruptRow);
+        }
+        tracing::error!(from, to = to - 1, "rows of the inbox are missing");
+    }
+
+    /// Time did not just pass: as at a start, what happened meanwhile nobody saw, and nothing that
+    /// is known happened later than now. False when nobody takes facts any more.
+    fn note_step(&mut self, step: Step, at_ms: i64) -> bool {
+        match step {
+            Step::Set { by_ms } => tracing::warn!(by_ms, "the clock was set"),
+            Step::Slept { for_ms } => tracing::warn!(for_ms, "nothing ran for a while"),
+        }
+        let began = Batch {
+            row: self.note_start(at_ms),
+            origin: Origin::Live,
+            facts: vec![Fact::Started { at_ms }],
+        };
+        self.stats.limit_more(Limit::FactQueue);
+        self.onward.send(began).is_ok()
     }
 
     /// So that a later replay knows when nobody was watching.
@@ -145,13 +182,24 @@ impl<J: Journal> Clerk<J> {
     /// Commits and hands on until the inbox is closed.
     pub fn run(mut self) {
         let mut gathered = Vec::new();
-        let mut last_commit_ms = 0;
-        let mut last_prune_ms = self.clock.now_ms();
+        let mut last_commit_boot_ms = 0;
+        let mut last_prune_boot_ms = self.clock.boot_ms();
+        let mut steps = Steps::new(&*self.clock);
+        self.inbox.0.caught_up.note(self.clock.now_ms());
         loop {
-            let open = self.gather(&mut gathered, last_commit_ms);
+            let open = self.gather(&mut gathered, last_commit_boot_ms);
             let now_ms = self.clock.now_ms();
-            if !gathered.is_empty() || self.retry_is_due(now_ms) {
-                last_commit_ms = now_ms;
+            if let Some(step) = steps.look(&*self.clock)
+                && !self.note_step(step, now_ms)
+            {
+                return;
+            }
+            let boot_ms = self.clock.boot_ms();
+            if gathered.is_empty() {
+                self.inbox.0.caught_up.note(now_ms);
+            }
+            if !gathered.is_empty() || self.retry_is_due() {
+                last_commit_boot_ms = boot_ms;
                 if !self.settle(std::mem::take(&mut gathered), now_ms) {
                     return;
                 }
@@ -163,8 +211,8 @@ impl<J: Journal> Clerk<J> {
             if !self.obey(now_ms) {
                 return;
             }
-            if now_ms - last_prune_ms >= PRUNE_INTERVAL_MS && self.failing.is_none() {
-                last_prune_ms = now_ms;
+            if boot_ms - last_prune_boot_ms >= PRUNE_INTERVAL_MS && self.failing.is_none() {
+                last_prune_boot_ms = boot_ms;
                 self.tidy(now_ms);
             }
         }
@@ -172,19 +220,17 @@ impl<J: Journal> Clerk<J> {
 
     /// Waits for the first deposit, then takes what comes until a commit is due. False when the
     /// inbox is closed and empty.
-    fn gather(&mut self, gathered: &mut Vec<Deposit>, last_commit_ms: i64) -> bool {
+    fn gather(&mut self, gathered: &mut Vec<Deposit>, last_commit_boot_ms: i64) -> bool {
         let interval_ms = i64::try_from(limits::COMMIT_INTERVAL.as_millis()).unwrap_or(i64::MAX);
         let mut bytes = 0;
         loop {
-            let now_ms = self.clock.now_ms();
-            let due_ms = last_commit_ms
-                .saturating_add(interval_ms)
-                .min(now_ms + interval_ms);
+            let boot_ms = self.clock.boot_ms();
+            let due_boot_ms = last_commit_boot_ms.saturating_add(interval_ms);
             let wait_ms = if gathered.is_empty() {
                 // Nothing to commit: look at retries and pruning now and then.
                 interval_ms
             } else {
-                due_ms - now_ms
+                due_boot_ms - boot_ms
             };
             if !gathered.is_empty() && (wait_ms <= 0 || bytes >= limits::ROW_BYTES_MAX) {
                 // What is already there shares the commit.
@@ -263,8 +309,9 @@ impl<J: Journal> Clerk<J> {
         bytes
     }
 
-    /// Commits, gives receipts, hands on. False when nobody takes the facts any more.
-    pub(super) fn settle(&mut self, deposits: Vec<Deposit>, now_ms: i64) -> bool {
+    /// Commits, gives receipts, hands on. False when nobody takes the facts any more. [`Self::run`]
+    /// does it with what has gathered; tests do it with what they have.
+    pub fn settle(&mut self, deposits: Vec<Deposit>, now_ms: i64) -> bool {
         let shared = &self.inbox.0;
         self.stats
             .limit_now(Limit::InboxQueue, shared.queued.load(Ordering::Relaxed));
@@ -272,7 +319,7 @@ impl<J: Journal> Clerk<J> {
             Limit::InboxBytes,
             shared.queued_bytes.load(Ordering::Relaxed),
         );
-        let row = if self.failing.is_none() || self.retry_is_due(now_ms) {
+        let row = if self.failing.is_none() || self.retry_is_due() {
             self.commit(&deposits, now_ms)
         } else {
             None
@@ -304,22 +351,26 @@ impl<J: Journal> Clerk<J> {
                 self.stats.count(Count::Commits);
                 if self.failing.take().is_some() {
                     tracing::info!("the inbox can be written again");
-                    self.stats.set_unready(Unready::Journal, false);
+                    self.stats.set_trouble(Unready::Journal, None);
                 }
                 Some(row)
             }
             Err(e) => {
                 self.stats.count(Count::CommitFailures);
-                self.stats.set_unready(Unready::Journal, true);
+                self.stats.set_trouble(Unready::Journal, Some(chain(&e)));
                 let pause = self
                     .failing
                     .map_or(limits::RETRY_MIN, |f| (f.pause * 2).min(limits::RETRY_MAX));
                 let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
                 self.failing = Some(Failing {
                     pause,
-                    next_try_ms: now_ms.saturating_add(pause_ms),
+                    next_try_boot_ms: self.clock.boot_ms().saturating_add(pause_ms),
                 });
-                tracing::error!(error = %e, pause_ms, "the inbox cannot be written: no receipts");
+                tracing::error!(
+                    error = chain(&e),
+                    pause_ms,
+                    "the inbox cannot be written: no receipts"
+                );
                 None
             }
         }
@@ -379,12 +430,13 @@ impl<J: Journal> Clerk<J> {
         }
     }
 
-    fn retry_is_due(&self, now_ms: i64) -> bool {
-        self.failing.is_some_and(|f| now_ms >= f.next_try_ms)
+    fn retry_is_due(&self) -> bool {
+        let boot_ms = self.clock.boot_ms();
+        self.failing.is_some_and(|f| boot_ms >= f.next_try_boot_ms)
     }
 
     /// Writes down what must outlive its rows, and deletes rows that nobody needs any more.
-    pub(super) fn tidy(&mut self, now_ms: i64) {
+    pub fn tidy(&mut self, now_ms: i64) {
         let marks = Marks {
             checkpoint: self.inbox.0.checkpoint.load(Ordering::Relaxed),
             lives: {

@@ -20,6 +20,12 @@ pub trait Journal: Send {
     /// The journal cannot be read.
     fn read_after(&mut self, row: i64) -> Result<Option<Kept>, JournalError>;
 
+    /// The number of the newest row there ever was, so that missing ones are noticed.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn newest(&mut self) -> Result<i64, JournalError>;
+
     /// The checksum and bytes of the last [`Journal::set_marks`].
     ///
     /// # Errors
@@ -32,7 +38,8 @@ pub trait Journal: Send {
     /// It is not on the disk.
     fn set_marks(&mut self, crc: u32, payload: &[u8]) -> Result<(), JournalError>;
 
-    /// Deletes rows up to `through` that were written before `before_ms`.
+    /// Deletes the first rows, up to `through`, that were written before `before_ms`: never one
+    /// behind one that stays, so that a row that is missing was lost.
     ///
     /// # Errors
     /// They are still there.
@@ -81,10 +88,15 @@ pub enum JournalError {
 /// Rows in `inbox.db`.
 pub struct SqliteJournal {
     path: PathBuf,
-    /// `None` after a failure: a file whose flush failed is not trusted to be flushed again
-    /// through the same descriptors.
+    /// Kept over a failed flush: its log goes on where the last commit that worked ended, and so
+    /// writes anew whatever may not have reached the disk. A connection opened afterwards would take
+    /// that for committed, build on it, and lose all of it with the power. `None` when it could not
+    /// be opened, or is of no use any more.
     connection: Option<Connection>,
 }
+
+/// Rows written this long after what is deleted are of a clock that was ahead.
+const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS batch (
     row INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, also after a prune
@@ -120,9 +132,14 @@ impl SqliteJournal {
             Some(connection) => connection,
             None => connect(&self.path)?,
         };
-        let result = run(&connection).map_err(|source| JournalError::Sql { what, source })?;
-        self.connection = Some(connection);
-        Ok(result)
+        let result = run(&connection);
+        if !result.as_ref().is_err_and(is_beyond_use) {
+            self.connection = Some(connection);
+        }
+        result.map_err(|source| match database::is_damage(&source) {
+            true => DatabaseError::damaged(&self.path, source).into(),
+            false => JournalError::Sql { what, source },
+        })
     }
 }
 
@@ -151,6 +168,15 @@ impl Journal for SqliteJournal {
         })
     }
 
+    fn newest(&mut self) -> Result<i64, JournalError> {
+        self.with("read the newest row of", |db| {
+            let newest = "SELECT max(
+                coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0),
+                coalesce((SELECT max(row) FROM batch), 0))";
+            db.query_row(newest, [], |found| found.get(0))
+        })
+    }
+
     fn marks(&mut self) -> Result<Option<(u32, Vec<u8>)>, JournalError> {
         self.with("read the marks of", |db| {
             db.query_row("SELECT crc, payload FROM marks", [], |found| {
@@ -170,9 +196,14 @@ impl Journal for SqliteJournal {
 
     fn prune(&mut self, through: i64, before_ms: i64) -> Result<(), JournalError> {
         self.with("prune", |db| {
-            db.prepare_cached("DELETE FROM batch WHERE row <= ?1 AND at_ms < ?2")?
-                .execute([through, before_ms])
-                .map(drop)
+            // A row of a clock that was ahead is as old as its neighbours.
+            let ahead_ms = before_ms.saturating_add(AHEAD_MS);
+            db.prepare_cached(
+                "DELETE FROM batch WHERE row <= ?1 AND row < (
+                    SELECT coalesce(min(row), ?1 + 1) FROM batch WHERE at_ms BETWEEN ?2 AND ?3)",
+            )?
+            .execute([through, before_ms, ahead_ms])
+            .map(drop)
         })
     }
 
@@ -187,6 +218,22 @@ impl Journal for SqliteJournal {
     fn squeeze(&mut self) -> Result<(), JournalError> {
         self.with("squeeze", database::squeeze)
     }
+}
+
+/// Whether a new connection may do better.
+fn is_beyond_use(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseCorrupt, FileLockingProtocolFailed, NotADatabase,
+    };
+    let beyond = [
+        CannotOpen,
+        DatabaseCorrupt,
+        FileLockingProtocolFailed,
+        NotADatabase,
+    ];
+    error
+        .sqlite_error_code()
+        .is_some_and(|code| beyond.contains(&code))
 }
 
 fn connect(path: &Path) -> Result<Connection, JournalError> {

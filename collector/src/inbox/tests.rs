@@ -43,6 +43,10 @@ impl Journal for Memory {
         Ok(self.0.lock().rows.iter().find(|r| r.row > row).cloned())
     }
 
+    fn newest(&mut self) -> Result<i64, JournalError> {
+        Ok(self.0.lock().rows.last().map_or(0, |kept| kept.row))
+    }
+
     fn marks(&mut self) -> Result<Option<(u32, Vec<u8>)>, JournalError> {
         Ok(self.0.lock().marks.clone())
     }
@@ -210,7 +214,7 @@ fn a_failing_journal_is_tried_again_later_and_later() {
     for seq in 3..12 {
         let failing = bench.clerk.failing.unwrap();
         pauses.push(failing.pause);
-        let wait_ms = failing.next_try_ms - bench.clock.now_ms();
+        let wait_ms = failing.next_try_boot_ms - bench.clock.boot_ms();
         bench.clock.advance(wait_ms);
         bench.settle(vec![gap(seq, &slot)]);
     }
@@ -419,4 +423,50 @@ fn rows_on_disk_survive_reopening() {
         journal.append(12, 0, b"").unwrap() > row,
         "numbers are not used twice"
     );
+}
+
+#[test]
+fn a_clock_that_is_set_back_by_ten_years_stops_no_receipt_and_is_told_as_a_start() {
+    let Bench {
+        clerk,
+        inbox,
+        facts,
+        clock,
+        ..
+    } = bench(Memory::default());
+    let clerk = std::thread::spawn(move || clerk.run());
+    let slot = Slot::new();
+    let until_receipt = |seq| {
+        inbox.deposit(gap(seq, &slot)).unwrap();
+        // Tries, not time: a machine that is busy takes longer.
+        for _ in 0..10_000 {
+            clock.advance(50);
+            if receipt(&slot).through_seq >= seq {
+                return true;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        false
+    };
+    assert!(until_receipt(1));
+    clock.set(-3650 * 24 * 3600 * 1000);
+    assert!(until_receipt(2));
+    inbox.close();
+    clerk.join().unwrap();
+    let starts = facts.try_iter().flat_map(|batch| batch.facts);
+    let starts = starts.filter(|fact| matches!(fact, Fact::Started { .. }));
+    assert!(starts.count() >= 1);
+}
+
+#[test]
+fn a_clock_that_is_set_back_while_the_journal_fails_does_not_put_off_the_next_try() {
+    let mut bench = bench(Memory::default());
+    let slot = Slot::new();
+    bench.fail(true);
+    bench.settle(vec![gap(1, &slot)]);
+    bench.fail(false);
+    bench.clock.set(-3650 * 24 * 3600 * 1000);
+    bench.clock.advance(60_000);
+    bench.settle(vec![gap(2, &Slot::new())]);
+    assert!(bench.stats.unready().is_empty());
 }

@@ -301,6 +301,7 @@ impl Sessions {
             id: shared.next_id.fetch_add(1, Ordering::Relaxed),
             key,
             clock: ClockOffset::at_hello(&hello, now_ms),
+            wall_less_boot_ms: now_ms.saturating_sub(shared.clock.boot_ms()),
             quota,
             slot: Slot::new(),
             expected_seq: resume_seq,

@@ -12,11 +12,14 @@ use tokio::sync::Mutex;
 
 use super::SharedState;
 use crate::{
+    cli::chain,
+    database,
     fact::ServerKey,
     history::History,
     inbox::Inbox,
     limits,
     registry::{Registry, RegistryError},
+    stats::{Count, Stats, Unready},
 };
 
 /// The flusher's thread.
@@ -29,6 +32,8 @@ pub struct Flusher {
     pub idle_marks: IdleMarks,
     /// Held while it writes, and by whoever moves users between names.
     pub gate: Arc<Mutex<()>>,
+    /// The collector's own figures.
+    pub stats: Stats,
 }
 
 /// Since when servers are idle, as the registry has it: only what changed is written.
@@ -50,19 +55,35 @@ impl Flusher {
             );
             let gate = self.gate.clone();
             let _held = gate.blocking_lock();
-            match self.history.flush() {
-                Ok(row) => self
-                    .inbox
-                    .checkpoint(i64::try_from(row).unwrap_or(i64::MAX)),
-                // The rows stay with the inbox and in memory, and are tried again.
-                Err(e) => tracing::error!(error = %e, "history is not written"),
-            }
+            flush_history(&self.history, &self.inbox, &self.stats);
             if let Err(e) = self.idle_marks.write() {
-                tracing::error!(error = %e, "since when servers are idle is not written");
+                tracing::error!(
+                    error = chain(&e),
+                    "since when servers are idle is not written"
+                );
             }
             if stopping {
                 return;
             }
+        }
+    }
+}
+
+/// Puts history on the disk, and tells the inbox what it may then forget. False when the disk does
+/// not take it: the rows stay with the inbox and in memory, and are tried again.
+pub fn flush_history(history: &History, inbox: &Inbox, stats: &Stats) -> bool {
+    let flushed = history.flush();
+    let cause = flushed.as_ref().err().map(|e| chain(e));
+    stats.set_trouble(Unready::History, cause);
+    stats.add(Count::FilesSetAside, database::take_set_aside());
+    match flushed {
+        Ok(row) => {
+            inbox.checkpoint(i64::try_from(row).unwrap_or(i64::MAX));
+            true
+        }
+        Err(e) => {
+            tracing::error!(error = chain(&e), "history is not written");
+            false
         }
     }
 }

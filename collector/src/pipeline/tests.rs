@@ -31,6 +31,7 @@ fn bench() -> Bench {
         history: History::open(&config, clock.clone()).unwrap(),
         teller,
         remembered: Vec::new(),
+        caught_up: CaughtUp::default(),
         clock: clock.clone(),
         pressure: Pressure::new(stats.clone()),
         stats,
@@ -40,6 +41,8 @@ fn bench() -> Bench {
         row: 0,
         replayed: Some(oneshot::channel().0),
         found_rows: false,
+        steps: Steps::new(&*clock),
+        seen_ms: i64::MAX,
     };
     Bench {
         pipeline,
@@ -124,6 +127,30 @@ impl Bench {
         self.pipeline.history.read(&query).unwrap()
     }
 
+    /// Time passes, second by second; nothing waits for the disk.
+    fn wait(&mut self, for_ms: i64) {
+        for _ in 0..for_ms / limits::TICK_MS {
+            self.clock.advance(limits::TICK_MS);
+            self.progress.seen_ms = i64::MAX;
+            self.pipeline.tick(&mut self.progress);
+        }
+    }
+
+    /// Its agent reports every five seconds, for so long.
+    fn report_for(&mut self, for_ms: i64, seq: &mut u64) {
+        for _ in 0..for_ms / 5_000 {
+            *seq += 1;
+            // Its own clock knows nothing of ours.
+            let mono_ms = u64::try_from(self.clock.boot_ms()).unwrap();
+            let mut fact = report(*seq, self.clock.now_ms());
+            if let Fact::Report { samples, .. } = &mut fact {
+                samples[0].mono_ms = mono_ms;
+            }
+            self.take(Some(1), Origin::Live, vec![fact]);
+            self.wait(5_000);
+        }
+    }
+
     fn phase(&self) -> Phase {
         self.pipeline.state.read().servers[&ann()].phase
     }
@@ -197,11 +224,9 @@ fn our_own_absence_is_nobodys_silence() {
         vec![connected(long_ago_ms), report(1, long_ago_ms)],
     );
     bench.take(None, Origin::Live, Vec::new());
-    bench.clock.advance(limits::START_GRACE_MS);
-    bench.pipeline.tick(&mut bench.progress);
+    bench.wait(limits::START_GRACE_MS);
     assert_eq!(bench.phase(), Phase::Live);
-    bench.clock.advance(limits::TICK_MS);
-    bench.pipeline.tick(&mut bench.progress);
+    bench.wait(limits::TICK_MS);
     assert_eq!(bench.phase(), Phase::Silent);
 }
 
@@ -265,4 +290,97 @@ fn an_agent_that_comes_is_told_what_is_open() {
     state.write().servers.get_mut(&ann()).unwrap().verdicts = vec![verdict];
     bench.take(Some(2), Origin::Live, vec![connected(START_MS + 1)]);
     assert!(matches!(bench.tells.try_recv(), Ok(Tell::Again(open)) if open.len() == 1));
+}
+
+#[test]
+fn what_waits_for_a_slow_disk_is_not_silence() {
+    let mut bench = bench();
+    bench.take(None, Origin::Live, vec![connected(START_MS)]);
+    let mut seq = 0;
+    bench.report_for(30_000, &mut seq);
+    let newest = report(seq + 1, bench.clock.now_ms());
+    bench.take(Some(2), Origin::Live, vec![newest]);
+    // Reports go on coming, and a flush that takes a minute keeps them all.
+    for _ in 0..25 {
+        bench.clock.advance(limits::TICK_MS);
+        bench.pipeline.tick(&mut bench.progress);
+    }
+    assert_eq!(bench.phase(), Phase::Live);
+    assert!(bench.tells.try_recv().is_err(), "something was told");
+    // Nothing waits any more, and nothing came: that is silence.
+    bench.wait(20_000);
+    assert_eq!(bench.phase(), Phase::Silent);
+}
+
+/// What a set clock is told as by the inbox.
+fn started(bench: &Bench) -> Fact {
+    let at_ms = bench.clock.now_ms();
+    Fact::Started { at_ms }
+}
+
+#[test]
+fn a_clock_that_is_set_by_a_second_or_ten_years_silences_nobody_and_raises_nothing() {
+    let years_ms = 3650 * 24 * 3600 * 1000;
+    for by_ms in [1_000, -1_000, 600_000, -600_000, years_ms, -years_ms] {
+        let mut bench = bench();
+        bench.clock.advance(100_000);
+        bench.take(None, Origin::Live, vec![connected(bench.clock.now_ms())]);
+        let mut seq = 0;
+        bench.report_for(60_000, &mut seq);
+        bench.clock.set(by_ms);
+        // Whoever looks first: the pipeline's own tick, or the inbox's word.
+        bench.pipeline.tick(&mut bench.progress);
+        let started = started(&bench);
+        bench.take(Some(2), Origin::Live, vec![started]);
+        // The inbox is a little behind, as it always is.
+        bench.clock.advance(400);
+        bench.pipeline.tick(&mut bench.progress);
+        bench.report_for(180_000, &mut seq);
+        assert_eq!(bench.phase(), Phase::Live, "{by_ms}");
+        assert!(
+            bench.tells.try_recv().is_err(),
+            "{by_ms}: something was told"
+        );
+        let seen_ms = bench.pipeline.state.read().servers[&ann()].last_seen_ms;
+        assert!(
+            seen_ms <= Some(bench.clock.now_ms()),
+            "{by_ms}: seen in the future"
+        );
+        // And who falls silent now is seen to.
+        bench.wait(120_000);
+        assert_eq!(bench.phase(), Phase::Silent, "{by_ms}");
+    }
+}
+
+#[test]
+fn a_machine_that_slept_for_eight_hours_wakes_without_a_verdict() {
+    let mut bench = bench();
+    bench.clock.advance(100_000);
+    bench.take(None, Origin::Live, vec![connected(bench.clock.now_ms())]);
+    let mut seq = 0;
+    bench.report_for(60_000, &mut seq);
+    bench.clock.advance(8 * 3600 * 1000);
+    bench.pipeline.tick(&mut bench.progress);
+    bench.wait(30_000);
+    bench.report_for(120_000, &mut seq);
+    assert_eq!(bench.phase(), Phase::Live);
+    assert!(bench.tells.try_recv().is_err(), "something was told");
+}
+
+#[test]
+fn what_the_clock_was_ahead_of_is_not_shown_as_the_future_after_a_restart() {
+    let mut bench = bench();
+    let ahead_ms = START_MS + 3650 * 24 * 3600 * 1000;
+    let before = Origin::Replayed { in_history: false };
+    bench.take(
+        Some(1),
+        before,
+        vec![connected(ahead_ms), report(1, ahead_ms)],
+    );
+    let started = started(&bench);
+    bench.take(Some(2), Origin::Live, vec![started]);
+    let seen_ms = bench.pipeline.state.read().servers[&ann()].last_seen_ms;
+    assert_eq!(seen_ms, Some(START_MS));
+    bench.wait(120_000);
+    assert_eq!(bench.phase(), Phase::Silent, "nor does it hide a silence");
 }

@@ -21,9 +21,23 @@ pub(crate) struct Health {
 pub(crate) struct Readiness {
     /// Nothing stands in the way.
     ready: bool,
-    /// What does: `replaying`, `journal`, `hub`.
+    /// What does: `replaying`, `journal`, `history`, `hub`.
     #[schema(value_type = Vec<String>)]
     reasons: Vec<&'static str>,
+    /// The same in words, in the same order.
+    details: Vec<Detail>,
+}
+
+/// One thing that stands in the way.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Detail {
+    /// As in `reasons`.
+    #[schema(value_type = String)]
+    reason: &'static str,
+    /// What it means and what goes on.
+    text: &'static str,
+    /// What the system says; `null` where it was not asked.
+    cause: Option<String>,
 }
 
 /// The process answers.
@@ -44,7 +58,15 @@ pub(crate) async fn readyz(State(site): State<Arc<Site>>) -> (StatusCode, Json<R
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let reasons = unready.into_iter().map(Unready::as_str).collect();
-    let ready = status == StatusCode::OK;
-    (status, Json(Readiness { ready, reasons }))
+    let detail = |part: &Unready| Detail {
+        reason: part.as_str(),
+        text: part.meaning(),
+        cause: site.stats.trouble(*part),
+    };
+    let readiness = Readiness {
+        ready: status == StatusCode::OK,
+        reasons: unready.iter().map(|part| part.as_str()).collect(),
+        details: unready.iter().map(detail).collect(),
+    };
+    (status, Json(readiness))
 }

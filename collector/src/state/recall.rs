@@ -97,10 +97,13 @@ impl State {
     /// The collector begins: streams ended with its last life, and what it remembered of that and
     /// the replay did not bear out has ended some time since.
     pub(super) fn started(&mut self, at_ms: i64) -> Changed {
-        for server in self.servers.values_mut() {
-            server.cut_off |= std::mem::take(&mut server.connected);
-        }
         let mut changed = Changed::default();
+        for (key, server) in &mut self.servers {
+            server.cut_off |= std::mem::take(&mut server.connected);
+            if server.forget_the_future(at_ms) {
+                changed.servers.push(key.clone());
+            }
+        }
         let recalled = self.recalled.take().unwrap_or_default();
         for verdict in recalled.open.into_values().flatten() {
             if self.outlives(&verdict, at_ms) {
@@ -148,6 +151,32 @@ impl State {
 // === impl Server ===
 
 impl Server {
+    /// What is known of it happened by now: where the clock was ahead and is not any more, times
+    /// that lie ahead would hold for years. Whether there were any.
+    fn forget_the_future(&mut self, now_ms: i64) -> bool {
+        let mut seen = false;
+        let times = [
+            &mut self.last_seen_ms,
+            &mut self.first_listed_ms,
+            &mut self.gone_since_ms,
+            &mut self.hold_ended_ms,
+            &mut self.idle_since_ms,
+        ];
+        let by_agent = (!self.started_by_hub).then_some(&mut self.started_ms);
+        for time in times.into_iter().chain(by_agent) {
+            if let Some(at_ms) = time.as_mut().filter(|at_ms| **at_ms > now_ms) {
+                *at_ms = now_ms;
+                seen = true;
+            }
+        }
+        for verdict in &mut self.verdicts {
+            seen |= verdict.updated_ms > now_ms;
+            verdict.since_ms = verdict.since_ms.min(now_ms);
+            verdict.updated_ms = verdict.updated_ms.min(now_ms);
+        }
+        seen
+    }
+
     /// Opens `verdict` again, or gives its name to what the replay has raised in its stead.
     fn reopen(&mut self, verdict: Verdict, at_ms: i64, changed: &mut Vec<Verdict>) {
         let is_it = |other: &Verdict| other.episode == verdict.episode;

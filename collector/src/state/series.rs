@@ -257,7 +257,7 @@ impl WorkloadMeasured {
         self.cpu.push(counter);
 
         let busy = workload.state == Some(WorkloadState::Busy);
-        self.busy_since_ms = busy.then(|| self.busy_since_ms.unwrap_or(at_ms));
+        self.busy_since_ms = busy.then(|| self.busy_since_ms.map_or(at_ms, |ms| ms.min(at_ms)));
         if let Some(idle_ms) = workload.idle_ms.and_then(|ms| i64::try_from(ms).ok()) {
             self.idle_since_ms = at_ms.saturating_sub(idle_ms);
         }

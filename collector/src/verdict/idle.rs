@@ -65,6 +65,9 @@ impl Idle {
                 .filter(|&started_ms| started_ms <= at_ms && at_ms - started_ms <= START_SLACK_MS)
                 .unwrap_or(at_ms)
         });
+        // A clock that was set back: what went on meanwhile is not idle time.
+        let since_ms = since_ms.min(at_ms);
+        self.since_ms = Some(since_ms);
         let idle = self.works.is_none() && at_ms - since_ms >= view.policy.idle_after_ms;
         if !idle {
             self.said = None;

@@ -128,3 +128,16 @@ export function history(user: string, server: string, from: string): Promise<His
   const fields = ['memory_used_bytes', 'memory_limit_bytes', 'cpu_cores', ...VITAL_COLUMNS].join(',');
   return ask<History>(`${serverPath(user, server)}/history?from=${from}&fields=${fields}`);
 }
+
+/// What keeps the collector from its work, in words; nothing when all is well. That it does not
+/// answer at all, the event stream tells.
+export async function troubles(): Promise<string[]> {
+  const answer = await fetch('readyz', { headers: { accept: 'application/json' }, cache: 'no-store' }).catch(() => null);
+  return troubleWords(await answer?.json().catch(() => null));
+}
+
+/// The words of an answer of `/readyz`, one line each.
+export function troubleWords(answer: unknown): string[] {
+  const details = (answer as { details?: { text: string; cause: string | null }[] } | null)?.details ?? [];
+  return details.map(({ text, cause }) => (cause === null ? text : `${text} The system says: ${cause}.`));
+}

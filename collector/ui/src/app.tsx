@@ -43,6 +43,11 @@ export function App() {
             {picture.problem}
           </p>
         )}
+        {picture.troubles.map(words => (
+          <p key={words} class="hm-problem" role="alert">
+            {words}
+          </p>
+        ))}
         <Totals picture={picture} />
         <div class="hm-tools">
           <input

@@ -1,6 +1,6 @@
 // What the page knows, kept in step with the collector by its event stream.
 
-import { ApiError, me, servers, verdicts, type Me, type Server, type Verdict } from './api';
+import { ApiError, me, servers, troubles, verdicts, type Me, type Server, type Verdict } from './api';
 
 export type Link = 'connecting' | 'live' | 'lost' | 'denied';
 
@@ -8,6 +8,8 @@ export interface Picture {
   me: Me | null;
   link: Link;
   problem: string | null;
+  /// What keeps the collector from its work, in words.
+  troubles: string[];
   servers: Map<string, Server>;
   verdicts: Map<string, Verdict>;
 }
@@ -16,13 +18,15 @@ export interface Picture {
 const VERDICTS_MAX = 200;
 /// Pause before the stream is opened anew after it broke for good.
 const RETRY_MS = 5000;
+/// How often it is asked whether the collector can do its work.
+const TROUBLES_MS = 10_000;
 /// Events that arrive within this time are drawn together.
 const DRAW_MS = 100;
 
 export const keyOf = (user: string, server: string): string => JSON.stringify([user, server]);
 
 export class Store {
-  picture: Picture = { me: null, link: 'connecting', problem: null, servers: new Map(), verdicts: new Map() };
+  picture: Picture = { me: null, link: 'connecting', problem: null, troubles: [], servers: new Map(), verdicts: new Map() };
   private stream: EventSource | null = null;
   private drawing: number | null = null;
 
@@ -31,7 +35,16 @@ export class Store {
   /// Loads the whole picture once, then follows the stream. A hidden tab follows nothing.
   async start(): Promise<void> {
     document.addEventListener('visibilitychange', () => (document.hidden ? this.close() : void this.load()));
-    await this.load();
+    window.setInterval(() => (document.hidden ? undefined : void this.ask()), TROUBLES_MS);
+    await Promise.all([this.load(), this.ask()]);
+  }
+
+  private async ask(): Promise<void> {
+    const words = await troubles();
+    if (words.join() !== this.picture.troubles.join()) {
+      this.picture.troubles = words;
+      this.drawSoon();
+    }
   }
 
   private async load(): Promise<void> {

@@ -1,6 +1,7 @@
 //! The collector process: started on a folder of its own, killed, restarted, asked.
 
 use std::{
+    ffi::OsString,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -60,6 +61,7 @@ pub struct Collector {
     dir: PathBuf,
     hub_api_url: String,
     carrier: Carrier,
+    environment: Vec<(&'static str, OsString)>,
     port: u16,
     api: reqwest::Client,
     metrics: reqwest::Client,
@@ -91,6 +93,7 @@ impl Collector {
             dir: dir.to_owned(),
             hub_api_url: hub_api_url.to_owned(),
             carrier,
+            environment: Vec::new(),
             port: free_port()?,
             child: None,
             log_from: 0,
@@ -101,6 +104,13 @@ impl Collector {
     #[must_use]
     pub fn on_port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The same with these variables, too.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Vec<(&'static str, OsString)>) -> Self {
+        self.environment = environment;
         self
     }
 
@@ -178,6 +188,7 @@ impl Collector {
                 ("JUPYTERHUB_SERVICE_NAME", hub::SERVICE_NAME),
                 ("JUPYTERHUB_BASE_URL", "/"),
             ])
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stderr(Stdio::from(log))
             .spawn()
@@ -320,6 +331,16 @@ impl Collector {
         Ok(Some(serde_json::from_str(&text)?))
     }
 
+    /// Whether it can do its work, and what it says where it cannot.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn readiness(&self) -> Result<Value> {
+        let request = self.api.get(format!("http://localhost{PREFIX}/readyz"));
+        let text = request.send().await?.text().await?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// What it has said since it was last started.
     ///
     /// # Errors
@@ -334,7 +355,9 @@ impl Collector {
         self.dir.join("log")
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
     }
 }

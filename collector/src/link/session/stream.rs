@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) key: ServerKey,
     pub(super) hello: Hello,
     pub(super) clock: ClockOffset,
+    /// Our wall clock less our clock since boot, as the offset has it.
+    pub(super) wall_less_boot_ms: i64,
     pub(super) quota: Arc<Mutex<Quota>>,
     pub(super) slot: Slot,
     /// The number the next report must have.
@@ -200,6 +202,7 @@ impl Session {
             self.refuse(Reject::Quota, "too much at once");
             return Err(End::Ours(ByeReason::Quota, Duration::from_millis(wait_ms)));
         }
+        self.follow_clock(now_ms);
         let message = admit::read(&bytes, now_ms, self.clock)
             .map_err(|refusal| self.sessions.refused(self.who(), &refusal))?;
         if let Incoming::Batch(batch) = &message {
@@ -234,6 +237,16 @@ impl Session {
         self.deposit(Body::Message(bytes), Some(message), now_ms)?;
         self.expected_seq = through_seq.saturating_add(1);
         Ok(None)
+    }
+
+    /// Where our clock was set since Hello, the agent's times are told by the new one.
+    fn follow_clock(&mut self, now_ms: i64) {
+        let wall_less_boot_ms = now_ms.saturating_sub(self.sessions.0.clock.boot_ms());
+        let set_by_ms = wall_less_boot_ms.saturating_sub(self.wall_less_boot_ms);
+        if set_by_ms.saturating_abs() >= limits::CLOCK_SET_MS_MIN {
+            self.clock.offset_ms = self.clock.offset_ms.saturating_add(set_by_ms);
+            self.wall_less_boot_ms = wall_less_boot_ms;
+        }
     }
 
     /// Takes the reports of a batch one by one, as if each had come alone.

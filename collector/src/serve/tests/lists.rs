@@ -380,14 +380,21 @@ async fn readiness_names_what_stands_in_the_way() {
     let ready = bed.get("readyz", &[]).await;
     assert_eq!(
         (ready.status(), ready.json().await),
-        (200, json!({"ready": true, "reasons": []}))
+        (200, json!({"ready": true, "reasons": [], "details": []}))
     );
-    bed.stats.set_unready(crate::stats::Unready::Journal, true);
+    let cause = Some("database or disk is full".to_owned());
+    bed.stats
+        .set_trouble(crate::stats::Unready::Journal, cause.clone());
     let ready = bed.get("readyz", &[]).await;
-    assert_eq!(
-        (ready.status(), ready.json().await),
-        (503, json!({"ready": false, "reasons": ["journal"]}))
-    );
+    assert_eq!(ready.status(), 503);
+    let said = ready.json().await;
+    assert_eq!(said["reasons"], json!(["journal"]));
+    let detail = &said["details"][0];
+    assert_eq!(detail["cause"], json!(cause));
+    let text = detail["text"].as_str().unwrap_or_default();
+    assert!(text.contains("none gets a receipt"), "{text}");
+    bed.stats.set_trouble(crate::stats::Unready::Journal, None);
+    assert_eq!(bed.get("readyz", &[]).await.status(), 200);
     assert_eq!(
         bed.get("healthz", &[]).await.text().await,
         "{\"status\":\"ok\"}"
