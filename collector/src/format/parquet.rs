@@ -144,3 +144,99 @@ fn levelled<T: Copy>(cells: &[Option<T>]) -> (Vec<T>, Vec<i16>) {
     let levels = cells.iter().map(level).collect();
     (cells.iter().copied().flatten().collect(), levels)
 }
+
+#[cfg(test)]
+mod tests {
+    use ::parquet::{
+        basic::{LogicalType, Repetition},
+        file::reader::{FileReader, SerializedFileReader},
+        record::Field,
+    };
+
+    use super::*;
+
+    fn written(columns: &[(&str, Cells<'_>)], groups: usize) -> Vec<u8> {
+        let schema = columns
+            .iter()
+            .map(|(name, cells)| ((*name).to_owned(), cells.kind()));
+        let schema: Vec<_> = schema.collect();
+        let cells: Vec<Cells<'_>> = columns.iter().map(|(_, cells)| *cells).collect();
+        let mut out = Vec::new();
+        let about = [("step_ms", "60000".to_owned())];
+        let mut table = ParquetTable::new(&mut out, &schema, &about).unwrap();
+        for _ in 0..groups {
+            table.rows(&cells).unwrap();
+        }
+        table.finish().unwrap();
+        out
+    }
+
+    #[test]
+    fn every_kind_of_cell_reads_back_with_its_type_and_the_unknown_as_null() {
+        let words = ["a".to_owned(), "=b".to_owned()];
+        let bytes = written(
+            &[
+                ("time", Cells::Times(&[-1, 1_574_027_796_500])),
+                ("bytes", Cells::Integers(&[Some(i64::MIN), None])),
+                ("cores", Cells::Numbers(&[None, Some(0.1)])),
+                ("burst", Cells::Flags(&[Some(true), None])),
+                ("word", Cells::Words(&words)),
+            ],
+            2,
+        );
+        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
+        let footer = reader.metadata().file_metadata();
+        let time = &footer.schema_descr().columns()[0];
+        assert!(matches!(
+            time.logical_type_ref(),
+            Some(LogicalType::Timestamp(of)) if of.is_adjusted_to_u_t_c && of.unit == TimeUnit::MILLIS
+        ));
+        assert_eq!(
+            time.self_type().get_basic_info().repetition(),
+            Repetition::REQUIRED
+        );
+        let about = footer.key_value_metadata().unwrap();
+        assert_eq!(about[0].key, "hubmeter.step_ms");
+        assert_eq!(about[0].value.as_deref(), Some("60000"));
+        let rows: Vec<Vec<Field>> = reader
+            .get_row_iter(None)
+            .unwrap()
+            .map(|row| {
+                row.unwrap()
+                    .into_columns()
+                    .into_iter()
+                    .map(|(_, cell)| cell)
+                    .collect()
+            })
+            .collect();
+        let first = vec![
+            Field::TimestampMillis(-1),
+            Field::Long(i64::MIN),
+            Field::Null,
+            Field::Bool(true),
+            Field::Str("a".to_owned()),
+        ];
+        let second = vec![
+            Field::TimestampMillis(1_574_027_796_500),
+            Field::Null,
+            Field::Double(0.1),
+            Field::Null,
+            Field::Str("=b".to_owned()),
+        ];
+        assert_eq!(rows, [first.clone(), second.clone(), first, second]);
+    }
+
+    #[test]
+    fn a_table_without_rows_still_has_its_columns() {
+        let bytes = written(
+            &[("time", Cells::Times(&[])), ("n", Cells::Integers(&[]))],
+            1,
+        );
+        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
+        let footer = reader.metadata().file_metadata();
+        assert_eq!(
+            (footer.num_rows(), footer.schema_descr().num_columns()),
+            (0, 2)
+        );
+    }
+}

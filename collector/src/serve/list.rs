@@ -115,9 +115,13 @@ impl Order {
         if let Some(cursor) = &self.after {
             rows.retain(|(place, _)| self.compare(place, &cursor.after) == Ordering::Greater);
         }
-        rows.sort_unstable_by(|(a, _), (b, _)| self.compare(a, b));
         let more = rows.len() > self.limit;
-        rows.truncate(self.limit);
+        if more {
+            // The page is put in order, not all that comes after it.
+            rows.select_nth_unstable_by(self.limit, |(a, _), (b, _)| self.compare(a, b));
+            rows.truncate(self.limit);
+        }
+        rows.sort_unstable_by(|(a, _), (b, _)| self.compare(a, b));
         let next = match rows.last() {
             Some((last, _)) if more => Some(self.cursor(last)),
             _ => None,

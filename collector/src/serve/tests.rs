@@ -3,6 +3,7 @@
 
 mod bed;
 mod document;
+mod forms;
 mod identity;
 mod lists;
 mod local;
