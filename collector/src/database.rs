@@ -14,7 +14,10 @@ use rusqlite::{Connection, OpenFlags};
 
 /// How long a statement waits for another connection of ours: longer than any commit takes on a
 /// disk that still works.
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pages that a connection for reading keeps: what leads to a server's chunks, not the chunks.
+const READ_CACHE_KIB: i64 = 256;
 
 /// Magic numbers of file systems whose files other machines may write, from `statfs(2)`.
 const NETWORK_FILE_SYSTEMS: [(u32, &str); 7] = [
@@ -123,4 +126,88 @@ pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Opens `path` for reading only, beside whoever writes it or after; `None` if it is not there.
+/// Where not even SQLite's index of the log can be made (a read-only disk) and no log is left, the
+/// file is read as one that nobody changes.
+pub fn open_read_only(path: &Path) -> Result<Option<Connection>, DatabaseError> {
+    let failed = |source| DatabaseError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let there = path.try_exists().map_err(|source| DatabaseError::File {
+        what: "look for",
+        path: path.to_owned(),
+        source,
+    })?;
+    if !there {
+        return Ok(None);
+    }
+    match open_to_read(path, "") {
+        Ok(connection) => Ok(Some(connection)),
+        Err(_) if !path.exists() => Ok(None), // deleted meanwhile
+        Err(error) if has_log(path) => Err(failed(error)),
+        Err(_) => open_to_read(path, "&immutable=1").map(Some).map_err(failed),
+    }
+}
+
+fn open_to_read(path: &Path, more: &str) -> rusqlite::Result<Connection> {
+    let escaped = percent_encoding::percent_encode(
+        path.as_os_str().as_encoded_bytes(),
+        percent_encoding::NON_ALPHANUMERIC,
+    );
+    let connection = Connection::open_with_flags(
+        format!("file:{escaped}?mode=ro{more}"),
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", -READ_CACHE_KIB)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?; // opens the log
+    Ok(connection)
+}
+
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_sees_what_was_committed_beside_the_writer_and_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("odd name?%20#.db");
+        assert!(open_read_only(&path).unwrap().is_none());
+        assert!(!path.exists(), "a reader makes nothing");
+        let writer = open(&path).unwrap();
+        writer
+            .execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1); BEGIN IMMEDIATE; INSERT INTO t VALUES (2)")
+            .unwrap();
+        let count = |connection: &Connection| -> i64 {
+            let count = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+            count.unwrap()
+        };
+        let reader = open_read_only(&path).unwrap().unwrap();
+        assert_eq!(count(&reader), 1);
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(count(&reader), 2);
+        assert!(reader.execute_batch("INSERT INTO t VALUES (3)").is_err());
+        drop((reader, writer));
+        assert_eq!(count(&open_read_only(&path).unwrap().unwrap()), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("servers.db");
+        std::fs::write(&path, [b'x'; 4096]).unwrap();
+        let refused = open_read_only(&path).unwrap_err().to_string();
+        assert!(refused.contains("servers.db"), "{refused}");
+    }
 }

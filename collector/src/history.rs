@@ -5,10 +5,13 @@
 //! entries again change nothing: after a crash the inbox is simply replayed. Minutes and hours
 //! are computed from the rows they cover and replaced whole, never added to.
 
+mod archive;
 mod chunk;
+mod columns;
 mod field;
 mod pending;
 mod read;
+mod readers;
 mod row;
 mod shelf;
 mod store;
@@ -25,6 +28,7 @@ use parking_lot::Mutex;
 
 use self::{
     pending::{Batch, Pending},
+    readers::Readers,
     shelf::Shelf,
     store::{Files, Memory, Store},
     tier::Tier,
@@ -36,6 +40,7 @@ use crate::{
     usage::{Ledger, RunNote, Runs, UsageError},
 };
 
+pub use archive::{Archive, ArchiveEnd, ArchiveQuery, ArchiveSlice};
 pub use field::{Column, Field, Stat};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -154,9 +159,9 @@ struct Inner {
     config: HistoryConfig,
     clock: Arc<dyn Clock>,
     pending: Mutex<Pending>,
-    // In memory mode the same shelf twice: never lock both.
+    // In memory mode readers share it: never hold both.
     writer: Arc<Mutex<Shelf>>,
-    reader: Arc<Mutex<Shelf>>,
+    readers: Readers,
     /// `None` in memory.
     ledger: Option<Mutex<Ledger>>,
     runs: Mutex<Runs>,
@@ -200,6 +205,9 @@ pub enum HistoryError {
     /// A chunk could not be squeezed.
     #[error("cannot squeeze a chunk of history")]
     Squeeze(#[source] std::io::Error),
+    /// There is nothing to read.
+    #[error("{} holds no history; is it a collector's data directory?", .0.display())]
+    Nothing(PathBuf),
     /// The question has too long an answer.
     #[error(
         "the answer would be made of more than {rows_max} rows; ask for less time or a longer step"
@@ -243,16 +251,18 @@ impl History {
             Ok(Arc::new(Mutex::new(Shelf::new(store, counters.clone())?)))
         };
         let mut config = config.clone();
-        let (writer, reader, ledger) = match &config.mode {
-            HistoryMode::Files { data_dir } => (
-                shelf(Box::new(Files::open(data_dir)?))?,
-                shelf(Box::new(Files::open(data_dir)?))?,
-                Some(Mutex::new(Ledger::open(data_dir, clock.now_ms())?)),
-            ),
+        let (writer, readers, ledger) = match &config.mode {
+            HistoryMode::Files { data_dir } => {
+                let writer = shelf(Box::new(Files::open(data_dir)?))?;
+                let ledger = Ledger::open(data_dir, clock.now_ms())?;
+                let (data_dir, counters) = (data_dir.clone(), counters.clone());
+                let readers = Readers::own(move || Shelf::to_read(&data_dir, counters.clone()));
+                (writer, readers, Some(Mutex::new(ledger)))
+            }
             HistoryMode::Memory => {
                 config.raw_kept_ms = config.raw_kept_ms.min(MEMORY_KEPT_MS);
                 let only = shelf(Box::<Memory>::default())?;
-                (only.clone(), only, None)
+                (only.clone(), Readers::Shared(only), None)
             }
         };
         Ok(Self {
@@ -261,7 +271,7 @@ impl History {
                 clock,
                 pending: Mutex::default(),
                 writer,
-                reader,
+                readers,
                 ledger,
                 runs: Mutex::default(),
                 counters,
@@ -312,13 +322,9 @@ impl History {
         let inner = &*self.inner;
         let pending = inner.pending.lock().of(&query.key);
         let now_ms = inner.clock.now_ms();
-        read::read(
-            &mut inner.reader.lock(),
-            &inner.config,
-            now_ms,
-            &pending,
-            query,
-        )
+        inner
+            .readers
+            .with(|shelf| read::read(shelf, &inner.config, now_ms, &pending, query))
     }
 
     /// What happened so far.
@@ -366,7 +372,7 @@ impl History {
         }
         for tier in inner.config.tiers() {
             let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
-            inner.reader.lock().store.close(*tier, before_ms);
+            inner.readers.close(*tier, before_ms);
             inner.writer.lock().store.sweep(*tier, before_ms)?;
         }
         if let Some(ledger) = &inner.ledger {

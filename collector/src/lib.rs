@@ -27,6 +27,7 @@ pub mod data_dir;
 pub mod database;
 pub mod export;
 pub mod fact;
+pub mod format;
 pub mod history;
 pub mod hub;
 pub mod inbox;

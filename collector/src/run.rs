@@ -178,13 +178,12 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         clock.clone(),
         stats.clone(),
     );
-    let remembered = registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?;
     let pipeline = Pipeline {
         state: state.clone(),
         changes: changes.clone(),
         history: history.clone(),
         teller,
-        remembered,
+        remembered: registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?,
         pressure: inbox.pressure().clone(),
         clock: clock.clone(),
         stats: stats.clone(),
@@ -208,9 +207,8 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
-    let counted = registry.activity()?.map(|(activity, _)| activity);
     let core = Core {
-        activity: Newest::new(config.report.clone(), counted),
+        activity: Newest::kept(config.report.clone(), &registry)?,
         config,
         clock,
         stats,

@@ -37,7 +37,7 @@ use axum::{
 use tokio::sync::{Semaphore, watch};
 
 pub use accept::{Ends, Identify, Listener, by_kernel};
-pub(crate) use query::date_ms;
+pub(crate) use query::{date_ms, time_ms};
 
 use self::{
     auth::{Sessions, Verifier},

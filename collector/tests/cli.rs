@@ -78,6 +78,53 @@ fn what_cannot_be_done_ends_with_1() {
 }
 
 #[test]
+fn an_export_without_anything_to_export_says_why() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data_dir = dir.path().to_str().expect("text");
+    let export = ["export", "samples", "--user", "ann", "--data-dir", data_dir];
+    let exported = run(&export);
+    assert_eq!(exported.status.code(), Some(1));
+    assert!(stderr(&exported).contains("holds no history"));
+    assert!(exported.stdout.is_empty());
+    assert_eq!(
+        std::fs::read_dir(dir.path()).expect("there").count(),
+        0,
+        "nothing is made where it reads"
+    );
+    let file = dir.path().join("collector.toml");
+    std::fs::write(&file, "[history]\nmode = \"memory\"\n").expect("written");
+    let config = ["--config", file.to_str().expect("text")];
+    let exported = run(&[&export[..], &config[..]].concat());
+    assert_eq!(exported.status.code(), Some(1));
+    assert!(stderr(&exported).contains("history.mode is \"memory\""));
+}
+
+#[test]
+fn an_export_of_what_there_is_not_ends_with_64() {
+    let export = [
+        "export",
+        "samples",
+        "--user",
+        "ann",
+        "--data-dir",
+        "/nonexistent",
+    ];
+    let cases: [&[&str]; 6] = [
+        &["--columns", "timestamp,rsss"],
+        &["--columns", ""],
+        &["--from", "soon"],
+        &["--from=-1h", "--to=-2h"],
+        &["--format", "parquet", "--no-header"],
+        &["--config", "/nonexistent.toml"],
+    ];
+    for more in cases {
+        let exported = run(&[&export[..], more].concat());
+        assert_eq!(exported.status.code(), Some(64), "{more:?}");
+        assert!(!exported.stderr.is_empty(), "{more:?}");
+    }
+}
+
+#[test]
 fn the_version_is_told() {
     let told = run(&["--version"]);
     assert_eq!(told.status.code(), Some(0));

@@ -16,6 +16,7 @@ mod http;
 mod hub;
 mod identity;
 mod node;
+mod outlets;
 mod ports;
 mod process;
 mod progress;

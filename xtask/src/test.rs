@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    checks, e2e, identity,
+    checks, e2e, identity, outlets,
     progress::{now, say, seconds},
     stop, vm,
 };
@@ -24,7 +24,7 @@ struct Outcome {
 type Check = fn() -> Result<()>;
 
 /// In the order of how soon they tell something.
-const CHECKS: [(&str, Check); 10] = [
+const CHECKS: [(&str, Check); 11] = [
     ("format", checks::format),
     ("units", checks::units),
     ("clippy", checks::clippy),
@@ -32,6 +32,7 @@ const CHECKS: [(&str, Check); 10] = [
     ("vm", vm_at_best),
     ("deny", checks::deny),
     ("python", checks::python),
+    ("outlets", outlets::run),
     ("typescript", checks::typescript),
     ("identity", identity::run),
     ("e2e", e2e_alone),
@@ -40,7 +41,7 @@ const CHECKS: [(&str, Check); 10] = [
 /// Settings of `cargo xtask test`.
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// Only these: format, units, clippy, rust, vm, deny, python, typescript, identity, e2e
+    /// Only these: format, units, clippy, rust, vm, deny, python, outlets, typescript, identity, e2e
     #[arg(value_parser = CHECKS.map(|(name, _)| name))]
     only: Vec<String>,
 }

@@ -92,6 +92,15 @@ impl Codec {
 
     /// What [`Self::encode`] was given.
     pub(super) fn decode(&mut self, stored: &[u8]) -> Result<Chunk, ChunkError> {
+        self.decode_some(stored, |_| true)
+    }
+
+    /// The same, but columns that are not `wanted` come back without cells.
+    pub(super) fn decode_some(
+        &mut self,
+        stored: &[u8],
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Chunk, ChunkError> {
         let (body, crc) = stored.split_last_chunk::<4>().ok_or(ChunkError::Short)?;
         if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
             return Err(ChunkError::Checksum);
@@ -113,11 +122,11 @@ impl Codec {
             .expand
             .decompress(squeezed, bytes)
             .map_err(|_| ChunkError::Squeezed)?;
-        decode_plain(&plain)
+        decode_plain(&plain, wanted)
     }
 }
 
-fn decode_plain(mut from: &[u8]) -> Result<Chunk, ChunkError> {
+fn decode_plain(mut from: &[u8], wanted: impl Fn(usize) -> bool) -> Result<Chunk, ChunkError> {
     let from = &mut from;
     let instances = take_count(from, ROWS_MAX)?;
     let mut chunk = Chunk::default();
@@ -127,8 +136,13 @@ fn decode_plain(mut from: &[u8]) -> Result<Chunk, ChunkError> {
         *from = rest;
     }
     chunk.rows = take_count(from, ROWS_MAX)?;
-    for _ in 0..take_count(from, COLUMNS_MAX)? {
-        chunk.columns.push(take_column(from, chunk.rows)?);
+    for column in 0..take_count(from, COLUMNS_MAX)? {
+        chunk.columns.push(if wanted(column) {
+            take_column(from, chunk.rows)?
+        } else {
+            skip_column(from, chunk.rows)?;
+            Column::new()
+        });
     }
     if from.is_empty() {
         Ok(chunk)
@@ -223,6 +237,29 @@ fn take_column(from: &mut &[u8], rows: usize) -> Result<Column, ChunkError> {
     Ok(cells)
 }
 
+/// Goes past what [`take_column`] would read.
+fn skip_column(from: &mut &[u8], rows: usize) -> Result<(), ChunkError> {
+    let (mut seen, mut known, mut present) = (0, 0, true);
+    while seen < rows {
+        let run = take_count(from, rows - seen)?;
+        if run == 0 && seen > 0 {
+            return Err(ChunkError::Short);
+        }
+        seen += run;
+        known += if present { run } else { 0 };
+        present = !present;
+    }
+    let (_shift, rest) = from.split_first().ok_or(ChunkError::Short)?;
+    *from = rest;
+    while known > 0 {
+        known -= match take_varint(from)? {
+            0 => take_count(from, known)?.max(1),
+            _ => 1,
+        };
+    }
+    Ok(())
+}
+
 // === numbers ===
 
 fn zigzag(value: i64) -> u64 {
@@ -305,10 +342,28 @@ mod tests {
         }
 
         #[test]
+        fn columns_nobody_wants_come_without_cells_and_the_others_whole(
+            chunk in chunk(),
+            wanted in any::<u8>(),
+        ) {
+            let mut codec = Codec::new().unwrap();
+            let stored = codec.encode(&chunk).unwrap();
+            let wanted = |column: usize| wanted >> column & 1 == 1;
+            let mut some = chunk;
+            for (at, column) in some.columns.iter_mut().enumerate() {
+                if !wanted(at) {
+                    column.clear();
+                }
+            }
+            prop_assert_eq!(codec.decode_some(&stored, wanted), Ok(some));
+        }
+
+        #[test]
         fn any_bytes_are_read_or_refused_without_a_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..300),
         ) {
-            let _ = decode_plain(&bytes);
+            let _ = decode_plain(&bytes, |_| true);
+            let _ = decode_plain(&bytes, |_| false);
             let mut codec = Codec::new().unwrap();
             prop_assert!(codec.decode(&bytes).is_err());
         }

@@ -3,14 +3,15 @@
 //! A step is taken from the coarsest tier that is fine enough and still kept that far back; where
 //! only coarser ones are, the step grows, and the answer says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::{
-    Cells, Column, Field, HistoryConfig, HistoryError, ReadQuery, Stat, Table,
+    Cells, Column, Field, HistoryConfig, HistoryError, ReadQuery, Table,
+    columns::{Gather, Samples, Wanted, metric},
     pending::Windows,
-    row::{METRICS, Row, RowId, Rows},
+    row::Rows,
     shelf::{self, Shelf},
-    store::ServerId,
+    store::{ServerId, Span},
     tier::{self, Step, Steps, Tier},
 };
 
@@ -21,14 +22,22 @@ const ROWS_MAX: usize = 200_000;
 const AHEAD_MS: i64 = 60 * 60 * 1000;
 
 /// What one question needs of the stores.
-struct Reader<'a> {
-    shelf: &'a mut Shelf,
-    server: Option<ServerId>,
-    pending: &'a Windows,
+pub(super) struct Reader<'a> {
+    pub(super) shelf: &'a mut Shelf,
+    pub(super) server: Option<ServerId>,
+    pub(super) pending: &'a Windows,
     /// Nothing is kept from before, nothing can be there after: no step, however long, makes the
     /// reader look beyond.
-    oldest_ms: i64,
-    newest_ms: i64,
+    pub(super) oldest_ms: i64,
+    pub(super) newest_ms: i64,
+}
+
+/// Chunks that lie side by side.
+enum Stretch {
+    /// On the shelf as they are, all in one file.
+    Stored { from_ms: i64, to_ms: i64 },
+    /// One chunk that rows not yet on the shelf belong to.
+    Touched { start_ms: i64 },
 }
 
 /// Answers `query` from the shelf and from the `pending` rows of its server.
@@ -55,8 +64,7 @@ pub(super) fn read(
         (Tier::Raw, None) => samples(&mut reader, from_ms, to_ms, &query.fields)?,
         (tier, step_ms) => {
             let step_ms = step_ms.unwrap_or(tier.step_ms());
-            let steps = reader.in_steps(tier, from_ms, to_ms, step_ms)?;
-            in_columns(step_ms, &steps, &query.fields)
+            reader.in_steps(tier, (from_ms, to_ms), step_ms, &query.fields)?
         }
     };
     table.chunks_skipped = reader.shelf.take_skipped();
@@ -112,39 +120,94 @@ impl Reader<'_> {
         Ok(rows)
     }
 
-    /// Rows with `from_ms <= time < to_ms`.
-    fn rows(&mut self, from_ms: i64, to_ms: i64) -> Result<Rows, HistoryError> {
-        let mut all = Rows::new();
-        let (from_ms, to_ms) = (from_ms.max(self.oldest_ms), to_ms.min(self.newest_ms));
-        for start_ms in starts(Tier::Raw, from_ms, to_ms) {
-            let rows = self.window(start_ms)?;
-            let within = rows
-                .into_iter()
-                .filter(|(id, _)| (from_ms..to_ms).contains(&id.at_ms));
-            all.extend(within);
-            enough(all.len())?;
+    /// Samples with `from_ms <= time < to_ms`.
+    pub(super) fn samples(
+        &mut self,
+        from_ms: i64,
+        to_ms: i64,
+        wanted: &Wanted,
+    ) -> Result<Samples, HistoryError> {
+        let within = (from_ms.max(self.oldest_ms), to_ms.min(self.newest_ms));
+        let touched: Vec<i64> = self.pending.keys().copied().collect();
+        let mut samples = Samples::default();
+        for stretch in stretches(Tier::Raw, within, &touched) {
+            match (stretch, self.server) {
+                (Stretch::Touched { start_ms }, _) => {
+                    samples.push_rows(&self.window(start_ms)?, wanted, within);
+                }
+                (Stretch::Stored { from_ms, to_ms }, Some(server)) => {
+                    let span = Span {
+                        tier: Tier::Raw,
+                        server,
+                        from_ms,
+                        to_ms,
+                    };
+                    let of_rows = |column| wanted.of_rows(column);
+                    self.shelf.look(span, of_rows, |start_ms, chunk| {
+                        let len = samples.len();
+                        if len > ROWS_MAX {
+                            return Ok(()); // refused below
+                        }
+                        samples
+                            .push_chunk(chunk, start_ms, wanted, within)
+                            .inspect_err(|_| samples.truncate(len))
+                    })?;
+                }
+                (Stretch::Stored { .. }, None) => {}
+            }
+            enough(samples.len())?;
         }
-        Ok(all)
+        Ok(samples)
     }
 
     /// Steps of a tier with `from_ms <= start < to_ms`; those that pending rows touch are
     /// computed anew.
-    fn steps(&mut self, tier: Tier, from_ms: i64, to_ms: i64) -> Result<Steps, HistoryError> {
-        let mut all = Steps::new();
-        let (from_ms, to_ms) = (from_ms.max(self.oldest_ms), to_ms.min(self.newest_ms));
-        if let Some(server) = self.server {
-            for start_ms in starts(tier, from_ms, to_ms) {
-                all.extend(self.shelf.steps(tier, server, start_ms)?);
-            }
-        }
-        all.extend(match tier {
+    fn steps(
+        &mut self,
+        tier: Tier,
+        within: (i64, i64),
+        gather: &mut Gather<'_>,
+    ) -> Result<(), HistoryError> {
+        let within = (within.0.max(self.oldest_ms), within.1.min(self.newest_ms));
+        let fresh = match tier {
             Tier::Raw => Vec::new(),
             Tier::Minute => self.fresh_minutes()?,
             Tier::Hour => self.fresh_hours()?,
-        });
-        all.retain(|start_ms, _| (from_ms..to_ms).contains(start_ms));
-        enough(all.len())?;
-        Ok(all)
+        };
+        let mut fresh = shelf::by_chunk(tier, fresh.into_iter().collect());
+        let touched: Vec<i64> = fresh.keys().copied().collect();
+        let mut count = 0;
+        for stretch in stretches(tier, within, &touched) {
+            match (stretch, self.server) {
+                (Stretch::Touched { start_ms }, server) => {
+                    let mut steps = match server {
+                        Some(server) => self.shelf.steps(tier, server, start_ms)?,
+                        None => Steps::new(),
+                    };
+                    steps.extend(fresh.remove(&start_ms).unwrap_or_default());
+                    count += gather.push_steps(&steps, within);
+                }
+                (Stretch::Stored { from_ms, to_ms }, Some(server)) => {
+                    let span = Span {
+                        tier,
+                        server,
+                        from_ms,
+                        to_ms,
+                    };
+                    let wanted = gather.wanted();
+                    let of_steps = |column| wanted.of_steps(column);
+                    self.shelf.look(span, of_steps, |start_ms, chunk| {
+                        if count <= ROWS_MAX {
+                            count += gather.push_chunk(chunk, start_ms, within)?;
+                        }
+                        Ok(())
+                    })?;
+                }
+                (Stretch::Stored { .. }, None) => {}
+            }
+            enough(count)?;
+        }
+        Ok(())
     }
 
     fn fresh_minutes(&mut self) -> Result<Vec<(i64, Step)>, HistoryError> {
@@ -179,46 +242,57 @@ impl Reader<'_> {
     fn in_steps(
         &mut self,
         tier: Tier,
-        from_ms: i64,
-        to_ms: i64,
+        (from_ms, to_ms): (i64, i64),
         step_ms: i64,
-    ) -> Result<Vec<Step>, HistoryError> {
+        fields: &[Field],
+    ) -> Result<Table, HistoryError> {
         let from_ms = tier::floor(from_ms, step_ms);
         let to_ms = tier::floor(to_ms.saturating_sub(1), step_ms).saturating_add(step_ms);
+        let mut gather = Gather::new(step_ms, fields);
         if tier == Tier::Raw {
-            let rows = self.rows(from_ms, to_ms)?;
-            let groups = grouped(rows.into_values().map(|row| *row), step_ms, |row: &Row| {
-                row.id.at_ms
-            });
-            let step = |(start_ms, rows): (i64, Vec<Row>)| Step::of_rows(start_ms, rows.iter());
-            return Ok(groups.into_iter().map(step).collect());
+            let samples = self.samples(from_ms, to_ms, &gather.wanted())?;
+            gather.push_samples(&samples);
+        } else {
+            self.steps(tier, (from_ms, to_ms), &mut gather)?;
         }
-        let steps = self.steps(tier, from_ms, to_ms)?;
-        let groups = grouped(steps.into_values(), step_ms, |step: &Step| step.start_ms);
-        let step = |(start_ms, steps): (i64, Vec<Step>)| Step::of_steps(start_ms, steps.iter());
-        Ok(groups.into_iter().map(step).collect())
+        gather.close();
+        let rows = gather.time.len();
+        let column = |(field, cells): (&Field, Vec<Option<i64>>)| {
+            let cells = match field.column {
+                Column::Burst => Cells::Flags(vec![None; rows]),
+                column => whole_or_cores(column, cells),
+            };
+            (*field, cells)
+        };
+        Ok(Table {
+            step_ms: Some(step_ms),
+            time: gather.time,
+            columns: fields.iter().zip(gather.cells).map(column).collect(),
+            chunks_skipped: 0,
+        })
     }
 }
 
-/// Begins of the chunks that hold anything of `from_ms..to_ms`.
-fn starts(tier: Tier, from_ms: i64, to_ms: i64) -> impl Iterator<Item = i64> {
-    let length_ms = tier.chunk_ms();
-    let first = tier::floor(from_ms, length_ms);
-    std::iter::successors(Some(first), move |start_ms| start_ms.checked_add(length_ms))
-        .take_while(move |start_ms| *start_ms < to_ms)
-}
-
-fn grouped<T>(
-    items: impl Iterator<Item = T>,
-    step_ms: i64,
-    at_ms: impl Fn(&T) -> i64,
-) -> BTreeMap<i64, Vec<T>> {
-    let mut groups = BTreeMap::<i64, Vec<T>>::new();
-    for item in items {
-        let start_ms = tier::floor(at_ms(&item), step_ms);
-        groups.entry(start_ms).or_default().push(item);
+/// The chunks that hold anything of `from_ms..to_ms`, cut at files and at those `touched`.
+fn stretches(tier: Tier, (from_ms, to_ms): (i64, i64), touched: &[i64]) -> Vec<Stretch> {
+    let mut stretches = Vec::new();
+    let mut at_ms = tier::floor(from_ms, tier.chunk_ms());
+    while at_ms < to_ms {
+        let next = touched.iter().copied().find(|start_ms| *start_ms >= at_ms);
+        if next == Some(at_ms) {
+            stretches.push(Stretch::Touched { start_ms: at_ms });
+            at_ms = at_ms.saturating_add(tier.chunk_ms());
+            continue;
+        }
+        let file_end_ms = tier::floor(at_ms, tier.file_ms()).saturating_add(tier.file_ms());
+        let end_ms = next.map_or(to_ms, |next| next.min(to_ms)).min(file_end_ms);
+        stretches.push(Stretch::Stored {
+            from_ms: at_ms,
+            to_ms: end_ms,
+        });
+        at_ms = end_ms;
     }
-    groups
+    stretches
 }
 
 fn enough(rows: usize) -> Result<(), HistoryError> {
@@ -236,92 +310,48 @@ fn samples(
     to_ms: i64,
     fields: &[Field],
 ) -> Result<Table, HistoryError> {
-    let rows = reader.rows(from_ms, to_ms)?;
-    // The last rows' speed is what the rows after them changed.
-    let after_ms = to_ms.saturating_add(Tier::Raw.chunk_ms());
-    let after = reader.rows(to_ms, after_ms)?;
-    let speeds = speeds(&rows, &after);
+    let wanted = Wanted::new(fields.iter().map(|field| field.column));
+    let samples = reader.samples(from_ms, to_ms, &wanted)?;
+    let speeds = if fields.iter().any(|f| f.column == Column::SpeedBytes) {
+        // The last rows' speed is what the rows after them changed.
+        let after_ms = to_ms.saturating_add(Tier::Raw.chunk_ms());
+        let momentum = Wanted::new([Column::MomentumBytes]);
+        samples.speeds(&reader.samples(to_ms, after_ms, &momentum)?)
+    } else {
+        Vec::new()
+    };
     let column = |field: &Field| {
-        let cells = match field.column {
-            Column::SpeedBytes => Cells::Integers(speeds.clone()),
-            Column::Burst => Cells::Flags(rows.values().map(|row| Some(row.burst)).collect()),
-            column => whole_or_cores(
-                column,
-                rows.values().map(|row| value_of(row, column)).collect(),
-            ),
-        };
+        let cells = cells(&samples, field.column, || speeds.clone());
         (*field, cells)
     };
+    let columns = fields.iter().map(column).collect();
     Ok(Table {
         step_ms: None,
-        time: rows.keys().map(|id: &RowId| id.at_ms).collect(),
-        columns: fields.iter().map(column).collect(),
+        columns,
+        time: samples.at_ms,
         chunks_skipped: 0,
     })
 }
 
-fn value_of(row: &Row, column: Column) -> Option<i64> {
+/// A column of samples; `speeds` is asked for theirs.
+pub(super) fn cells(
+    samples: &Samples,
+    column: Column,
+    speeds: impl FnOnce() -> Vec<Option<i64>>,
+) -> Cells {
     match column {
-        Column::IntervalMs => Some(row.interval_ms),
-        Column::MomentumBytes => row.momentum_bytes,
-        column => metric(column).and_then(|at| row.metrics[at]),
-    }
-}
-
-/// Size of the change to the next base-interval sample of the same instance: unknown for the
-/// newest, and for bursts.
-fn speeds(rows: &Rows, after: &Rows) -> Vec<Option<i64>> {
-    let mut next = HashMap::<[u8; 16], Option<i64>>::new();
-    let mut speeds = Vec::with_capacity(rows.len());
-    for row in after.values().rev().filter(|row| !row.burst) {
-        next.insert(row.id.instance, row.momentum_bytes);
-    }
-    for row in rows.values().rev() {
-        if row.burst {
-            speeds.push(None);
-            continue;
+        Column::SpeedBytes => Cells::Integers(speeds()),
+        Column::MomentumBytes => Cells::Integers(samples.momentum_bytes.clone()),
+        Column::IntervalMs => {
+            let known = samples.interval_ms.iter().copied().map(Some);
+            Cells::Integers(known.collect())
         }
-        let momentum = next.insert(row.id.instance, row.momentum_bytes).flatten();
-        speeds.push(momentum.map(i64::saturating_abs));
+        Column::Burst => Cells::Flags(samples.burst.iter().copied().map(Some).collect()),
+        column => {
+            let cells = metric(column).map(|at| samples.metrics[at].clone());
+            whole_or_cores(column, cells.unwrap_or_default())
+        }
     }
-    speeds.reverse();
-    speeds
-}
-
-// === steps in columns ===
-
-fn in_columns(step_ms: i64, steps: &[Step], fields: &[Field]) -> Table {
-    let column = |field: &Field| {
-        let cells = match field.column {
-            Column::Burst => Cells::Flags(vec![None; steps.len()]),
-            column => whole_or_cores(
-                column,
-                steps.iter().map(|step| stat_of(step, *field)).collect(),
-            ),
-        };
-        (*field, cells)
-    };
-    Table {
-        step_ms: Some(step_ms),
-        time: steps.iter().map(|step| step.start_ms).collect(),
-        columns: fields.iter().map(column).collect(),
-        chunks_skipped: 0,
-    }
-}
-
-/// What belongs to single samples (interval, momentum, speed) has no value in a step.
-fn stat_of(step: &Step, field: Field) -> Option<i64> {
-    let span = step.metrics[metric(field.column)?]?;
-    Some(match field.stat {
-        Stat::Mean if field.column.is_counter() => span.max,
-        Stat::Mean => span.mean,
-        Stat::Min => span.min,
-        Stat::Max => span.max,
-    })
-}
-
-fn metric(column: Column) -> Option<usize> {
-    METRICS.iter().position(|known| *known == column)
 }
 
 fn whole_or_cores(column: Column, cells: Vec<Option<i64>>) -> Cells {

@@ -37,13 +37,23 @@ pub(super) const METRICS: [Column; 17] = [
 pub(super) const METRICS_MIN: usize = 9;
 
 pub(super) const MEMORY_USED: usize = 0;
-const RSS: usize = 3;
+pub(super) const RSS: usize = 3;
 pub(super) const CPU_MILLIS: usize = 5;
 pub(super) const CPU_MILLICORES: usize = 6;
 
 /// Columns of a raw chunk before the metrics: time, instance, report, place in it, offset of the
 /// agent's clock, interval, burst, momentum.
-const HEAD_COLUMNS: usize = 8;
+pub(super) const HEAD_COLUMNS: usize = 8;
+
+/// Where these are.
+pub(super) const TIME: usize = 0;
+pub(super) const INSTANCE: usize = 1;
+pub(super) const SEQ: usize = 2;
+pub(super) const INDEX: usize = 3;
+pub(super) const MONO: usize = 4;
+pub(super) const INTERVAL: usize = 5;
+pub(super) const BURST: usize = 6;
+pub(super) const MOMENTUM: usize = 7;
 
 /// Tells a row from every other of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +82,7 @@ pub(super) type Rows = BTreeMap<RowId, Box<Row>>;
 
 /// What the rows of one chunk so far say about the next.
 #[derive(Default)]
-struct Foresight {
+pub(super) struct Foresight {
     /// Per instance: the newest row's CPU time and clock, the newest base row's rss.
     last: BTreeMap<[u8; 16], Last>,
 }
@@ -139,6 +149,31 @@ impl Row {
     }
 }
 
+impl Row {
+    /// As much of a row as [`Foresight`] looks at.
+    pub(super) fn for_foresight(
+        instance: [u8; 16],
+        mono_ms: i64,
+        burst: bool,
+        metric: impl Fn(usize) -> Option<i64>,
+    ) -> Self {
+        let mut metrics = [None; METRICS.len()];
+        metrics[RSS] = metric(RSS);
+        metrics[CPU_MILLIS] = metric(CPU_MILLIS);
+        Self {
+            id: RowId {
+                instance,
+                ..RowId::first(0)
+            },
+            mono_ms,
+            interval_ms: 0,
+            burst,
+            momentum_bytes: None,
+            metrics,
+        }
+    }
+}
+
 /// SQLite and the codec count in i64; nothing real reaches its end.
 fn whole(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -187,12 +222,19 @@ pub(super) fn to_chunk(rows: &Rows, start_ms: i64) -> Chunk {
     chunk
 }
 
+/// Refuses a chunk that is not of rows, today's or earlier ones.
+pub(super) fn check_layout(chunk: &Chunk) -> Result<(), ChunkError> {
+    let layouts = HEAD_COLUMNS + METRICS_MIN..=HEAD_COLUMNS + METRICS.len();
+    if layouts.contains(&chunk.columns.len()) {
+        Ok(())
+    } else {
+        Err(ChunkError::Short)
+    }
+}
+
 /// Reads what [`to_chunk`] laid out.
 pub(super) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Rows, ChunkError> {
-    let layouts = HEAD_COLUMNS + METRICS_MIN..=HEAD_COLUMNS + METRICS.len();
-    if !layouts.contains(&chunk.columns.len()) {
-        return Err(ChunkError::Short);
-    }
+    check_layout(chunk)?;
     let mut rows = Rows::new();
     let mut foresight = Foresight::default();
     let (mut at_ms, mut seq) = (start_ms, 0_i64);
@@ -234,7 +276,7 @@ pub(super) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Rows, ChunkErro
 impl Foresight {
     /// Momentum and cores (in thousandths) as the rows before suggest; 0 where they are silent.
     /// Looks at nothing that is not known before the two are.
-    fn of(&self, row: &Row) -> (i64, i64) {
+    pub(super) fn of(&self, row: &Row) -> (i64, i64) {
         let last = self.last.get(&row.id.instance).copied().unwrap_or_default();
         let momentum = match (last.base_rss, row.metrics[RSS]) {
             (Some(before), Some(now)) => now.wrapping_sub(before),
@@ -251,7 +293,7 @@ impl Foresight {
         (momentum, millicores)
     }
 
-    fn learn(&mut self, row: &Row) {
+    pub(super) fn learn(&mut self, row: &Row) {
         let last = self.last.entry(row.id.instance).or_default();
         if !row.burst {
             last.base_rss = row.metrics[RSS];

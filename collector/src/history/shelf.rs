@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -13,7 +14,7 @@ use super::{
     chunk::{self, Chunk, ChunkError, Codec},
     pending::{Batch, Windows},
     row::{self, RowId, Rows},
-    store::{Place, ServerId, Store},
+    store::{Files, Place, ServerId, Span, Store},
     tier::{self, Step, Steps, Tier},
     used::Used,
 };
@@ -41,6 +42,13 @@ impl Shelf {
             counters,
             skipped: 0,
         })
+    }
+
+    /// On the files of `data_dir`, for reading only.
+    pub(super) fn to_read(data_dir: &Path, counters: Arc<Counters>) -> Result<Self, HistoryError> {
+        let files = Files::open_read_only(data_dir)?;
+        let files = files.ok_or_else(|| HistoryError::Nothing(data_dir.to_owned()))?;
+        Self::new(Box::new(files), counters)
     }
 
     /// How many chunks could not be read since this was last asked.
@@ -79,17 +87,47 @@ impl Shelf {
             return Ok(T::default());
         };
         let known = self.codec.decode(&stored);
-        known
-            .and_then(|chunk| read(&chunk, start_ms))
-            .or_else(|error| {
-                self.skipped += 1;
-                self.counters.chunks_corrupt.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    tier = tier.name(), server, start_ms, %error,
-                    "a chunk of history cannot be read and is skipped"
-                );
-                Ok(T::default())
-            })
+        let read = known.and_then(|chunk| read(&chunk, start_ms));
+        Ok(read.unwrap_or_else(|error| {
+            self.skip(place, &error);
+            T::default()
+        }))
+    }
+
+    fn skip(&mut self, place: Place, error: &ChunkError) {
+        let Place {
+            tier,
+            server,
+            start_ms,
+        } = place;
+        self.skipped += 1;
+        self.counters.chunks_corrupt.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            tier = tier.name(), server, start_ms, %error,
+            "a chunk of history cannot be read and is skipped"
+        );
+    }
+
+    /// Hands on the chunks of `span`, oldest first, each with its begin and without the columns
+    /// that are not `wanted`. What `each` refuses counts as not readable, and says where.
+    pub(super) fn look(
+        &mut self,
+        span: Span,
+        wanted: impl Fn(usize) -> bool,
+        mut each: impl FnMut(i64, &Chunk) -> Result<(), ChunkError>,
+    ) -> Result<(), HistoryError> {
+        for (start_ms, stored) in self.store.load_span(span)? {
+            let known = self.codec.decode_some(&stored, &wanted);
+            if let Err(error) = known.and_then(|chunk| each(start_ms, &chunk)) {
+                let place = Place {
+                    tier: span.tier,
+                    server: span.server,
+                    start_ms,
+                };
+                self.skip(place, &error);
+            }
+        }
+        Ok(())
     }
 
     fn save(
@@ -245,7 +283,7 @@ pub(super) fn hours_of(minutes: &Steps) -> Vec<(i64, Step)> {
     starts.into_iter().map(step).collect()
 }
 
-fn by_chunk(tier: Tier, steps: Steps) -> BTreeMap<i64, Steps> {
+pub(super) fn by_chunk(tier: Tier, steps: Steps) -> BTreeMap<i64, Steps> {
     let mut chunks = BTreeMap::<i64, Steps>::new();
     for (start_ms, step) in steps {
         let chunk_ms = tier::floor(start_ms, tier.chunk_ms());

@@ -4,6 +4,8 @@
 //! ever part of a path. Servers have numbers; a number is never used again, and its row is on the
 //! disk before any chunk refers to it.
 
+mod read;
+
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
     path::{Path, PathBuf},
@@ -31,6 +33,8 @@ pub(super) struct Files {
     servers: Connection,
     ids: HashMap<ServerKey, ServerId>,
     open: BTreeMap<(Tier, i64), OpenFile>,
+    /// Nothing is made and nothing written, nor is a server's number kept in mind.
+    read_only: bool,
 }
 
 struct OpenFile {
@@ -53,6 +57,20 @@ pub(super) trait Store: Send {
     fn number(&mut self, keys: &mut dyn Iterator<Item = &ServerKey>) -> Result<(), HistoryError>;
     /// One chunk.
     fn load(&mut self, place: Place) -> Result<Option<Vec<u8>>, HistoryError>;
+    /// The chunks of a server that begin in `from_ms..to_ms`, oldest first.
+    fn load_span(&mut self, span: Span) -> Result<Vec<(i64, Vec<u8>)>, HistoryError> {
+        let mut chunks = Vec::new();
+        let (tier, server) = (span.tier, span.server);
+        for start_ms in tier::starts(tier, span.from_ms, span.to_ms) {
+            let place = Place {
+                tier,
+                server,
+                start_ms,
+            };
+            chunks.extend(self.load(place)?.map(|body| (start_ms, body)));
+        }
+        Ok(chunks)
+    }
     /// Replaces one chunk.
     fn save(&mut self, place: Place, body: Vec<u8>) -> Result<(), HistoryError>;
     /// Puts on the disk all that was saved, finest tier first.
@@ -63,6 +81,16 @@ pub(super) trait Store: Send {
     fn close(&mut self, tier: Tier, before_ms: i64);
     /// Deletes the chunks of `tier` whose file ends before `before_ms`.
     fn sweep(&mut self, tier: Tier, before_ms: i64) -> Result<(), HistoryError>;
+}
+
+/// Names chunks in a row: of one server, by when they begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) tier: Tier,
+    pub(super) server: ServerId,
+    /// The begin of a chunk.
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
 }
 
 /// Names a chunk.
@@ -111,6 +139,7 @@ impl Files {
             servers,
             ids: HashMap::new(),
             open: BTreeMap::new(),
+            read_only: false,
         })
     }
 
@@ -126,6 +155,15 @@ impl Files {
         let path = self.path(tier, start_ms);
         match self.open.entry((tier, start_ms)) {
             Entry::Occupied(open) => Ok(Some(open.into_mut())),
+            Entry::Vacant(vacant) if self.read_only => {
+                let opened = database::open_read_only(&path)?;
+                Ok(opened.map(|connection| {
+                    vacant.insert(OpenFile {
+                        connection,
+                        in_transaction: false,
+                    })
+                }))
+            }
             Entry::Vacant(vacant) => {
                 let there = path
                     .try_exists()
@@ -165,7 +203,9 @@ impl Store for Files {
                     .optional()
             })
             .map_err(HistoryError::sql("look up a server"))?;
-        if let Some(id) = id {
+        if let Some(id) = id
+            && !self.read_only
+        {
             self.ids.insert(key.clone(), id);
         }
         Ok(id)
@@ -204,6 +244,10 @@ impl Store for Files {
             .prepare_cached("SELECT body FROM chunk WHERE place = ?1")
             .and_then(|mut select| select.query_row([place.row()], |row| row.get(0)).optional())
             .map_err(HistoryError::sql("read a chunk"))
+    }
+
+    fn load_span(&mut self, span: Span) -> Result<Vec<(i64, Vec<u8>)>, HistoryError> {
+        self.span(span)
     }
 
     fn save(&mut self, place: Place, body: Vec<u8>) -> Result<(), HistoryError> {

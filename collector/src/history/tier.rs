@@ -106,6 +106,14 @@ pub(super) fn floor(at_ms: i64, length_ms: i64) -> i64 {
     at_ms.saturating_sub(at_ms.rem_euclid(length_ms))
 }
 
+/// Begins of the chunks that hold anything of `from_ms..to_ms`.
+pub(super) fn starts(tier: Tier, from_ms: i64, to_ms: i64) -> impl Iterator<Item = i64> {
+    let length_ms = tier.chunk_ms();
+    let first = floor(from_ms, length_ms);
+    std::iter::successors(Some(first), move |start_ms| start_ms.checked_add(length_ms))
+        .take_while(move |start_ms| *start_ms < to_ms)
+}
+
 // === computing steps ===
 
 impl Step {
@@ -169,11 +177,15 @@ fn mean(weighted: impl Iterator<Item = (i64, i64)>) -> Option<(i64, i64)> {
             sum + i128::from(rows) * i128::from(value),
         )
     });
+    Some((i64::try_from(weight).ok()?, mean_of((weight, sum))?))
+}
+
+/// The mean of what has this weight and sum, to the nearest.
+pub(super) fn mean_of((weight, sum): (i128, i128)) -> Option<i64> {
     if weight <= 0 {
         return None;
     }
-    let mean = (2 * sum + weight).div_euclid(2 * weight);
-    Some((i64::try_from(weight).ok()?, i64::try_from(mean).ok()?))
+    i64::try_from((2 * sum + weight).div_euclid(2 * weight)).ok()
 }
 
 // === layout of a chunk of steps ===
@@ -206,34 +218,54 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
     }
 }
 
+/// How many metrics a chunk of steps has, today's or an earlier one; any other is refused. The
+/// first had nothing behind them.
+pub(super) fn metrics_in(chunk: &Chunk) -> Result<usize, ChunkError> {
+    let cells = chunk
+        .columns
+        .len()
+        .checked_sub(1)
+        .ok_or(ChunkError::Short)?;
+    let (metrics, rest) = (cells / 4, cells % 4);
+    let whole = rest == 0 || rest == USED_COLUMNS;
+    if whole && (METRICS_MIN..=METRICS.len()).contains(&metrics) {
+        Ok(metrics)
+    } else {
+        Err(ChunkError::Short)
+    }
+}
+
+/// The metric that a column of a chunk belongs to; `None` for the time.
+pub(super) fn metric_in(column: usize) -> Option<usize> {
+    column.checked_sub(1).map(|cell| cell / 4)
+}
+
+/// One metric of one step, by the cells of its columns.
+pub(super) fn span_of(metric: usize, cell: impl Fn(usize) -> Option<i64>) -> Option<Span> {
+    let at = 1 + 4 * metric;
+    let min = cell(at + 1)?;
+    Some(Span {
+        rows: cell(at)?,
+        min,
+        mean: min.wrapping_add(cell(at + 2)?),
+        max: min.wrapping_add(cell(at + 3)?),
+    })
+}
+
 /// Reads what [`to_chunk`] laid out.
 pub(super) fn from_chunk(chunk: &Chunk, chunk_start_ms: i64) -> Result<Steps, ChunkError> {
-    // The first layouts have no sums at the end.
-    let (metrics, rest) = match chunk.columns.len().checked_sub(1) {
-        Some(columns) => (columns / 4, columns % 4),
-        None => return Err(ChunkError::Short),
-    };
-    let whole = rest == 0 || rest == USED_COLUMNS;
-    if !whole || !(METRICS_MIN..=METRICS.len()).contains(&metrics) {
-        return Err(ChunkError::Short);
-    }
-    let of_metrics = 1 + 4 * metrics;
+    let known = metrics_in(chunk)?;
+    let used_at = 1 + 4 * known;
     let mut steps = Steps::new();
     let mut start_ms = chunk_start_ms;
     for place in 0..chunk.rows {
         let cell = |column: usize| chunk.columns.get(column)?[place];
         start_ms = start_ms.wrapping_add(cell(0).ok_or(ChunkError::Short)?);
         let metrics = std::array::from_fn(|metric| {
-            let at = 1 + 4 * metric;
-            let min = cell(at + 1).filter(|_| at < of_metrics)?;
-            Some(Span {
-                rows: cell(at)?,
-                min,
-                mean: min.wrapping_add(cell(at + 2)?),
-                max: min.wrapping_add(cell(at + 3)?),
-            })
+            let there = metric < known;
+            there.then(|| span_of(metric, cell)).flatten()
         });
-        let used = match [0, 1, 2].map(|at| cell(of_metrics + at)) {
+        let used = match [0, 1, 2].map(|at| cell(used_at + at)) {
             [Some(covered), Some(memory), Some(cores)] => {
                 Some(Used::from_cells([covered, memory, cores], &metrics))
             }

@@ -1,27 +1,28 @@
-//! What a server used before: columns as JSON, or a table as CSV.
+//! What a server used before: columns as JSON, a table as CSV or Parquet.
+
+mod answer;
+mod form;
 
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{RawQuery, State},
-    http::{HeaderMap, HeaderName, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderName},
+    response::Response,
 };
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use utoipa::ToSchema;
+use utoipa::IntoParams;
 
+use self::{answer::HistoryJson, form::Form};
 use super::{
     Site,
     guard::Viewer,
     now::{ServerPath, UserPath, default_key, named_key, no_server},
     problem::Problem,
     query::Query,
-    shape::rfc3339,
 };
 use crate::{
     fact::ServerKey,
-    history::{Cells, Column, Field, HistoryError, ReadQuery, Table},
+    history::{Column, Field, HistoryError, ReadQuery},
 };
 
 /// How far back an answer goes when nobody says.
@@ -31,27 +32,26 @@ const STEP_MIN_MS: i64 = 1000;
 
 const PARAMETERS: [&str; 5] = ["from", "to", "step", "fields", "format"];
 
-/// Rows of one server.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = History)]
-pub(crate) struct HistoryJson {
-    /// From, included.
+/// What both routes take, for the document alone: [`Question`] reads it.
+#[allow(dead_code)]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistoryParameters {
+    /// RFC 3339, or before now such as -1h
     from: Option<String>,
-    /// To, not included.
+    /// The same; now unless told
     to: Option<String>,
-    /// Length of a step, at least what was asked for; `null` when rows are the samples themselves.
-    step_ms: Option<i64>,
-    /// `time` and the columns asked for, all of the same length.
-    #[schema(value_type = Object)]
-    columns: Columns,
+    /// Length of a step; the samples unless told
+    step: Option<String>,
+    /// Columns, comma between; _min and _max behind a name for a step's extremes
+    fields: Option<String>,
+    /// `json`, `csv` or `parquet`, before Accept
+    format: Option<String>,
 }
-
-#[derive(Debug)]
-struct Columns(Table);
 
 struct Question {
     read: ReadQuery,
-    csv: bool,
+    form: Form,
 }
 
 // === handlers ===
@@ -60,15 +60,12 @@ struct Question {
 #[utoipa::path(
     get,
     path = "/api/v1/users/{user}/server/history",
-    params(
-        ("user" = String, Path, description = "The hub's name of the user"),
-        ("from" = Option<String>, Query, description = "RFC 3339, or before now such as -1h"),
-        ("to" = Option<String>, Query, description = "The same; now unless told"),
-        ("step" = Option<String>, Query, description = "Length of a step; the samples unless told"),
-        ("fields" = Option<String>, Query, description = "Columns, comma between; _min and _max behind a name for a step's extremes"),
-        ("format" = Option<String>, Query, description = "`json` or `csv`, before Accept"),
-    ),
-    responses((status = 200, content((HistoryJson = "application/json"), (String = "text/csv")))),
+    params(("user" = String, Path, description = "The hub's name of the user"), HistoryParameters),
+    responses((status = 200, content(
+        (HistoryJson = "application/json"),
+        (String = "text/csv"),
+        (Vec<u8> = "application/vnd.apache.parquet"),
+    ))),
 )]
 pub(crate) async fn default_history(
     State(site): State<Arc<Site>>,
@@ -87,13 +84,13 @@ pub(crate) async fn default_history(
     params(
         ("user" = String, Path, description = "The hub's name of the user"),
         ("name" = String, Path, description = "The server's name"),
-        ("from" = Option<String>, Query, description = "RFC 3339, or before now such as -1h"),
-        ("to" = Option<String>, Query, description = "The same; now unless told"),
-        ("step" = Option<String>, Query, description = "Length of a step; the samples unless told"),
-        ("fields" = Option<String>, Query, description = "Columns, comma between; _min and _max behind a name for a step's extremes"),
-        ("format" = Option<String>, Query, description = "`json` or `csv`, before Accept"),
+        HistoryParameters,
     ),
-    responses((status = 200, content((HistoryJson = "application/json"), (String = "text/csv")))),
+    responses((status = 200, content(
+        (HistoryJson = "application/json"),
+        (String = "text/csv"),
+        (Vec<u8> = "application/vnd.apache.parquet"),
+    ))),
 )]
 pub(crate) async fn named_history(
     State(site): State<Arc<Site>>,
@@ -123,36 +120,31 @@ async fn answer(
     };
     site.agents
         .watch(std::iter::once(question.read.key.clone()));
-    let table = read(site, question.read.clone()).await?;
-    if !known && table.time.is_empty() {
+    let read = read(site, question).await?;
+    if !known && read.rows == 0 {
         return Err(no_server());
     }
-    let skipped = table.chunks_skipped;
-    let mut response = match question.csv {
-        true => csv(&table)?,
-        false => Json(HistoryJson {
-            from: rfc3339(question.read.from_ms),
-            to: rfc3339(question.read.to_ms),
-            step_ms: table.step_ms,
-            columns: Columns(table),
-        })
-        .into_response(),
-    };
-    if skipped > 0 {
+    let mut response = read.response;
+    if read.chunks_skipped > 0 {
         let name = HeaderName::from_static("hubmeter-chunks-skipped");
-        response.headers_mut().insert(name, skipped.into());
+        let skipped = read.chunks_skipped.into();
+        response.headers_mut().insert(name, skipped);
     }
     Ok(response)
 }
 
-async fn read(site: &Site, query: ReadQuery) -> Result<Table, Problem> {
+/// Reads and writes the answer, both on a thread that may wait.
+async fn read(site: &Site, question: Question) -> Result<answer::Written, Problem> {
     // The semaphore is never closed.
     let _reading = site.reading.acquire().await;
     let history = site.history.clone();
-    let read = tokio::task::spawn_blocking(move || history.read(&query)).await;
+    let work = move || {
+        let table = history.read(&question.read)?;
+        Ok(answer::write(&table, &question.read, question.form))
+    };
     let failed = || Problem::internal("history cannot be read; the collector's log knows more");
-    match read {
-        Ok(Ok(table)) => Ok(table),
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(written)) => written,
         Ok(Err(error @ HistoryError::TooManyRows { .. })) => {
             Err(Problem::bad_value("step", error.to_string()))
         }
@@ -189,9 +181,9 @@ impl Question {
             Some(names) => fields(&names)?,
             None => Column::ALL.map(Field::from).to_vec(),
         };
-        let csv = match query.take_word("format", &["json", "csv"])? {
-            Some(format) => format == "csv",
-            None => wants_csv(headers)?,
+        let form = match query.take_word("format", &Form::ALL.map(Form::as_str))? {
+            Some(name) => Form::named(name),
+            None => Form::by_accept(headers)?,
         };
         query.finish(&PARAMETERS)?;
         let read = ReadQuery {
@@ -201,7 +193,7 @@ impl Question {
             step_ms,
             fields,
         };
-        Ok(Self { read, csv })
+        Ok(Self { read, form })
     }
 }
 
@@ -221,87 +213,4 @@ fn fields(names: &str) -> Result<Vec<Field>, Problem> {
         })?);
     }
     Ok(fields)
-}
-
-/// By Accept: JSON where it will do, else CSV. Whoever takes neither gets no file under another
-/// one's name.
-fn wants_csv(headers: &HeaderMap) -> Result<bool, Problem> {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    let takes = |types: &[&str]| {
-        let accept = accept.unwrap_or("*/*");
-        types.iter().any(|known| accept.contains(known))
-    };
-    if takes(&["json"]) {
-        return Ok(false);
-    }
-    if takes(&["text/csv"]) {
-        return Ok(true);
-    }
-    if takes(&["*/*", "application/*"]) {
-        return Ok(false);
-    }
-    if takes(&["text/*"]) {
-        return Ok(true);
-    }
-    Err(Problem::not_acceptable(
-        "history comes as application/json or text/csv",
-    ))
-}
-
-// === shapes ===
-
-impl Serialize for Columns {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(table) = self;
-        let mut map = serializer.serialize_map(Some(table.columns.len() + 1))?;
-        let time = table.time.iter().map(|at_ms| rfc3339(*at_ms));
-        map.serialize_entry("time", &time.collect::<Vec<_>>())?;
-        for (field, cells) in &table.columns {
-            let name = field.name();
-            match cells {
-                Cells::Integers(cells) => map.serialize_entry(&name, cells)?,
-                Cells::Numbers(cells) => map.serialize_entry(&name, cells)?,
-                Cells::Flags(cells) => map.serialize_entry(&name, cells)?,
-            }
-        }
-        map.end()
-    }
-}
-
-/// Times and numbers only: nothing in it is anybody's text. The unknown is an empty cell.
-fn csv(table: &Table) -> Result<Response, Problem> {
-    let mut out = ::csv::Writer::from_writer(Vec::new());
-    let unwritable = |_| Problem::internal("cannot write CSV");
-    let names = table.columns.iter().map(|(field, _)| field.name());
-    out.write_record(["time".to_owned()].into_iter().chain(names))
-        .map_err(unwritable)?;
-    for (row, at_ms) in table.time.iter().enumerate() {
-        let time = rfc3339(*at_ms).unwrap_or_default();
-        let cells = table.columns.iter().map(|(_, cells)| cell(cells, row));
-        out.write_record([time].into_iter().chain(cells))
-            .map_err(unwritable)?;
-    }
-    let body = out
-        .into_inner()
-        .map_err(|_| Problem::internal("cannot write CSV"))?;
-    let about = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (
-            header::CONTENT_DISPOSITION,
-            "attachment; filename=\"history.csv\"",
-        ),
-    ];
-    Ok((about, body).into_response())
-}
-
-fn cell(cells: &Cells, row: usize) -> String {
-    fn text<T: ToString>(cells: &[Option<T>], row: usize) -> String {
-        let cell = cells.get(row).and_then(Option::as_ref);
-        cell.map_or_else(String::new, T::to_string)
-    }
-    match cells {
-        Cells::Integers(cells) => text(cells, row),
-        Cells::Numbers(cells) => text(cells, row),
-        Cells::Flags(cells) => text(cells, row),
-    }
 }

@@ -163,7 +163,8 @@ fn duration_ms(text: &str) -> Option<i64> {
     (ms <= DURATION_MS_MAX as f64).then_some(ms.round() as i64)
 }
 
-fn time_ms(text: &str, now_ms: i64) -> Option<i64> {
+/// A time in milliseconds: RFC 3339, `now`, or a duration before it such as `-1h`.
+pub(crate) fn time_ms(text: &str, now_ms: i64) -> Option<i64> {
     if text == "now" {
         return Some(now_ms);
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    database,
     fact::{HubServer, ServerKey},
     text::Label,
 };
@@ -246,7 +247,7 @@ fn a_month_that_is_over_tells_the_same_from_its_sum_as_from_its_days() {
 
 fn summed(fixture: &Fixture) -> i64 {
     let file = fixture.dir.path().join("history").join(FILE);
-    let db = open_to_read(&file).unwrap();
+    let db = database::open_read_only(&file).unwrap().unwrap();
     db.query_row("SELECT count(*) FROM summed", [], |row| row.get(0))
         .unwrap()
 }

@@ -154,7 +154,7 @@ const MISTAKES: [(&str, u16, &str, &str); 21] = [
     ("api/v1/users/ann/server/history?step=soon", 422, "step", "duration"),
     ("api/v1/users/ann/server/history?fields=rss", 422, "fields", "rss_bytes"),
     ("api/v1/users/ann/server/history?fields=rss_bytes,rss_bytes", 422, "fields", "once"),
-    ("api/v1/users/ann/server/history?format=parquet", 422, "format", "json, csv"),
+    ("api/v1/users/ann/server/history?format=xlsx", 422, "format", "json, csv, parquet"),
     ("api/v1/verdicts?state=closed", 422, "state", "open, all"),
     ("api/v1/cull?timeout=soon", 422, "timeout", "duration"),
     ("api/v1/events?user=ann", 400, "user", "no parameter"),
@@ -234,8 +234,8 @@ async fn history_comes_as_columns_or_as_csv() {
     let headers = [("authorization", "token all"), ("accept", "text/csv")];
     assert_eq!(bed.get(path, &headers).await.text().await, csv);
     for (accept, status) in [
-        ("application/vnd.apache.parquet", 406),
-        ("application/vnd.apache.parquet, */*;q=0.1", 200),
+        ("application/vnd.ms-excel", 406),
+        ("application/vnd.ms-excel, */*;q=0.1", 200),
         ("text/html, */*", 200),
     ] {
         let headers = [("authorization", "token all"), ("accept", accept)];

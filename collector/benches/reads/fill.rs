@@ -1,0 +1,196 @@
+//! Servers with a past: a state, and a history on the disk.
+
+use std::sync::Arc;
+
+use hubmeter_collector::{
+    fact::{
+        Fact, HubServer, InstanceId, MemorySource, Sample, ServerKey, Vitals, WorkloadKey,
+        WorkloadKind, WorkloadSample,
+    },
+    history::{History, HistoryEntry},
+    state::{Policy, State},
+    text::Label,
+};
+
+use super::MONTHS;
+
+/// 2019-11-17T21:56:36.500Z
+pub const NOW_MS: i64 = 1_574_027_796_500;
+
+const MINUTE_MS: i64 = 60_000;
+const INTERVAL_MS: i64 = 5_000;
+/// Past the hour that is asked for.
+const SPAN_MS: i64 = 65 * MINUTE_MS;
+const MONTH_MS: i64 = 30 * 24 * 60 * MINUTE_MS;
+/// Rows appended between flushes: history holds a million.
+const ROWS_MAX: usize = 500_000;
+
+/// Name of a user, each with one server.
+pub fn user(server: usize) -> String {
+    format!("user-{server:05}")
+}
+
+fn key(server: usize) -> ServerKey {
+    ServerKey::new(&user(server), "")
+}
+
+/// A notebook's memory: pages come and go, now and then a lot of them.
+fn rss_bytes(server: usize, at_ms: i64) -> u64 {
+    let tick = (at_ms / INTERVAL_MS) as u64;
+    let noise = tick
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .wrapping_add(server as u64)
+        >> 40;
+    let wave = (tick / 60 % 40) * 8_000_000;
+    400_000_000 + wave + noise % 300 * 4096
+}
+
+fn sample(server: usize, at_ms: i64) -> Sample {
+    let rss_bytes = rss_bytes(server, at_ms);
+    let since_ms = (at_ms - NOW_MS + 2 * MONTH_MS) as u64;
+    let name = |text: &str| Label::clean(text, 128);
+    Sample {
+        at_ms,
+        mono_ms: since_ms,
+        interval_ms: INTERVAL_MS as u32,
+        burst: false,
+        memory_used_bytes: rss_bytes - 30_000_000,
+        memory_working_set_bytes: Some(rss_bytes - 10_000_000),
+        memory_source: MemorySource::Cgroup2,
+        memory_age_ms: 0,
+        memory_limit_bytes: Some(4 << 30),
+        memory_limit_source: Some(name("cgroup2:/")),
+        memory_limit_enforced: true,
+        memory_limit_shared: false,
+        memory_guarantee_bytes: None,
+        rss_bytes,
+        pss_bytes: None,
+        swap_bytes: Some(0),
+        unattributed_bytes: None,
+        cpu_millis: since_ms / 20 + rss_bytes / 4096 % 50,
+        cpu_limit_millicores: None,
+        cpu_guarantee_millicores: None,
+        memory_limit_used_bytes: None,
+        memory_corrected_bytes: 0,
+        cpu_may_miss: false,
+        processes_beyond: 0,
+        vitals: Vitals {
+            read_bytes: Some(since_ms * 37),
+            written_bytes: Some(since_ms * 11),
+            agent_cpu_millis: Some(since_ms / 30_000),
+            agent_rss_bytes: Some(2_600_000),
+            ..Vitals::default()
+        },
+        processes: 4,
+        threads: 31,
+        oom_kills: None,
+        workloads: Vec::new(),
+        ended: Vec::new(),
+    }
+}
+
+/// An hour of every server in samples, and a month of some in minutes.
+pub fn history(history: &History, servers: usize) {
+    let first_ms = NOW_MS - SPAN_MS;
+    let per_server = (SPAN_MS / INTERVAL_MS) as usize;
+    let mut row = 0;
+    let mut append = |server: usize, from_ms: i64, interval_ms: i64, count: usize| {
+        row += 1;
+        let entry = |at: usize| {
+            let at_ms = from_ms + at as i64 * interval_ms;
+            let before = rss_bytes(server, at_ms - interval_ms) as i64;
+            HistoryEntry {
+                key: key(server),
+                instance: InstanceId([7; 16]),
+                seq: (at_ms / INTERVAL_MS) as u64,
+                sample: Arc::new(sample(server, at_ms)),
+                momentum_bytes: Some(rss_bytes(server, at_ms) as i64 - before),
+                cpu_cores: Some(0.05),
+            }
+        };
+        history.append(row, (0..count).map(entry).collect());
+    };
+    let flush = || {
+        history.flush().expect("written");
+    };
+    let together = ROWS_MAX / per_server;
+    for begin in (0..servers).step_by(together) {
+        for server in begin..servers.min(begin + together) {
+            append(server, first_ms, INTERVAL_MS, per_server);
+        }
+        flush();
+        eprint!("\r{begin} of {servers} servers filled ");
+    }
+    let minutes = ((MONTH_MS - SPAN_MS) / MINUTE_MS) as usize;
+    for server in (0..MONTHS).map(|at| at * (servers / MONTHS)) {
+        append(server, NOW_MS - MONTH_MS, MINUTE_MS, minutes);
+        flush();
+    }
+    eprintln!("\r{servers} servers filled, {MONTHS} of them with a month");
+}
+
+/// All of them running.
+pub fn state(servers: usize) -> State {
+    let mut state = State::new(Policy {
+        servers_max: servers.max(1),
+        ..Policy::default()
+    });
+    let at_ms = NOW_MS - INTERVAL_MS;
+    let name = |text: &str| Label::clean(text, 128);
+    state.apply(&Fact::Hub {
+        at_ms,
+        servers: (0..servers)
+            .map(|server| HubServer {
+                key: key(server),
+                groups: vec![name(&format!("class-{}", server % 50))],
+                started_ms: Some(NOW_MS - 7_200_000),
+                last_activity_ms: Some(NOW_MS - 3_600_000),
+                ready: true,
+            })
+            .collect(),
+    });
+    for server in 0..servers {
+        let instance = InstanceId([7; 16]);
+        state.apply(&Fact::Connected {
+            at_ms,
+            key: key(server),
+            instance,
+            host: name("node-1"),
+            interval_ms: INTERVAL_MS as u32,
+        });
+        let mut sample = sample(server, at_ms);
+        sample.workloads = vec![kernel(&sample)];
+        state.apply(&Fact::Report {
+            arrived_ms: at_ms,
+            key: key(server),
+            instance,
+            seq: 1,
+            samples: vec![sample],
+        });
+    }
+    state
+}
+
+fn kernel(of: &Sample) -> WorkloadSample {
+    let name = |text: &str| Label::clean(text, 128);
+    WorkloadSample {
+        key: WorkloadKey {
+            kind: WorkloadKind::Kernel,
+            id: name("0b7f9a3e-6f6c-4a68-93ce-7a4c2f4d8a11"),
+        },
+        name: name("python3"),
+        notebook: Some(name("analysis.ipynb")),
+        state: None,
+        pid: 4711,
+        memory_used_bytes: Some(of.memory_used_bytes / 2),
+        rss_bytes: of.rss_bytes / 2,
+        pss_bytes: None,
+        cpu_millis: of.cpu_millis / 2,
+        processes: 1,
+        threads: 12,
+        idle_ms: None,
+        read_bytes: None,
+        written_bytes: None,
+        remote: false,
+    }
+}

@@ -1,0 +1,414 @@
+//! Samples and steps in columns, from chunk to answer: only those asked for, and no row is ever
+//! put together.
+
+use super::{
+    Column, Field, Stat,
+    chunk::{Chunk, ChunkError},
+    row::{self, Foresight, METRICS, Row, RowId, Rows},
+    tier::{self, Span, Step, Steps},
+};
+
+/// What an answer needs of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// In the order of [`METRICS`].
+    metrics: [bool; METRICS.len()],
+    momentum: bool,
+}
+
+/// Samples of one server, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Samples {
+    pub(super) at_ms: Vec<i64>,
+    pub(super) instances: Vec<[u8; 16]>,
+    pub(super) interval_ms: Vec<i64>,
+    pub(super) burst: Vec<bool>,
+    /// No cells where nobody wanted them; the same of the metrics.
+    pub(super) momentum_bytes: Vec<Option<i64>>,
+    /// In the order of [`METRICS`].
+    pub(super) metrics: [Vec<Option<i64>>; METRICS.len()],
+}
+
+/// Puts samples or steps together into steps of `step_ms`, a column for each field.
+pub(super) struct Gather<'a> {
+    step_ms: i64,
+    fields: &'a [Field],
+    wanted: Wanted,
+    /// Begin of the step that is being filled.
+    open_ms: Option<i64>,
+    sums: [Sum; METRICS.len()],
+    pub(super) time: Vec<i64>,
+    /// In the order of `fields`.
+    pub(super) cells: Vec<Vec<Option<i64>>>,
+}
+
+/// One metric of the step that is being filled.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    /// Smallest and largest.
+    extremes: Option<(i64, i64)>,
+    /// Weight and sum of what the mean is of: base-interval samples, or steps.
+    base: (i128, i128),
+    /// The same of bursts: they count where there is nothing else.
+    burst: (i128, i128),
+}
+
+/// Where a metric is among [`METRICS`].
+pub(super) fn metric(column: Column) -> Option<usize> {
+    METRICS.iter().position(|known| *known == column)
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// What columns `of` need.
+    pub(super) fn new(of: impl IntoIterator<Item = Column>) -> Self {
+        let mut wanted = Self {
+            metrics: [false; METRICS.len()],
+            momentum: false,
+        };
+        for column in of {
+            match metric(column) {
+                Some(at) => wanted.metrics[at] = true,
+                None => {
+                    wanted.momentum |= matches!(column, Column::MomentumBytes | Column::SpeedBytes);
+                }
+            }
+        }
+        wanted
+    }
+
+    fn metrics(&self) -> impl Iterator<Item = usize> + use<> {
+        let metrics = self.metrics;
+        (0..METRICS.len()).filter(move |at| metrics[*at])
+    }
+
+    /// Whether the values that are stored as a miss have to be foreseen.
+    fn foresees(&self) -> bool {
+        self.momentum || self.metrics[row::CPU_MILLICORES]
+    }
+
+    /// Whether a column of a raw chunk has to be read.
+    pub(super) fn of_rows(&self, column: usize) -> bool {
+        match column {
+            row::SEQ | row::INDEX => false,
+            row::MONO => self.foresees(),
+            row::MOMENTUM => self.momentum,
+            head if head < row::HEAD_COLUMNS => true,
+            metric => {
+                let at = metric - row::HEAD_COLUMNS;
+                let foreseen_from = at == row::RSS || at == row::CPU_MILLIS;
+                self.metrics.get(at) == Some(&true) || (foreseen_from && self.foresees())
+            }
+        }
+    }
+
+    /// Whether a column of a chunk of steps has to be read.
+    pub(super) fn of_steps(&self, column: usize) -> bool {
+        tier::metric_in(column).is_none_or(|at| self.metrics.get(at) == Some(&true))
+    }
+}
+
+// === impl Samples ===
+
+impl Samples {
+    pub(super) fn len(&self) -> usize {
+        self.at_ms.len()
+    }
+
+    /// Adds those of `rows` with `from_ms <= time < to_ms`.
+    pub(super) fn push_rows(&mut self, rows: &Rows, wanted: &Wanted, (from_ms, to_ms): (i64, i64)) {
+        if from_ms >= to_ms {
+            return;
+        }
+        for row in rows
+            .range(RowId::first(from_ms)..RowId::first(to_ms))
+            .map(|(_, row)| row)
+        {
+            self.push(row, wanted);
+        }
+    }
+
+    fn push(&mut self, row: &Row, wanted: &Wanted) {
+        self.at_ms.push(row.id.at_ms);
+        self.instances.push(row.id.instance);
+        self.interval_ms.push(row.interval_ms);
+        self.burst.push(row.burst);
+        if wanted.momentum {
+            self.momentum_bytes.push(row.momentum_bytes);
+        }
+        for at in wanted.metrics() {
+            self.metrics[at].push(row.metrics[at]);
+        }
+    }
+
+    /// Adds those of a raw chunk with `from_ms <= time < to_ms`. On an error part of them may be
+    /// there: it is to be taken back by [`Self::truncate`].
+    pub(super) fn push_chunk(
+        &mut self,
+        chunk: &Chunk,
+        start_ms: i64,
+        wanted: &Wanted,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<(), ChunkError> {
+        row::check_layout(chunk)?;
+        let mut foresight = Foresight::default();
+        let mut at_ms = start_ms;
+        let (mut first, mut end) = (chunk.rows, chunk.rows);
+        for place in 0..chunk.rows {
+            let cell = |column: usize| chunk.columns.get(column)?.get(place).copied().flatten();
+            let must = |column: usize| cell(column).ok_or(ChunkError::Short);
+            at_ms = at_ms.wrapping_add(must(row::TIME)?);
+            if at_ms >= to_ms {
+                end = place;
+                break;
+            }
+            let instance = usize::try_from(must(row::INSTANCE)?)
+                .ok()
+                .and_then(|at| chunk.instances.get(at).copied())
+                .ok_or(ChunkError::Short)?;
+            let burst = must(row::BURST)? != 0;
+            let mut foreseen = (0, 0);
+            if wanted.foresees() {
+                let mono_ms = must(row::MONO)?.wrapping_add(at_ms);
+                let row =
+                    Row::for_foresight(instance, mono_ms, burst, |at| cell(row::HEAD_COLUMNS + at));
+                foreseen = foresight.of(&row);
+                foresight.learn(&row);
+            }
+            if at_ms < from_ms {
+                continue;
+            }
+            first = first.min(place);
+            self.at_ms.push(at_ms);
+            self.instances.push(instance);
+            self.interval_ms.push(must(row::INTERVAL)?);
+            self.burst.push(burst);
+            if wanted.momentum {
+                let miss = cell(row::MOMENTUM);
+                let momentum = miss.map(|miss| miss.wrapping_add(foreseen.0));
+                self.momentum_bytes.push(momentum);
+            }
+            if wanted.metrics[row::CPU_MILLICORES] {
+                let miss = cell(row::HEAD_COLUMNS + row::CPU_MILLICORES);
+                let millicores = miss.map(|miss| miss.wrapping_add(foreseen.1));
+                self.metrics[row::CPU_MILLICORES].push(millicores);
+            }
+        }
+        for at in wanted.metrics().filter(|at| *at != row::CPU_MILLICORES) {
+            let kept = first.min(end)..end;
+            match chunk.columns.get(row::HEAD_COLUMNS + at) {
+                Some(cells) => {
+                    self.metrics[at].extend_from_slice(cells.get(kept).ok_or(ChunkError::Short)?)
+                }
+                None => self.metrics[at].extend(kept.map(|_| None)), // not there yet when written
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was added beyond `len`.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.at_ms.truncate(len);
+        self.instances.truncate(len);
+        self.interval_ms.truncate(len);
+        self.burst.truncate(len);
+        self.momentum_bytes.truncate(len);
+        for cells in &mut self.metrics {
+            cells.truncate(len);
+        }
+    }
+
+    /// Size of the change to the next base-interval sample of the same instance, `after` these
+    /// included: unknown for the newest, and for bursts.
+    pub(super) fn speeds(&self, after: &Self) -> Vec<Option<i64>> {
+        let mut speeds = self.next_base(after, |samples| &samples.momentum_bytes);
+        for speed in &mut speeds {
+            *speed = speed.map(i64::saturating_abs);
+        }
+        speeds
+    }
+
+    /// rss of the next base-interval sample of the same instance.
+    pub(super) fn next_rss(&self, after: &Self) -> Vec<Option<i64>> {
+        self.next_base(after, |samples| &samples.metrics[row::RSS])
+    }
+
+    /// A column's cell in the next base-interval sample of the same instance.
+    fn next_base(
+        &self,
+        after: &Self,
+        column: impl Fn(&Self) -> &Vec<Option<i64>>,
+    ) -> Vec<Option<i64>> {
+        // Lives are few and follow each other.
+        let mut next: Vec<([u8; 16], Option<i64>)> = Vec::new();
+        let mut follow = |instance: [u8; 16], cell: Option<i64>| {
+            let known = next.iter_mut().rev().find(|(of, _)| *of == instance);
+            if let Some((_, next)) = known {
+                return std::mem::replace(next, cell);
+            }
+            next.push((instance, cell));
+            None
+        };
+        let mut base = |samples: &Self, place: usize| {
+            if samples.burst[place] {
+                return None;
+            }
+            follow(samples.instances[place], column(samples)[place])
+        };
+        for place in (0..after.len()).rev() {
+            base(after, place);
+        }
+        let mut cells: Vec<_> = (0..self.len())
+            .rev()
+            .map(|place| base(self, place))
+            .collect();
+        cells.reverse();
+        cells
+    }
+}
+
+// === impl Gather ===
+
+impl<'a> Gather<'a> {
+    pub(super) fn new(step_ms: i64, fields: &'a [Field]) -> Self {
+        Self {
+            step_ms,
+            fields,
+            wanted: Wanted::new(fields.iter().map(|field| field.column)),
+            open_ms: None,
+            sums: [Sum::default(); METRICS.len()],
+            time: Vec::new(),
+            cells: vec![Vec::new(); fields.len()],
+        }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// Adds samples, which are after all that were added.
+    pub(super) fn push_samples(&mut self, samples: &Samples) {
+        for (place, at_ms) in samples.at_ms.iter().enumerate() {
+            self.open(*at_ms);
+            let burst = samples.burst[place];
+            for at in self.wanted.metrics() {
+                if let Some(value) = samples.metrics[at][place] {
+                    self.sums[at].add(burst, (value, value), 1, value);
+                }
+            }
+        }
+    }
+
+    /// Adds those of `steps` with `from_ms <= start < to_ms`, which are after all that were added;
+    /// returns how many.
+    pub(super) fn push_steps(&mut self, steps: &Steps, (from_ms, to_ms): (i64, i64)) -> usize {
+        if from_ms >= to_ms {
+            return 0;
+        }
+        let mut added = 0;
+        for step in steps.range(from_ms..to_ms).map(|(_, step)| step) {
+            self.push_step(step);
+            added += 1;
+        }
+        added
+    }
+
+    fn push_step(&mut self, step: &Step) {
+        self.open(step.start_ms);
+        for at in self.wanted.metrics() {
+            if let Some(span) = &step.metrics[at] {
+                self.add(at, span);
+            }
+        }
+    }
+
+    /// Adds those of a chunk of steps with `from_ms <= start < to_ms`, which are after all that
+    /// were added; returns how many. A chunk with an error in it adds nothing.
+    pub(super) fn push_chunk(
+        &mut self,
+        chunk: &Chunk,
+        chunk_start_ms: i64,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<usize, ChunkError> {
+        tier::metrics_in(chunk)?;
+        let starts = chunk.columns.first().ok_or(ChunkError::Short)?;
+        if starts.iter().any(Option::is_none) {
+            return Err(ChunkError::Short);
+        }
+        let mut added = 0;
+        let mut start_ms = chunk_start_ms;
+        for (place, since) in starts.iter().enumerate() {
+            start_ms = start_ms.wrapping_add(since.unwrap_or_default());
+            if !(from_ms..to_ms).contains(&start_ms) {
+                continue;
+            }
+            self.open(start_ms);
+            for at in self.wanted.metrics() {
+                let cell = |column: usize| chunk.columns.get(column)?.get(place).copied().flatten();
+                if let Some(span) = tier::span_of(at, cell) {
+                    self.add(at, &span);
+                }
+            }
+            added += 1;
+        }
+        Ok(added)
+    }
+
+    fn add(&mut self, at: usize, span: &Span) {
+        self.sums[at].add(false, (span.min, span.max), span.rows, span.mean);
+    }
+
+    /// Closes the step before, if `at_ms` lies in another one.
+    fn open(&mut self, at_ms: i64) {
+        let start_ms = tier::floor(at_ms, self.step_ms);
+        if self.open_ms != Some(start_ms) {
+            self.close();
+            self.open_ms = Some(start_ms);
+        }
+    }
+
+    /// Closes the last step.
+    pub(super) fn close(&mut self) {
+        let Some(start_ms) = self.open_ms.take() else {
+            return;
+        };
+        self.time.push(start_ms);
+        for (field, cells) in self.fields.iter().zip(&mut self.cells) {
+            // What belongs to single samples (interval, momentum, speed) has no value in a step.
+            let sum = metric(field.column).map(|at| &self.sums[at]);
+            cells.push(sum.and_then(|sum| sum.stat(*field)));
+        }
+        self.sums = [Sum::default(); METRICS.len()];
+    }
+}
+
+// === impl Sum ===
+
+impl Sum {
+    fn add(&mut self, burst: bool, (min, max): (i64, i64), weight: i64, mean: i64) {
+        let (least, most) = self.extremes.unwrap_or((min, max));
+        self.extremes = Some((least.min(min), most.max(max)));
+        let sum = if burst {
+            &mut self.burst
+        } else {
+            &mut self.base
+        };
+        sum.0 += i128::from(weight);
+        sum.1 += i128::from(weight) * i128::from(mean);
+    }
+
+    fn stat(&self, field: Field) -> Option<i64> {
+        let (min, max) = self.extremes?;
+        let mean = tier::mean_of(self.base).or_else(|| tier::mean_of(self.burst))?;
+        Some(match field.stat {
+            Stat::Mean if field.column.is_counter() => max,
+            Stat::Mean => mean,
+            Stat::Min => min,
+            Stat::Max => max,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
