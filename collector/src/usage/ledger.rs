@@ -142,6 +142,26 @@ impl Ledger {
         tx.commit().map_err(&failed)
     }
 
+    /// Erases all of these servers, bytes and all.
+    ///
+    /// # Errors
+    /// Nothing is erased.
+    pub fn forget(&mut self, servers: &[i64]) -> Result<(), UsageError> {
+        let failed = UsageError::sql("forget servers");
+        self.db
+            .pragma_update(None, "secure_delete", "ON")
+            .map_err(&failed)?;
+        let tx = self.db.transaction().map_err(&failed)?;
+        for table in ["day", "month", "run", "grouped"] {
+            let delete = format!("DELETE FROM {table} WHERE server = ?1");
+            let mut delete = tx.prepare(&delete).map_err(&failed)?;
+            for server in servers {
+                delete.execute([server]).map_err(&failed)?;
+            }
+        }
+        tx.commit().map_err(&failed)
+    }
+
     /// Sums up months that are over, and forgets days before `before_ms`.
     ///
     /// # Errors

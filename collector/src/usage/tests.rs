@@ -274,6 +274,24 @@ fn what_is_older_than_it_is_kept_is_forgotten() {
 }
 
 #[test]
+fn who_is_forgotten_leaves_no_row_and_nobody_else_loses_one() {
+    let mut fixture = Fixture::new();
+    fixture.write(&[day(1, TODAY - 40, 2), day(1, TODAY, 2), day(3, TODAY, 3)]);
+    fixture.list(TODAY_MS + HOUR_MS, TODAY_MS, &["secret"]);
+    fixture.ledger.sweep(TODAY_MS, 0).unwrap();
+    fixture.runs.forget(|key| &*key.user == "ann");
+    fixture.ledger.forget(&[1]).unwrap();
+    fixture.write(&[]);
+    for window in Window::ALL {
+        let [ann, bob] = fixture.totals(window, TODAY);
+        assert_eq!((ann, bob.covered_ms), (Totals::default(), 3 * HOUR_MS));
+        assert_eq!(fixture.ann(window, TODAY - 40), Totals::default());
+    }
+    let reader = Reader::open(fixture.dir.path()).unwrap().unwrap();
+    assert!(reader.known().iter().all(|known| known.groups.is_empty()));
+}
+
+#[test]
 fn a_ledger_of_a_newer_program_is_refused_by_writer_and_reader() {
     let fixture = Fixture::new();
     let file = fixture.dir.path().join("history").join(FILE);
