@@ -136,17 +136,19 @@ pub fn open_read_only(path: &Path) -> Result<Option<Connection>, DatabaseError> 
         path: path.to_owned(),
         source,
     };
-    let there = path.try_exists().map_err(|source| DatabaseError::File {
-        what: "look for",
-        path: path.to_owned(),
-        source,
-    })?;
-    if !there {
+    let there = || {
+        path.try_exists().map_err(|source| DatabaseError::File {
+            what: "look for",
+            path: path.to_owned(),
+            source,
+        })
+    };
+    if !there()? {
         return Ok(None);
     }
     match open_to_read(path, "") {
         Ok(connection) => Ok(Some(connection)),
-        Err(_) if !path.exists() => Ok(None), // deleted meanwhile
+        Err(_) if !there()? => Ok(None), // deleted meanwhile
         Err(error) if has_log(path) => Err(failed(error)),
         Err(_) => open_to_read(path, "&immutable=1").map(Some).map_err(failed),
     }
@@ -184,7 +186,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("odd name?%20#.db");
         assert!(open_read_only(&path).unwrap().is_none());
-        assert!(!path.exists(), "a reader makes nothing");
+        assert!(!path.try_exists().unwrap(), "a reader makes nothing");
         let writer = open(&path).unwrap();
         writer
             .execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1); BEGIN IMMEDIATE; INSERT INTO t VALUES (2)")

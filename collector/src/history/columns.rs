@@ -152,56 +152,47 @@ impl Samples {
         (from_ms, to_ms): (i64, i64),
     ) -> Result<(), ChunkError> {
         row::check_layout(chunk)?;
-        let mut foresight = Foresight::default();
-        let mut at_ms = start_ms;
-        let (mut first, mut end) = (chunk.rows, chunk.rows);
-        for place in 0..chunk.rows {
-            let cell = |column: usize| chunk.columns.get(column)?.get(place).copied().flatten();
-            let must = |column: usize| cell(column).ok_or(ChunkError::Short);
-            at_ms = at_ms.wrapping_add(must(row::TIME)?);
-            if at_ms >= to_ms {
-                end = place;
-                break;
-            }
-            let instance = usize::try_from(must(row::INSTANCE)?)
-                .ok()
-                .and_then(|at| chunk.instances.get(at).copied())
-                .ok_or(ChunkError::Short)?;
-            let burst = must(row::BURST)? != 0;
-            let mut foreseen = (0, 0);
-            if wanted.foresees() {
-                let mono_ms = must(row::MONO)?.wrapping_add(at_ms);
-                let row =
-                    Row::for_foresight(instance, mono_ms, burst, |at| cell(row::HEAD_COLUMNS + at));
-                foreseen = foresight.of(&row);
-                foresight.learn(&row);
-            }
-            if at_ms < from_ms {
-                continue;
-            }
-            first = first.min(place);
-            self.at_ms.push(at_ms);
-            self.instances.push(instance);
-            self.interval_ms.push(must(row::INTERVAL)?);
-            self.burst.push(burst);
-            if wanted.momentum {
-                let miss = cell(row::MOMENTUM);
-                let momentum = miss.map(|miss| miss.wrapping_add(foreseen.0));
-                self.momentum_bytes.push(momentum);
-            }
-            if wanted.metrics[row::CPU_MILLICORES] {
-                let miss = cell(row::HEAD_COLUMNS + row::CPU_MILLICORES);
-                let millicores = miss.map(|miss| miss.wrapping_add(foreseen.1));
-                self.metrics[row::CPU_MILLICORES].push(millicores);
-            }
+        let times = times(chunk, start_ms)?;
+        let first = times.partition_point(|at_ms| *at_ms < from_ms);
+        let end = times.partition_point(|at_ms| *at_ms < to_ms).max(first);
+        let kept = |column: usize| {
+            let cells = chunk.columns.get(column)?;
+            cells.get(first..end)
+        };
+        let must = |column: usize| kept(column).ok_or(ChunkError::Short);
+        self.at_ms.extend_from_slice(&times[first..end]);
+        for cell in must(row::INSTANCE)? {
+            self.instances.push(instance(chunk, *cell)?);
         }
-        for at in wanted.metrics().filter(|at| *at != row::CPU_MILLICORES) {
-            let kept = first.min(end)..end;
-            match chunk.columns.get(row::HEAD_COLUMNS + at) {
-                Some(cells) => {
-                    self.metrics[at].extend_from_slice(cells.get(kept).ok_or(ChunkError::Short)?)
+        for cell in must(row::INTERVAL)? {
+            self.interval_ms.push(cell.ok_or(ChunkError::Short)?);
+        }
+        for cell in must(row::BURST)? {
+            self.burst.push(cell.ok_or(ChunkError::Short)? != 0);
+        }
+        let foreseen = if wanted.foresees() {
+            foreseen(chunk, &times[..end])?
+        } else {
+            Vec::new()
+        };
+        let told = |misses: &[Option<i64>], of: fn(&(i64, i64)) -> i64| -> Vec<Option<i64>> {
+            let misses = misses.iter().zip(&foreseen[first..]);
+            let one =
+                |(miss, seen): (&Option<i64>, _)| miss.map(|miss| miss.wrapping_add(of(seen)));
+            misses.map(one).collect()
+        };
+        if wanted.momentum {
+            let momentum = told(must(row::MOMENTUM)?, |(momentum, _)| *momentum);
+            self.momentum_bytes.extend(momentum);
+        }
+        for at in wanted.metrics() {
+            match kept(row::HEAD_COLUMNS + at) {
+                Some(misses) if at == row::CPU_MILLICORES => {
+                    self.metrics[at].extend(told(misses, |(_, millicores)| *millicores));
                 }
-                None => self.metrics[at].extend(kept.map(|_| None)), // not there yet when written
+                Some(cells) => self.metrics[at].extend_from_slice(cells),
+                // The column was not there yet when the chunk was written.
+                None => self.metrics[at].extend((first..end).map(|_| None)),
             }
         }
         Ok(())
@@ -266,6 +257,42 @@ impl Samples {
         cells.reverse();
         cells
     }
+}
+
+/// The times of a raw chunk.
+fn times(chunk: &Chunk, start_ms: i64) -> Result<Vec<i64>, ChunkError> {
+    let mut at_ms = start_ms;
+    let since = chunk.columns.get(row::TIME).ok_or(ChunkError::Short)?;
+    let time = |since: &Option<i64>| {
+        at_ms = at_ms.wrapping_add(since.ok_or(ChunkError::Short)?);
+        Ok(at_ms)
+    };
+    since.iter().map(time).collect()
+}
+
+fn instance(chunk: &Chunk, cell: Option<i64>) -> Result<[u8; 16], ChunkError> {
+    cell.and_then(|at| usize::try_from(at).ok())
+        .and_then(|at| chunk.instances.get(at).copied())
+        .ok_or(ChunkError::Short)
+}
+
+/// Momentum and cores as foreseen, of the rows at `times`, with which the chunk begins.
+fn foreseen(chunk: &Chunk, times: &[i64]) -> Result<Vec<(i64, i64)>, ChunkError> {
+    let mut foresight = Foresight::default();
+    let one = |(place, at_ms): (usize, &i64)| {
+        let cell = |column: usize| chunk.columns.get(column)?.get(place).copied().flatten();
+        let must = |column: usize| cell(column).ok_or(ChunkError::Short);
+        let row = Row::for_foresight(
+            instance(chunk, cell(row::INSTANCE))?,
+            must(row::MONO)?.wrapping_add(*at_ms),
+            must(row::BURST)? != 0,
+            |at| cell(row::HEAD_COLUMNS + at),
+        );
+        let foreseen = foresight.of(&row);
+        foresight.learn(&row);
+        Ok(foreseen)
+    };
+    times.iter().enumerate().map(one).collect()
 }
 
 // === impl Gather ===

@@ -205,7 +205,11 @@ fn eventful() -> Kept48 {
             burst,
         );
         step += 1;
-        let gap_ms = if step % 400 == 0 { 3 * HOUR_MS } else { 60_000 };
+        let gap_ms = if step.is_multiple_of(400) {
+            3 * HOUR_MS
+        } else {
+            60_000
+        };
         at_ms += gap_ms;
     }
     kept.history.flush().unwrap();

@@ -26,7 +26,7 @@ pub(super) struct Rows<W: Write + Send> {
 }
 
 enum Out<W: Write + Send> {
-    Csv(CsvTable<W>),
+    Csv(Box<CsvTable<W>>),
     Parquet {
         table: ParquetTable<W>,
         /// Of the next row group.
@@ -58,7 +58,7 @@ impl<W: Write + Send> Rows<W> {
         if header {
             table.header(columns.0.iter().map(|(name, _)| name.as_str()))?;
         }
-        Ok(Self::new(columns, Out::Csv(table)))
+        Ok(Self::new(columns, Out::Csv(Box::new(table))))
     }
 
     pub(super) fn parquet(out: W, columns: Columns) -> Result<Self, ExportError> {
@@ -185,12 +185,12 @@ impl Notebook {
             Some(history::Cells::Integers(rss)) => rss.as_slice(),
             _ => &[], // it was asked for last
         };
-        let momentum = columns
-            .0
-            .iter()
-            .any(|(_, column)| *column == Column::Momentum)
-            .then(|| self.momentum(&slice, rss))
-            .unwrap_or_default();
+        let wants = |wanted: Column| columns.0.iter().any(|(_, column)| *column == wanted);
+        let momentum = if wants(Column::Momentum) {
+            self.momentum(&slice, rss)
+        } else {
+            Vec::new()
+        };
         let mut kept = slice.columns.iter();
         let number = |unit: fn(u64) -> f64| {
             let bytes = rss
