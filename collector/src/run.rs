@@ -213,9 +213,8 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     };
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
-    let counted = registry.activity()?.map(|(activity, _)| activity);
     let core = Core {
-        activity: Newest::new(config.report.clone(), counted),
+        activity: Newest::kept(config.report.clone(), &registry)?,
         config,
         clock,
         stats,

@@ -15,11 +15,7 @@ pub use ledger::{DayUse, Ledger};
 pub use read::{Chosen, Known, Reader, Totals};
 pub use runs::{RunNote, Runs};
 
-use std::path::Path;
-
-use rusqlite::{Connection, OpenFlags};
-
-use crate::database::{self, DatabaseError};
+use crate::database::DatabaseError;
 
 /// File of the ledger, in `history/`.
 const FILE: &str = "usage.db";
@@ -59,26 +55,6 @@ impl UsageError {
     fn sql(what: &'static str) -> impl Fn(rusqlite::Error) -> Self {
         move |source| Self::Sql { what, source }
     }
-}
-
-/// Opens `path` to look only; it has to be there. Beside a running collector this waits for nobody.
-fn open_to_read(path: &Path) -> Result<Connection, UsageError> {
-    let opened = || -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(database::BUSY_TIMEOUT)?;
-        // SQLite opens lazily: what is no database is told here, with the file's name.
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        Ok(connection)
-    };
-    opened().map_err(|source| {
-        UsageError::Database(DatabaseError::Open {
-            path: path.to_owned(),
-            source,
-        })
-    })
 }
 
 #[cfg(test)]

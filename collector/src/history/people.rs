@@ -48,7 +48,7 @@ impl History {
         let mut writer = self.inner.writer.lock();
         if let Some(ledger) = &self.inner.ledger {
             // Before its chunks: the numbers are forgotten with those.
-            ledger.lock().erase(&writer.store.doomed()?)?;
+            ledger.lock().forget(&writer.store.doomed()?)?;
         }
         let erased = writer.store.erase_doomed()?;
         writer.store.squeeze()?;

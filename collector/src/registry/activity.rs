@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{Registry, RegistryError};
 use crate::{
-    database::{self, DatabaseError},
-    limits,
+    database, limits,
     report::hub_activity::{Activity, Labels},
     text::Label,
 };
@@ -47,32 +46,23 @@ impl Registry {
 /// # Errors
 /// The file is there and cannot be read.
 pub fn read_activity(data_dir: &Path) -> Result<Option<(Activity, Labels)>, RegistryError> {
-    let path = data_dir.join("state.db");
-    if !path.exists() {
+    let Some(db) = database::open_read_only(&data_dir.join("state.db"))? else {
         return Ok(None);
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let opened = || {
-        let db = Connection::open_with_flags(&path, flags)?;
-        db.busy_timeout(database::BUSY_TIMEOUT)?;
-        // A collector of before the table was there may still be running.
-        let table = "SELECT 1 FROM sqlite_schema WHERE name = 'hub_activity'";
-        let there = db.prepare(table)?.exists([])?;
-        Ok((db, there))
     };
-    let (db, there) = opened().map_err(|source| DatabaseError::Open {
-        path: path.clone(),
+    let failed = |source| RegistryError::Sql {
+        what: "read how many were active",
         source,
-    })?;
+    };
+    // A collector of before the table was there may still be running.
+    let table = "SELECT 1 FROM sqlite_schema WHERE name = 'hub_activity'";
+    let there = db
+        .prepare(table)
+        .and_then(|mut select| select.exists([]))
+        .map_err(failed)?;
     if !there {
         return Ok(None);
     }
-    activity(&db).map_err(|source| RegistryError::Sql {
-        what: "read how many were active",
-        source,
-    })
+    activity(&db).map_err(failed)
 }
 
 fn activity(db: &Connection) -> rusqlite::Result<Option<(Activity, Labels)>> {

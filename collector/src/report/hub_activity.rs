@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use super::ReportError;
 use crate::{
+    registry::{Registry, RegistryError},
     text::{self, Label},
     usage::{date_of, day_of_ms},
 };
@@ -80,6 +81,15 @@ impl Newest {
     pub fn new(labels: Labels, counted: Option<Activity>) -> Self {
         let counted = Arc::new(RwLock::new(counted));
         Self { labels, counted }
+    }
+
+    /// With what `registry` holds.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn kept(labels: Labels, registry: &Registry) -> Result<Self, RegistryError> {
+        let counted = registry.activity()?.map(|(activity, _)| activity);
+        Ok(Self::new(labels, counted))
     }
 
     /// The newest count.

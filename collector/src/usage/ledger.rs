@@ -142,28 +142,24 @@ impl Ledger {
         tx.commit().map_err(&failed)
     }
 
-    /// Erases everything of `servers`, bytes and all. A month that they were in stays summed up: the
-    /// others' rows are theirs alone.
+    /// Erases all of these servers, bytes and all.
     ///
     /// # Errors
     /// Some of it may be left; the next call goes on.
-    pub fn erase(&mut self, servers: &[i64]) -> Result<(), UsageError> {
+    pub fn forget(&mut self, servers: &[i64]) -> Result<(), UsageError> {
         if servers.is_empty() {
             return Ok(());
         }
-        let failed = UsageError::sql("erase servers");
+        let failed = UsageError::sql("forget servers");
         self.db
             .pragma_update(None, "secure_delete", "ON")
             .map_err(&failed)?;
         let tx = self.db.transaction().map_err(&failed)?;
-        for server in servers {
-            for delete in [
-                "DELETE FROM day WHERE server = ?1",
-                "DELETE FROM month WHERE server = ?1",
-                "DELETE FROM run WHERE server = ?1",
-                "DELETE FROM grouped WHERE server = ?1",
-            ] {
-                tx.execute(delete, [server]).map_err(&failed)?;
+        for table in ["day", "month", "run", "grouped"] {
+            let delete = format!("DELETE FROM {table} WHERE server = ?1");
+            let mut delete = tx.prepare(&delete).map_err(&failed)?;
+            for server in servers {
+                delete.execute([server]).map_err(&failed)?;
             }
         }
         tx.commit().map_err(&failed)?;

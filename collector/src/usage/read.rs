@@ -4,8 +4,8 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use rusqlite::{Connection, Row};
 
-use super::{FILE, SERVERS_FILE, UsageError, Window, date_of, ledger, open_to_read};
-use crate::{fact::ServerKey, limits, text::Label};
+use super::{FILE, SERVERS_FILE, UsageError, Window, date_of, ledger};
+use crate::{database, fact::ServerKey, limits, text::Label};
 
 /// Of one in so many servers or fewer, rows are looked up one by one; else a window is read whole.
 const LOOK_UP_ONE_IN: usize = 4;
@@ -75,14 +75,15 @@ impl Reader {
     /// It is unfit, or of a newer program.
     pub fn open(data_dir: &Path) -> Result<Option<Self>, UsageError> {
         let dir = data_dir.join("history");
-        if !dir.join(FILE).exists() {
+        let Some(usage) = database::open_read_only(&dir.join(FILE))? else {
             return Ok(None);
-        }
-        let usage = open_to_read(&dir.join(FILE))?;
+        };
         if ledger::schema(&usage)? == 0 {
             return Ok(None); // it is being made
         }
-        let servers = open_to_read(&dir.join(SERVERS_FILE))?;
+        let Some(servers) = database::open_read_only(&dir.join(SERVERS_FILE))? else {
+            return Ok(None);
+        };
         let known = known(&servers, &usage)?;
         Ok(Some(Self { usage, known }))
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    database,
     fact::{HubServer, ServerKey},
     text::Label,
 };
@@ -246,7 +247,7 @@ fn a_month_that_is_over_tells_the_same_from_its_sum_as_from_its_days() {
 
 fn summed(fixture: &Fixture) -> i64 {
     let file = fixture.dir.path().join("history").join(FILE);
-    let db = open_to_read(&file).unwrap();
+    let db = database::open_read_only(&file).unwrap().unwrap();
     db.query_row("SELECT count(*) FROM summed", [], |row| row.get(0))
         .unwrap()
 }
@@ -270,6 +271,24 @@ fn what_is_older_than_it_is_kept_is_forgotten() {
     fixture.ledger.sweep(TODAY_MS, before_ms).unwrap();
     assert_eq!(fixture.ann(Window::Day, TODAY - 40), Totals::default());
     assert_eq!(fixture.ann(Window::Day, TODAY).covered_ms, 3 * HOUR_MS);
+}
+
+#[test]
+fn who_is_forgotten_leaves_no_row_and_nobody_else_loses_one() {
+    let mut fixture = Fixture::new();
+    fixture.write(&[day(1, TODAY - 40, 2), day(1, TODAY, 2), day(3, TODAY, 3)]);
+    fixture.list(TODAY_MS + HOUR_MS, TODAY_MS, &["secret"]);
+    fixture.ledger.sweep(TODAY_MS, 0).unwrap();
+    fixture.runs.forget(|key| &*key.user == "ann");
+    fixture.ledger.forget(&[1]).unwrap();
+    fixture.write(&[]);
+    for window in Window::ALL {
+        let [ann, bob] = fixture.totals(window, TODAY);
+        assert_eq!((ann, bob.covered_ms), (Totals::default(), 3 * HOUR_MS));
+        assert_eq!(fixture.ann(window, TODAY - 40), Totals::default());
+    }
+    let reader = Reader::open(fixture.dir.path()).unwrap().unwrap();
+    assert!(reader.known().iter().all(|known| known.groups.is_empty()));
 }
 
 #[test]
