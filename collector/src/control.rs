@@ -298,3 +298,38 @@ impl From<Traces> for ForgetAnswer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_user_and_root_give_orders() {
+        let own = nix::unistd::geteuid().as_raw();
+        assert_eq!(master(Ends::Unix { uid: own }), Some(own));
+        assert_eq!(master(Ends::Unix { uid: 0 }), Some(0));
+        assert_eq!(master(Ends::Unix { uid: own + 1 }), None);
+        let here = "127.0.0.1:1".parse().unwrap();
+        let ends = Ends::Tcp {
+            local: here,
+            remote: here,
+        };
+        assert_eq!(master(ends), None);
+    }
+
+    #[tokio::test]
+    async fn a_data_directory_with_a_long_path_has_a_control_socket_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = dir.path().join("d".repeat(PATH_BYTES_MAX));
+        std::fs::create_dir(&long).unwrap();
+        let listener = bind(&long).unwrap();
+        let way = Way::to(&long).unwrap();
+        let (connected, accepted) = tokio::join!(
+            tokio::net::UnixStream::connect(way.path()),
+            listener.accept()
+        );
+        assert!(connected.is_ok() && accepted.is_ok());
+        drop((connected, accepted, listener));
+        assert!(bind(&long).is_ok(), "one that nobody serves is replaced");
+    }
+}

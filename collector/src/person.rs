@@ -199,11 +199,16 @@ pub fn plan(known: &[Person], everybody: &Everybody) -> Plan {
         .iter()
         .map(|person| (&*person.user, person.created_us))
         .collect();
+    let mut known_by_created: HashMap<i64, usize> = HashMap::new();
+    for created_us in known.iter().filter_map(|person| person.created_us) {
+        *known_by_created.entry(created_us).or_default() += 1;
+    }
     let mut plan = Plan::default();
     for person in known {
         let now = listed.get(&*person.user).copied();
         let elsewhere = person
             .created_us
+            .filter(|created_us| known_by_created.get(created_us) == Some(&1))
             .and_then(|created_us| by_created.get(&created_us).copied().flatten())
             .filter(|name| **name != *person.user)
             // Something is kept under that name already as the same person's: two cannot be one.

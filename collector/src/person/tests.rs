@@ -1,3 +1,7 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::hub::everybody::HubUser;
 
@@ -116,4 +120,45 @@ fn who_takes_a_pseudonym_for_a_name_does_not_get_what_is_kept_under_it() {
     let planned = plan(&[gone], &list(&[(name, Some(7))]));
     assert!(is_deleted(planned.fates.of(name)));
     assert_ne!(&*planned.known[0].user, name);
+}
+
+/// Few names and times, so that they collide.
+fn people() -> impl Strategy<Value = Vec<(&'static str, Option<i64>)>> {
+    let name = prop::sample::select(vec!["ann", "bob", "cleo", "dora"]);
+    let created_us = prop::option::weighted(0.8, 1..5_i64);
+    prop::collection::vec((name, created_us), 0..5).prop_map(|mut people| {
+        let mut names = HashSet::new();
+        people.retain(|(name, _)| names.insert(*name));
+        people
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_two_persons_ever_become_one(
+        known in people(),
+        lists in prop::collection::vec((people(), any::<bool>()), 1..6),
+    ) {
+        let mut known: Vec<Person> = known.into_iter().map(|(name, at)| person(name, at)).collect();
+        for (listed, whole) in lists {
+            let everybody = Everybody { whole, ..list(&listed) };
+            let planned = plan(&known, &everybody);
+            let names: HashSet<&str> = planned.known.iter().map(|p| &*p.user).collect();
+            prop_assert_eq!(names.len(), known.len(), "{:?}", planned);
+            for (before, after) in known.iter().zip(&planned.known) {
+                match planned.fates.of(&before.user) {
+                    Some(Fate::Renamed(to)) => {
+                        prop_assert!(before.created_us.is_some());
+                        let same = |user: &&(&str, Option<i64>)| *user.0 == **to;
+                        let there = listed.iter().find(same);
+                        prop_assert_eq!(there.map(|user| user.1), Some(before.created_us));
+                    }
+                    Some(Fate::Deleted(_)) => prop_assert_eq!(after.created_us, None),
+                    Some(Fate::Erased) => prop_assert!(false, "a list forgets nobody"),
+                    None => prop_assert_eq!(&before.user, &after.user),
+                }
+            }
+            known = planned.known;
+        }
+    }
 }

@@ -308,6 +308,37 @@ async fn killed_at_any_moment_it_is_finished_by_the_next_call() {
 }
 
 #[tokio::test]
+async fn a_collector_killed_while_it_forgets_has_forgotten_at_the_next_start_or_is_asked_again() {
+    let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
+    let mut collector = filled(&town, dir.path()).await;
+    let before = picture(&collector).await;
+    let data = dir.path().join("data");
+    for (round, (name, part)) in NAMES.into_iter().enumerate() {
+        town.delete(name);
+        let child = Command::new(env!("CARGO_BIN_EXE_hubmeter-collector"))
+            .args(["forget", name, "--data-dir"])
+            .arg(&data)
+            .env_clear()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20 + round as u64 * 70)).await;
+        collector.kill();
+        let asked = child.wait_with_output().unwrap();
+        collector = town.collector(dir.path()).await;
+        // Either it was written down what is to be done, or nothing was done and that was said.
+        if asked.status.success() || found(&data, part).is_empty() {
+            assert_eq!(forget(dir.path(), name).status.code(), Some(1), "{name}");
+        } else {
+            answer(&forget(dir.path(), name));
+        }
+        assert_eq!(found(&data, part), Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(picture(&collector).await, before);
+}
+
+#[tokio::test]
 async fn nobody_is_made_known_by_being_asked_about() {
     let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
     let collector = town.collector(dir.path()).await;
