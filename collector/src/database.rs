@@ -22,7 +22,7 @@ pub use reading::open_read_only;
 
 /// How long a statement waits for another connection of ours: longer than any commit takes on a
 /// disk that still works.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Magic numbers of file systems whose files other machines may write, from `statfs(2)`.
 const NETWORK_FILE_SYSTEMS: [(u32, &str); 7] = [
