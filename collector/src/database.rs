@@ -59,6 +59,19 @@ pub enum DatabaseError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
+    /// A newer program has written it.
+    #[error(
+        "{} has version {found}, this program knows up to {known}; start the newer one",
+        path.display()
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// What the file says.
+        found: u32,
+        /// What we know.
+        known: u32,
+    },
 }
 
 /// Makes `dir` if need be, readable for us only, and refuses one that other machines share.
@@ -95,6 +108,49 @@ pub fn prepare_dir(dir: &Path) -> Result<(), DatabaseError> {
 
 /// Opens `path` for writing, making it with mode 0600. A commit returns when the disk has it.
 pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
+    open_with(path, None)
+}
+
+/// The same; a file that is new gets pages of `page_bytes`.
+pub fn open_paged(path: &Path, page_bytes: u32) -> Result<Connection, DatabaseError> {
+    open_with(path, Some(page_bytes))
+}
+
+/// Refuses a file that a newer program wrote, and marks others as of `version`. A file without a
+/// mark has version 0.
+pub fn check_version(
+    connection: &Connection,
+    path: &Path,
+    version: u32,
+) -> Result<(), DatabaseError> {
+    let failed = |source| DatabaseError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let found: u32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    if found > version {
+        return Err(DatabaseError::Newer {
+            path: path.to_owned(),
+            found,
+            known: version,
+        });
+    }
+    if found < version {
+        connection
+            .pragma_update(None, "user_version", version)
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Puts everything of the log in its place and empties it: what was deleted is then in neither.
+pub fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+fn open_with(path: &Path, page_bytes: Option<u32>) -> Result<Connection, DatabaseError> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -114,6 +170,9 @@ pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
                 | OpenFlags::SQLITE_OPEN_NOFOLLOW,
         )?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        if let Some(page_bytes) = page_bytes {
+            connection.pragma_update(None, "page_size", page_bytes)?;
+        }
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;

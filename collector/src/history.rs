@@ -2,8 +2,10 @@
 //!
 //! Rows arrive by [`History::append`] and are on the disk after [`History::flush`], which says
 //! through which inbox row. Everything is keyed by what it is (server, window, row), so the same
-//! entries again change nothing: after a crash the inbox is simply replayed. Minutes and hours
-//! are computed from the rows they cover and replaced whole, never added to.
+//! entries again change nothing: after a crash the inbox is simply replayed. A flush adds its rows
+//! as pieces to chunks of an hour that are open; when the hour is over they are closed, written
+//! once more and for good. Minutes and hours are computed from the rows they cover and replaced
+//! whole, never added to.
 
 mod chunk;
 mod field;
@@ -11,6 +13,7 @@ mod pending;
 mod read;
 mod row;
 mod shelf;
+mod space;
 mod store;
 mod tier;
 
@@ -35,12 +38,16 @@ use crate::{
 };
 
 pub use field::{Column, Field, Stat};
+pub use space::{Bounds, FreeMin};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// How long rows are kept when they are in memory only: what the meter and the page show.
 const MEMORY_KEPT_MS: i64 = HOUR_MS;
+
+/// Chunks closed in one flush, at most: those of 10,000 servers within four minutes of each hour.
+const SETTLED_PER_FLUSH_MAX: usize = 512;
 
 /// Pause between looks for files to delete; the smallest file covers a day.
 const SWEEP_EVERY_MS: i64 = 10 * 60 * 1000;
@@ -56,6 +63,8 @@ pub struct HistoryConfig {
     pub minute_kept_ms: i64,
     /// How long hours are kept.
     pub hour_kept_ms: i64,
+    /// How much space history may take.
+    pub bounds: Bounds,
 }
 
 /// Where history is kept.
@@ -137,6 +146,8 @@ pub struct HistoryStats {
     pub rows_dropped: u64,
     /// Times that a stored chunk could not be read.
     pub chunks_corrupt: u64,
+    /// Files deleted before their time because space ran out.
+    pub files_shed: u64,
 }
 
 /// Handle on the history. Clones share it; calls wait for the disk, so an asynchronous caller
@@ -155,12 +166,15 @@ struct Inner {
     reader: Arc<Mutex<Shelf>>,
     counters: Arc<Counters>,
     swept_ms: AtomicI64,
+    /// Since when rows are there, where space made the oldest go early.
+    raw_from_ms: AtomicI64,
 }
 
 #[derive(Default)]
 struct Counters {
     rows_dropped: AtomicU64,
     chunks_corrupt: AtomicU64,
+    files_shed: AtomicU64,
 }
 
 /// Why history could not be written or read.
@@ -187,8 +201,8 @@ pub enum HistoryError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A chunk could not be squeezed.
-    #[error("cannot squeeze a chunk of history")]
+    /// What chunks are read with could not be made.
+    #[error("cannot prepare to read chunks of history")]
     Squeeze(#[source] std::io::Error),
     /// The question has too long an answer.
     #[error(
@@ -211,6 +225,7 @@ impl HistoryConfig {
             raw_kept_ms: 2 * DAY_MS,
             minute_kept_ms: 30 * DAY_MS,
             hour_kept_ms: 396 * DAY_MS,
+            bounds: Bounds::default(),
         }
     }
 
@@ -252,6 +267,7 @@ impl History {
                 reader,
                 counters,
                 swept_ms: AtomicI64::new(i64::MIN),
+                raw_from_ms: AtomicI64::new(i64::MIN),
             }),
         })
     }
@@ -268,11 +284,19 @@ impl History {
         let inner = &*self.inner;
         let mut writer = inner.writer.lock();
         let (batch, row) = inner.pending.lock().begin_flush();
-        let written = writer.write(&batch, inner.config.tiers());
+        let written = writer.write(&batch);
         inner.pending.lock().end_flush(batch, written.is_ok());
         drop(writer);
         written?;
-        self.sweep_if_due()?;
+        // What follows moves rows that are on the disk, or deletes old ones: the inbox may forget
+        // them whether it works or not.
+        if let Err(error) = self.tend() {
+            let error = error_chain(&error);
+            tracing::error!(
+                error,
+                "history is written but not put in order; tried again soon"
+            );
+        }
         Ok(row)
     }
 
@@ -281,13 +305,25 @@ impl History {
         let inner = &*self.inner;
         let pending = inner.pending.lock().of(&query.key);
         let now_ms = inner.clock.now_ms();
-        read::read(
-            &mut inner.reader.lock(),
-            &inner.config,
-            now_ms,
-            &pending,
-            query,
-        )
+        let mut config = inner.config.clone();
+        let raw_from_ms = inner.raw_from_ms.load(Ordering::Relaxed);
+        config.raw_kept_ms = config.raw_kept_ms.min(now_ms.saturating_sub(raw_from_ms));
+        read::read(&mut inner.reader.lock(), &config, now_ms, &pending, query)
+    }
+
+    /// Erases every row and step of a server, from memory and from every file, so that no byte of
+    /// them is left. Whose they were is still known.
+    ///
+    /// # Errors
+    /// Something of them may be left.
+    pub fn erase(&self, key: &ServerKey) -> Result<(), HistoryError> {
+        let inner = &*self.inner;
+        let mut writer = inner.writer.lock();
+        inner.pending.lock().forget(key);
+        match writer.store.server(key)? {
+            Some(server) => writer.store.erase(server),
+            None => Ok(()),
+        }
     }
 
     /// What happened so far.
@@ -298,12 +334,58 @@ impl History {
             pending_rows: self.inner.pending.lock().rows() as u64,
             rows_dropped: counters.rows_dropped.load(Ordering::Relaxed),
             chunks_corrupt: counters.chunks_corrupt.load(Ordering::Relaxed),
+            files_shed: counters.files_shed.load(Ordering::Relaxed),
         }
     }
 
-    fn sweep_if_due(&self) -> Result<(), HistoryError> {
+    /// Closes chunks, deletes what is too old, and what there is no space for.
+    fn tend(&self) -> Result<(), HistoryError> {
         let inner = &*self.inner;
         let now_ms = inner.clock.now_ms();
+        // First, since it is what helps when nothing else works.
+        self.shed_if_pressed(now_ms)?;
+        let tiers = inner.config.tiers();
+        let mut writer = inner.writer.lock();
+        writer.settle(tiers, now_ms, SETTLED_PER_FLUSH_MAX)?;
+        drop(writer);
+        self.sweep_if_due(now_ms)
+    }
+
+    /// Deletes the oldest file of the finest tier, and so on, until bounds hold or only files are
+    /// left whose time is not over.
+    fn shed_if_pressed(&self, now_ms: i64) -> Result<(), HistoryError> {
+        let inner = &*self.inner;
+        for tier in inner.config.tiers() {
+            loop {
+                let oldest_ms = {
+                    let store = &mut inner.writer.lock().store;
+                    match store.is_pressed(&inner.config.bounds)? {
+                        // An hour later, so that its rows are in the coarser tiers.
+                        true => store.oldest_end_ms(*tier, now_ms - HOUR_MS)?,
+                        false => return Ok(()),
+                    }
+                };
+                let Some(before_ms) = oldest_ms else {
+                    break; // the next tier's
+                };
+                let files = self.sweep(*tier, before_ms)?;
+                let shed = files as u64;
+                inner.counters.files_shed.fetch_add(shed, Ordering::Relaxed);
+                if *tier == Tier::Raw {
+                    inner.raw_from_ms.fetch_max(before_ms, Ordering::Relaxed);
+                }
+                tracing::warn!(
+                    tier = tier.name(),
+                    before_ms,
+                    "space runs out: the oldest file of history is deleted before its time"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_if_due(&self, now_ms: i64) -> Result<(), HistoryError> {
+        let inner = &*self.inner;
         let due_ms = inner
             .swept_ms
             .load(Ordering::Relaxed)
@@ -312,13 +394,25 @@ impl History {
             return Ok(());
         }
         for tier in inner.config.tiers() {
-            let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
-            inner.reader.lock().store.close(*tier, before_ms);
-            inner.writer.lock().store.sweep(*tier, before_ms)?;
+            self.sweep(*tier, now_ms.saturating_sub(tier.kept_ms(&inner.config)))?;
         }
         inner.swept_ms.store(now_ms, Ordering::Relaxed);
         Ok(())
     }
+
+    fn sweep(&self, tier: Tier, before_ms: i64) -> Result<usize, HistoryError> {
+        self.inner.reader.lock().store.release(tier, before_ms);
+        self.inner.writer.lock().store.sweep(tier, before_ms)
+    }
+}
+
+/// An error and what it comes from, in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 // === impl HistoryError ===

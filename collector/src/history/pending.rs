@@ -114,6 +114,13 @@ impl Pending {
         }
     }
 
+    /// Lets go of one server's rows. Not while a batch is being written.
+    pub(super) fn forget(&mut self, key: &ServerKey) {
+        if let Some(windows) = self.current.servers.remove(key) {
+            self.current.rows -= windows.values().map(BTreeMap::len).sum::<usize>();
+        }
+    }
+
     /// The rows of one server.
     pub(super) fn of(&self, key: &ServerKey) -> Windows {
         let older = self

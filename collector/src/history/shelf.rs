@@ -1,4 +1,4 @@
-//! Chunks as rows and steps: loading, merging, saving.
+//! Chunks as rows and steps: loading, adding, closing.
 //!
 //! A stored chunk that cannot be read counts as empty: it is counted and said, and what is known
 //! besides goes on.
@@ -11,7 +11,7 @@ use std::{
 use super::{
     Counters, HistoryError,
     chunk::{self, Chunk, ChunkError, Codec},
-    pending::{Batch, Windows},
+    pending::Batch,
     row::{self, RowId, Rows},
     store::{Place, ServerId, Store},
     tier::{self, Step, Steps, Tier},
@@ -48,141 +48,247 @@ impl Shelf {
 
     /// The rows of one chunk, none if it is not there.
     pub(super) fn rows(&mut self, server: ServerId, start_ms: i64) -> Result<Rows, HistoryError> {
-        self.load(Tier::Raw, server, start_ms, row::from_chunk)
+        let (mut rows, fresh) = self.rows_of(server, start_ms)?;
+        rows.extend(fresh);
+        Ok(rows)
     }
 
-    /// The steps of one chunk, none if it is not there.
+    /// The steps of one chunk, none if it is not there; those of rows whose chunk is not closed
+    /// are computed from the rows.
     pub(super) fn steps(
         &mut self,
         tier: Tier,
         server: ServerId,
         start_ms: i64,
     ) -> Result<Steps, HistoryError> {
-        self.load(tier, server, start_ms, tier::from_chunk)
+        // The rows first: when another shelf closes their chunk meanwhile, the steps are there.
+        let within = start_ms..start_ms.saturating_add(tier.chunk_ms());
+        let mut fresh = Steps::new();
+        for window_ms in self.store.open_chunks(Tier::Raw)? {
+            if !within.contains(&window_ms) {
+                continue;
+            }
+            fresh.extend(match tier {
+                Tier::Raw => Vec::new(),
+                Tier::Minute => self.fresh_minutes(server, window_ms)?,
+                Tier::Hour => self.fresh_hours(server, window_ms)?,
+            });
+        }
+        let mut steps = self.steps_of(tier, server, start_ms)?;
+        steps.extend(fresh);
+        Ok(steps)
     }
 
-    fn load<T: Default>(
+    fn fresh_minutes(
+        &mut self,
+        server: ServerId,
+        window_ms: i64,
+    ) -> Result<Vec<(i64, Step)>, HistoryError> {
+        let (mut rows, fresh) = self.rows_of(server, window_ms)?;
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
+        Ok(minutes_of(&rows, &fresh))
+    }
+
+    fn fresh_hours(
+        &mut self,
+        server: ServerId,
+        window_ms: i64,
+    ) -> Result<Vec<(i64, Step)>, HistoryError> {
+        let fresh = self.fresh_minutes(server, window_ms)?;
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunk_ms = tier::floor(window_ms, Tier::Minute.chunk_ms());
+        let mut minutes = self.steps_of(Tier::Minute, server, chunk_ms)?;
+        minutes.extend(fresh);
+        let within = minutes.range(window_ms..window_ms + Tier::Raw.chunk_ms());
+        Ok(hours_of(
+            &within.map(|(at, step)| (*at, step.clone())).collect(),
+        ))
+    }
+
+    // === stored chunks ===
+
+    /// Rows of a closed chunk, and those of its pieces.
+    fn rows_of(&mut self, server: ServerId, start_ms: i64) -> Result<(Rows, Rows), HistoryError> {
+        self.load(Tier::Raw, server, start_ms, row::from_chunk)
+    }
+
+    fn steps_of(
         &mut self,
         tier: Tier,
         server: ServerId,
         start_ms: i64,
-        read: impl FnOnce(&Chunk, i64) -> Result<T, ChunkError>,
-    ) -> Result<T, HistoryError> {
-        let place = Place {
-            tier,
-            server,
-            start_ms,
-        };
-        let Some(stored) = self.store.load(place)? else {
-            return Ok(T::default());
-        };
-        let known = self.codec.decode(&stored);
-        known
-            .and_then(|chunk| read(&chunk, start_ms))
-            .or_else(|error| {
-                self.skipped += 1;
-                self.counters.chunks_corrupt.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    tier = tier.name(), server, start_ms, %error,
-                    "a chunk of history cannot be read and is skipped"
-                );
-                Ok(T::default())
-            })
+    ) -> Result<Steps, HistoryError> {
+        let (mut steps, pieces) = self.load(tier, server, start_ms, tier::from_chunk)?;
+        steps.extend(pieces);
+        Ok(steps)
     }
 
-    fn save(
+    /// What is closed of a chunk, and what is in its pieces.
+    fn load<T: Default + Extend<I> + IntoIterator<Item = I>, I>(
         &mut self,
         tier: Tier,
         server: ServerId,
         start_ms: i64,
-        chunk: &Chunk,
-    ) -> Result<(), HistoryError> {
-        let body = self.codec.encode(chunk).map_err(HistoryError::Squeeze)?;
+        read: impl Fn(&Chunk, i64) -> Result<T, ChunkError>,
+    ) -> Result<(T, T), HistoryError> {
         let place = Place {
             tier,
-            server,
             start_ms,
+            server,
         };
-        self.store.save(place, body)
+        let (mut closed, mut pieces) = (T::default(), T::default());
+        for stored in self.store.load(place)? {
+            let chunk = self.codec.decode(&stored.body);
+            match chunk.and_then(|chunk| read(&chunk, stored.start_ms)) {
+                Ok(known) if stored.is_piece => pieces.extend(known),
+                Ok(known) => closed.extend(known),
+                Err(error) => {
+                    self.skipped += 1;
+                    self.counters.chunks_corrupt.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(
+                        tier = tier.name(), server, start_ms, %error,
+                        "a chunk of history cannot be read and is skipped"
+                    );
+                }
+            }
+        }
+        Ok((closed, pieces))
+    }
+
+    fn encode(&self, tier: Tier, chunk: &Chunk) -> Vec<u8> {
+        let hint = match tier {
+            Tier::Raw => row::hint,
+            Tier::Minute | Tier::Hour => tier::hint,
+        };
+        self.codec.encode(chunk, hint)
     }
 
     // === writing ===
 
-    /// Writes `batch` into every tier and commits; nothing of it is kept on failure, but for what
-    /// finer tiers have already committed, which writing it again replaces by the same.
-    pub(super) fn write(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<(), HistoryError> {
-        let written = self.write_all(batch, tiers);
-        if written.is_err() {
-            self.store.rollback();
-        }
-        written
+    /// Adds `batch` to the raw tier and commits; nothing of it is kept on failure. Coarser tiers
+    /// are computed when a raw chunk is closed, and until then when they are asked for.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+        let written = self.write_all(batch).and_then(|()| self.store.commit());
+        self.or_rollback(written)
     }
 
-    fn write_all(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<(), HistoryError> {
+    fn or_rollback<T>(&mut self, done: Result<T, HistoryError>) -> Result<T, HistoryError> {
+        if done.is_err() {
+            self.store.rollback();
+        }
+        done
+    }
+
+    fn write_all(&mut self, batch: &Batch) -> Result<(), HistoryError> {
         self.store.number(&mut batch.servers.keys())?;
         for (key, windows) in &batch.servers {
             let Some(server) = self.store.server(key)? else {
                 continue; // numbered above
             };
-            let minutes = self.write_rows(server, windows)?;
-            if tiers.contains(&Tier::Minute) {
-                let hours = self.write_minutes(server, minutes)?;
-                self.write_hours(server, hours)?;
+            for (start_ms, rows) in windows {
+                self.count_dropped(rows);
+                let body = self.encode(Tier::Raw, &row::to_chunk(rows, *start_ms));
+                let place = Place {
+                    tier: Tier::Raw,
+                    start_ms: *start_ms,
+                    server,
+                };
+                self.store.append(place, body)?;
             }
         }
-        self.store.commit()
+        Ok(())
     }
 
-    /// Returns the minutes that changed, computed anew.
-    fn write_rows(&mut self, server: ServerId, fresh: &Windows) -> Result<Steps, HistoryError> {
-        let mut changed = Steps::new();
-        for (start_ms, fresh) in fresh {
-            let mut rows = self.rows(server, *start_ms)?;
-            rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
-            let dropped = rows.len().saturating_sub(chunk::ROWS_MAX) as u64;
-            self.counters
-                .rows_dropped
-                .fetch_add(dropped, Ordering::Relaxed);
-            self.save(
-                Tier::Raw,
-                server,
-                *start_ms,
-                &row::to_chunk(&rows, *start_ms),
-            )?;
-            changed.extend(minutes_of(&rows, fresh));
+    fn count_dropped(&self, rows: &Rows) {
+        let dropped = rows.len().saturating_sub(chunk::ROWS_MAX) as u64;
+        self.counters
+            .rows_dropped
+            .fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    // === closing ===
+
+    /// Closes chunks whose time is over, `max` at most, and commits. What is closed is in the
+    /// files before its pieces go, so that a crash at any point loses nothing and doing it again
+    /// changes nothing.
+    pub(super) fn settle(
+        &mut self,
+        tiers: &[Tier],
+        now_ms: i64,
+        max: usize,
+    ) -> Result<usize, HistoryError> {
+        let settled = self.settle_all(tiers, now_ms, max);
+        let settled = settled.and_then(|count| self.store.commit().map(|()| count));
+        self.or_rollback(settled)
+    }
+
+    fn settle_all(
+        &mut self,
+        tiers: &[Tier],
+        now_ms: i64,
+        max: usize,
+    ) -> Result<usize, HistoryError> {
+        let mut count = 0;
+        for tier in tiers {
+            let before_ms = now_ms.saturating_sub(tier.grace_ms());
+            for place in self.store.due(*tier, before_ms, max - count)? {
+                match tier {
+                    Tier::Raw => self.settle_rows(place, tiers)?,
+                    Tier::Minute | Tier::Hour => self.settle_steps(place)?,
+                }
+                count += 1;
+            }
         }
-        Ok(changed)
+        Ok(count)
     }
 
-    /// Returns the hours that changed, computed anew.
-    fn write_minutes(&mut self, server: ServerId, minutes: Steps) -> Result<Steps, HistoryError> {
-        let mut changed = Steps::new();
-        for (start_ms, fresh) in by_chunk(Tier::Minute, minutes) {
-            let mut steps = self.steps(Tier::Minute, server, start_ms)?;
-            steps.extend(fresh);
-            self.save(
-                Tier::Minute,
-                server,
-                start_ms,
-                &tier::to_chunk(&steps, start_ms),
-            )?;
-            changed.extend(hours_of(&steps));
+    fn settle_rows(&mut self, place: Place, tiers: &[Tier]) -> Result<(), HistoryError> {
+        let (mut rows, fresh) = self.rows_of(place.server, place.start_ms)?;
+        rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
+        self.count_dropped(&rows);
+        let body = self.encode(Tier::Raw, &row::to_chunk(&rows, place.start_ms));
+        self.store.close(place, body)?;
+        if !tiers.contains(&Tier::Minute) {
+            return Ok(());
         }
-        Ok(changed)
+        let fresh = minutes_of(&rows, &fresh);
+        let chunk_ms = tier::floor(place.start_ms, Tier::Minute.chunk_ms());
+        let mut minutes = self.steps_of(Tier::Minute, place.server, chunk_ms)?;
+        minutes.extend(fresh.iter().cloned());
+        let touched = place.start_ms..place.start_ms + Tier::Raw.chunk_ms();
+        minutes.retain(|start_ms, _| touched.contains(start_ms));
+        self.append_steps(Tier::Minute, place.server, fresh.into_iter().collect())?;
+        let hours = hours_of(&minutes).into_iter().collect();
+        self.append_steps(Tier::Hour, place.server, hours)
     }
 
-    fn write_hours(&mut self, server: ServerId, hours: Steps) -> Result<(), HistoryError> {
-        for (start_ms, fresh) in by_chunk(Tier::Hour, hours) {
-            let mut steps = self.steps(Tier::Hour, server, start_ms)?;
-            steps.extend(fresh);
-            self.save(
-                Tier::Hour,
-                server,
+    fn append_steps(
+        &mut self,
+        tier: Tier,
+        server: ServerId,
+        steps: Steps,
+    ) -> Result<(), HistoryError> {
+        for (start_ms, steps) in by_chunk(tier, steps) {
+            let body = self.encode(tier, &tier::to_chunk(&steps, start_ms));
+            let place = Place {
+                tier,
                 start_ms,
-                &tier::to_chunk(&steps, start_ms),
-            )?;
+                server,
+            };
+            self.store.append(place, body)?;
         }
         Ok(())
+    }
+
+    fn settle_steps(&mut self, place: Place) -> Result<(), HistoryError> {
+        let steps = self.steps_of(place.tier, place.server, place.start_ms)?;
+        let body = self.encode(place.tier, &tier::to_chunk(&steps, place.start_ms));
+        self.store.close(place, body)
     }
 }
 
