@@ -15,6 +15,7 @@ use crate::{history::HistoryConfig, notice::NoticeConfig, state::Policy};
 
 mod draft;
 mod read;
+mod space;
 
 pub use draft::{Mistake, Mistakes};
 

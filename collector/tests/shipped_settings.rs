@@ -71,6 +71,7 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(bare.history.raw_kept_ms, full.history.raw_kept_ms);
     assert_eq!(bare.history.minute_kept_ms, full.history.minute_kept_ms);
     assert_eq!(bare.history.hour_kept_ms, full.history.hour_kept_ms);
+    assert_eq!(bare.history.bounds.free_min, full.history.bounds.free_min);
     let in_files = |config: &Config| matches!(config.history.mode, HistoryMode::Files { .. });
     assert!(in_files(&bare) && in_files(&full));
     assert_eq!(bare.notice.rules, full.notice.rules);

@@ -21,6 +21,7 @@ mod process;
 mod progress;
 mod stamp;
 mod stop;
+mod store;
 mod swarm;
 mod test;
 mod tools;
@@ -61,6 +62,8 @@ enum Task {
     Accuracy(accuracy::Accuracy),
     /// Let simulated agents load a real collector; words after it go to hubmeter-swarm
     Swarm(swarm::Swarm),
+    /// Store the same recorded samples as hubmeter, Prometheus and VictoriaMetrics do, and compare
+    Store(store::Store),
     /// Print a session of the link as tshark reads it
     Capture(capture::Capture),
     /// Run the tidy test alone
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Task::Footprint(args) => footprint::run(args),
         Task::Accuracy(args) => accuracy::run(args),
         Task::Swarm(args) => swarm::run(args),
+        Task::Store(args) => store::run(args),
         Task::Capture(args) => capture::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),

@@ -228,6 +228,7 @@ fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {
         raw_kept_ms: millis(draft, "history.raw_kept", default.raw_kept_ms),
         minute_kept_ms: millis(draft, "history.minute_kept", default.minute_kept_ms),
         hour_kept_ms: millis(draft, "history.hour_kept", default.hour_kept_ms),
+        bounds: super::space::bounds(draft),
         ..default
     }
 }
