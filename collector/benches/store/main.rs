@@ -217,15 +217,13 @@ fn size(servers: usize, hours: usize, export: Option<&Path>) {
     }
 }
 
-/// Every column but speed, which is the next row's momentum.
 fn table(history: &History, key: &ServerKey) -> Table {
-    let columns = Column::ALL.into_iter().filter(|c| *c != Column::SpeedBytes);
     let asked = ReadQuery {
         key: key.clone(),
         from_ms: BEGIN_MS - HOUR_MS,
         to_ms: BEGIN_MS + 40 * HOUR_MS,
         step_ms: None,
-        fields: columns.map(Field::from).collect(),
+        fields: Column::ALL.map(Field::from).into(),
     };
     history.read(&asked).unwrap()
 }

@@ -47,22 +47,33 @@ impl Setting for Bytes {
 
 impl Setting for FreeMin {
     fn read(raw: &Raw) -> Result<Self, String> {
-        if let Raw::Text(text) = raw
-            && let Some(percent) = text.trim().strip_suffix('%')
-        {
-            return percent
-                .trim()
-                .parse()
-                .ok()
-                .filter(|percent| (0.0..=100.0).contains(percent))
-                .map(Self::Percent)
-                .ok_or_else(|| format!("expected 0% to 100%, found {text:?}"));
+        let mut free_min = Self {
+            bytes: None,
+            percent: None,
+        };
+        let Raw::Text(text) = raw else {
+            let Bytes(bytes) = Bytes::read(raw)?;
+            free_min.bytes = Some(bytes);
+            return Ok(free_min);
+        };
+        for part in text.split(',').map(str::trim) {
+            match part.strip_suffix('%') {
+                Some(percent) => free_min.percent = Some(share(percent)?),
+                None => {
+                    let Bytes(bytes) = Bytes::read(&Raw::Text(part.to_owned()))
+                        .map_err(|why| format!("{why}; or a share such as \"5%\""))?;
+                    free_min.bytes = Some(bytes);
+                }
+            }
         }
-        match Bytes::read(raw) {
-            Ok(Bytes(bytes)) => Ok(Self::Bytes(bytes)),
-            Err(why) => Err(format!("{why}; or a share such as \"5%\"")),
-        }
+        Ok(free_min)
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.trim().parse().ok();
+    let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| format!("expected 0% to 100%, found \"{text}%\""))
 }
 
 #[cfg(test)]
@@ -91,10 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_free_is_a_size_or_a_share() {
-        assert_eq!(read::<FreeMin>("1G"), Ok(FreeMin::Bytes(1 << 30)));
-        assert_eq!(read::<FreeMin>("2.5%"), Ok(FreeMin::Percent(2.5)));
-        for text in ["101%", "-1%", "%", "NaN%", "some"] {
+    fn what_is_left_free_is_a_size_a_share_or_both() {
+        let of = |bytes, percent| Ok(FreeMin { bytes, percent });
+        assert_eq!(read::<FreeMin>("1G"), of(Some(1 << 30), None));
+        assert_eq!(read::<FreeMin>("2.5%"), of(None, Some(2.5)));
+        let both = read::<FreeMin>("1G, 5%");
+        assert_eq!(both, of(Some(1 << 30), Some(5.0)));
+        assert_eq!(both, Ok(Bounds::default().free_min));
+        for text in ["101%", "-1%", "%", "NaN%", "some", "1G,"] {
             assert!(read::<FreeMin>(text).is_err(), "{text}");
         }
     }

@@ -143,8 +143,12 @@ impl Shelf {
         };
         let (mut closed, mut pieces) = (T::default(), T::default());
         for stored in self.store.load(place)? {
-            let chunk = self.codec.decode(&stored.body);
-            match chunk.and_then(|chunk| read(&chunk, stored.start_ms)) {
+            let known = self.codec.decode(&stored.body).and_then(|chunk| {
+                let known = read(&chunk, stored.start_ms);
+                self.codec.recycle(chunk);
+                known
+            });
+            match known {
                 Ok(known) if stored.is_piece => pieces.extend(known),
                 Ok(known) => closed.extend(known),
                 Err(error) => {

@@ -123,7 +123,7 @@ pub(super) fn put(
 
 fn put_codes(rest: &mut Writer, stir: &mut Stir, codes: &[u64], rows: impl Iterator<Item = usize>) {
     let base = usual_lengths(codes);
-    let mut models = vec![Model::new(); CIRCUMSTANCES];
+    let mut models = [const { Model::new() }; CIRCUMSTANCES];
     let mut before = 0;
     for (code, row) in codes.iter().zip(rows) {
         let length = u64::BITS - code.leading_zeros();
@@ -172,13 +172,12 @@ fn plan(known: &[(usize, i64)], columns: &[Column], hint: Option<usize>) -> Plan
     let plain = [(0, None), (1, None), (2, None)];
     let beside = hint.map(|hint| (1, Some(hint)));
     for (order, reference) in plain.into_iter().chain(beside) {
-        let mut differences = Vec::with_capacity(known.len());
-        let other = reference.map(|at: usize| &columns[at][..]);
-        let mut foresee = Foresee::new(order, other, known[0]);
-        for &(row, value) in &known[1..] {
-            differences.push(value.wrapping_sub(foresee.next(row)));
-            foresee.learn(row, value);
-        }
+        let differences = match (order, reference) {
+            (_, Some(at)) => differences::<BESIDE>(known, &columns[at]),
+            (0, None) => differences::<0>(known, &[]),
+            (1, None) => differences::<1>(known, &[]),
+            _ => differences::<2>(known, &[]),
+        };
         let planned = Plan::of(order, reference, differences);
         if best.as_ref().is_none_or(|best| planned.cost < best.cost) {
             best = Some(planned);
@@ -330,21 +329,21 @@ fn cost(differences: &[i64], center: i64, shift: u32) -> u64 {
 
 // === foreseeing ===
 
-/// What the next cell is thought to be.
-struct Foresee<'a> {
-    order: u8,
-    other: Option<&'a [Option<i64>]>,
+/// What the next cell is thought to be; `KIND` is the column's order, or [`BESIDE`].
+struct Foresee<'a, const KIND: u8> {
+    other: &'a [Option<i64>],
     /// The cell before, and the row it is in; of order 0 the first.
     value: i64,
     row: usize,
     change: i64,
 }
 
-impl<'a> Foresee<'a> {
-    #[inline]
-    fn new(order: u8, other: Option<&'a [Option<i64>]>, first: (usize, i64)) -> Self {
+/// The kind that another column's changes foresee.
+const BESIDE: u8 = 3;
+
+impl<'a, const KIND: u8> Foresee<'a, KIND> {
+    fn new(other: &'a [Option<i64>], first: (usize, i64)) -> Self {
         Self {
-            order,
             other,
             value: first.1,
             row: first.0,
@@ -354,20 +353,19 @@ impl<'a> Foresee<'a> {
 
     #[inline]
     fn next(&self, row: usize) -> i64 {
-        match (self.order, self.other) {
-            (0, _) => self.value,
-            (1, None) => self.value,
-            (1, Some(other)) => match (other[self.row], other[row]) {
+        match KIND {
+            BESIDE => match (self.other[self.row], self.other[row]) {
                 (Some(before), Some(now)) => self.value.wrapping_add(now.wrapping_sub(before)),
                 _ => self.value,
             },
-            _ => self.value.wrapping_add(self.change),
+            2 => self.value.wrapping_add(self.change),
+            _ => self.value,
         }
     }
 
     #[inline]
     fn learn(&mut self, row: usize, value: i64) {
-        if self.order == 0 {
+        if KIND == 0 {
             return;
         }
         self.change = value.wrapping_sub(self.value);
@@ -376,52 +374,109 @@ impl<'a> Foresee<'a> {
     }
 }
 
+fn differences<const KIND: u8>(known: &[(usize, i64)], other: &[Option<i64>]) -> Vec<i64> {
+    let mut foresee = Foresee::<KIND>::new(other, known[0]);
+    let difference = |&(row, value): &(usize, i64)| {
+        let difference = value.wrapping_sub(foresee.next(row));
+        foresee.learn(row, value);
+        difference
+    };
+    known[1..].iter().map(difference).collect()
+}
+
 // === reading ===
 
-/// Takes the next column; `columns` are those before it.
+/// Takes the next column into `cells`, which are empty; `columns` are those before it.
 pub(super) fn take(
+    mut cells: Column,
     head: &mut &[u8],
     rest: &mut Reader<'_>,
     stir: &mut Stir,
     columns: &[Column],
     rows: usize,
 ) -> Result<Column, ChunkError> {
-    let mut cells = vec![None; rows];
     let Some(head) = Head::take(head, rows)? else {
+        cells.resize(rows, None);
         return Ok(cells);
     };
+    cells.reserve_exact(rows);
     let other = match head.reference {
-        Some(at) => Some(&columns.get(at).ok_or(ChunkError::Coding)?[..]),
-        None => None,
+        Some(at) => &columns.get(at).ok_or(ChunkError::Coding)?[..],
+        None => &[],
     };
-    let is_known = |row: &usize| head.mask.as_ref().is_none_or(|mask| mask[*row]);
-    let mut known = (0..rows).filter(is_known);
-    let first_row = known.next().ok_or(ChunkError::Coding)?;
-    cells[first_row] = Some(head.first);
-    let mut foresee = Foresee::new(head.order, other, (first_row, head.first));
-    let mut models = vec![Model::new(); CIRCUMSTANCES];
-    let mut before = 0;
-    for row in known {
-        let mut value = foresee.next(row).wrapping_add(head.center);
-        if let Rest::Coded {
+    match (head.order, head.reference) {
+        (_, Some(_)) => take_cells::<BESIDE>(cells, &head, rest, stir, other, rows),
+        (0, None) => take_cells::<0>(cells, &head, rest, stir, other, rows),
+        (1, None) => take_cells::<1>(cells, &head, rest, stir, other, rows),
+        _ => take_cells::<2>(cells, &head, rest, stir, other, rows),
+    }
+}
+
+fn take_cells<const KIND: u8>(
+    mut cells: Column,
+    head: &Head,
+    rest: &mut Reader<'_>,
+    stir: &mut Stir,
+    other: &[Option<i64>],
+    rows: usize,
+) -> Result<Column, ChunkError> {
+    let first = match &head.mask {
+        Some(mask) => mask
+            .iter()
+            .position(|known| *known)
+            .ok_or(ChunkError::Coding)?,
+        None => 0,
+    };
+    if first >= rows {
+        return Err(ChunkError::Coding);
+    }
+    cells.resize(first, None);
+    cells.push(Some(head.first));
+    let mut foresee = Foresee::<KIND>::new(other, (first, head.first));
+    let (shift, unsigned, base) = match head.rest {
+        Rest::Coded {
             shift,
             unsigned,
             base,
-        } = head.rest
-        {
-            let model = &mut models[circumstance(before, stir[row])];
-            let (code, length) = take_code(rest, model, base);
-            let difference = if unsigned {
-                code as i64
-            } else {
-                unzigzag(code)
-            };
-            value = value.wrapping_add(difference << shift);
-            before = stirred(length);
-            stir[row] = before;
+        } => (shift, unsigned, base),
+        Rest::Constant if KIND == 0 && head.mask.is_none() => {
+            cells.resize(rows, Some(head.first.wrapping_add(head.center)));
+            return Ok(cells);
         }
+        Rest::Constant => {
+            for row in first + 1..rows {
+                let known = head.mask.as_ref().is_none_or(|mask| mask[row]);
+                cells.push(known.then(|| {
+                    let value = foresee.next(row).wrapping_add(head.center);
+                    foresee.learn(row, value);
+                    value
+                }));
+            }
+            return Ok(cells);
+        }
+    };
+    let mut models = [const { Model::new() }; CIRCUMSTANCES];
+    let mut before = 0;
+    for (row, stir) in stir.iter_mut().enumerate().skip(first + 1) {
+        if head.mask.as_ref().is_some_and(|mask| !mask[row]) {
+            cells.push(None);
+            continue;
+        }
+        let model = &mut models[circumstance(before, *stir)];
+        let (code, length) = take_code(rest, model, base);
+        let difference = if unsigned {
+            code as i64
+        } else {
+            unzigzag(code)
+        };
+        let value = foresee
+            .next(row)
+            .wrapping_add(difference << shift)
+            .wrapping_add(head.center);
         foresee.learn(row, value);
-        cells[row] = Some(value);
+        before = stirred(length);
+        *stir = before;
+        cells.push(Some(value));
     }
     Ok(cells)
 }

@@ -24,10 +24,11 @@ const RATES: [u8; 64] = {
     let mut at = 0;
     while at < 64 {
         rates[at] = match at {
-            0 | 1 => 2,
-            2..=5 => 3,
-            6..=15 => 4,
-            16..=39 => 5,
+            0 => 1,
+            1 | 2 => 2,
+            3..=6 => 3,
+            7..=18 => 4,
+            19..=39 => 5,
             _ => 6,
         };
         at += 1;
@@ -52,6 +53,17 @@ const CERTAIN: [[i16; SYMBOLS]; SYMBOLS] = {
         symbol += 1;
     }
     certain
+};
+
+/// What is thought before anything was seen: nothing, the first symbol, is the likeliest.
+const EXPECTED: [i16; SYMBOLS] = {
+    let mut expected = [0; SYMBOLS];
+    let mut at = 1;
+    while at < SYMBOLS {
+        expected[at] = TOTAL / 2 + (at as i16 - 1) * (TOTAL / 2 / (SYMBOLS as i16 - 1));
+        at += 1;
+    }
+    expected
 };
 
 /// How often each symbol comes, as learned so far.
@@ -85,12 +97,11 @@ pub(super) struct Reader<'a> {
 // === impl Model ===
 
 impl Model {
-    pub(super) fn new() -> Self {
-        let mut below = [0; SYMBOLS];
-        for (at, sum) in below.iter_mut().enumerate() {
-            *sum = (at << TOTAL_BITS >> 4) as i16;
+    pub(super) const fn new() -> Self {
+        Self {
+            below: EXPECTED,
+            seen: 0,
         }
-        Self { below, seen: 0 }
     }
 
     /// Begin and size of a symbol's share.

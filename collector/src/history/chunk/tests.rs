@@ -71,7 +71,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..300),
     ) {
         let _ = first::decode_plain(&bytes);
-        let _ = decode_second(&bytes);
+        let _ = decode_second(&bytes, &mut Vec::new());
         let mut codec = Codec::new().unwrap();
         prop_assert!(codec.decode(&bytes).is_err());
     }

@@ -173,15 +173,11 @@ fn an_erased_server_leaves_no_chunk_and_no_piece_and_others_stay() {
         assert!(table.time.is_empty());
     }
     history.flush().unwrap();
-    let raw = "SELECT count(*) FROM closed WHERE place & 4294967295 = 1";
-    assert_eq!(count(&fixture, "raw/2019-11-17.db", raw), 0);
-    assert_eq!(
-        count(
-            &fixture,
-            "tail.db",
-            "SELECT count(*) FROM piece WHERE server = 1"
-        ),
-        0
-    );
+    let number = "SELECT id FROM server WHERE server != ''"; // the other's is the default one
+    let number = count(&fixture, "servers.db", number);
+    let closed = format!("SELECT count(*) FROM closed WHERE place & 4294967295 = {number}");
+    assert_eq!(count(&fixture, "raw/2019-11-17.db", &closed), 0);
+    let pieces = format!("SELECT count(*) FROM piece WHERE server = {number}");
+    assert_eq!(count(&fixture, "tail.db", &pieces), 0);
     assert_eq!(history.read(&asked).unwrap(), before);
 }

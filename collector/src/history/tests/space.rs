@@ -59,7 +59,10 @@ fn a_file_system_that_is_too_full_costs_the_oldest_file() {
     let fixture = Fixture::new();
     let bounds = Bounds {
         bytes_max: None,
-        free_min: FreeMin::Percent(100.0),
+        free_min: FreeMin {
+            bytes: None,
+            percent: Some(100.0),
+        },
     };
     let history = open(&fixture, bounds);
     history.append(1, days(2));
