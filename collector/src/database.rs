@@ -151,8 +151,15 @@ pub fn check_version(
 }
 
 /// Puts everything of the log in its place and empties it: what was deleted is then in neither.
+/// Fails where somebody reads for longer than a statement waits.
 pub fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    let busy: bool =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(busy, None));
+    }
+    Ok(())
 }
 
 fn open_with(path: &Path, page_bytes: Option<u32>) -> Result<Connection, DatabaseError> {

@@ -142,7 +142,7 @@ pub struct Table {
 pub struct HistoryStats {
     /// Rows not on the disk yet.
     pub pending_rows: u64,
-    /// Rows let go because their server had too many in ten minutes.
+    /// Rows let go because their server had too many in an hour.
     pub rows_dropped: u64,
     /// Times that a stored chunk could not be read.
     pub chunks_corrupt: u64,

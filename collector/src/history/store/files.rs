@@ -90,6 +90,8 @@ impl OpenFile {
         database::check_version(&connection, path, VERSION)?;
         let set_up = || -> rusqlite::Result<bool> {
             connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+            // So that erasing leaves nothing; chunks are seldom deleted or written again else.
+            connection.pragma_update(None, "secure_delete", "ON")?;
             connection.execute_batch(
                 "CREATE TABLE IF NOT EXISTS closed (
                     place INTEGER PRIMARY KEY, -- number within the file << 32 | server
@@ -160,7 +162,6 @@ impl OpenFile {
 
     fn erase(&self, server: ServerId) -> rusqlite::Result<()> {
         let db = &self.connection;
-        db.pragma_update(None, "secure_delete", "ON")?;
         db.execute(
             "DELETE FROM closed WHERE place & ?1 = ?2",
             [SERVERS_MAX - 1, server],
