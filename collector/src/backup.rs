@@ -2,8 +2,10 @@
 //!
 //! Each file is copied as of one moment; the order makes them fit. The inbox goes first: its
 //! checkpoint then claims nothing that the copied history lacks, and what history has beyond it
-//! comes again from the inbox or the agents and changes nothing. The table of servers goes after
-//! all chunks: a number that a chunk refers to is in it, and is never given to somebody else.
+//! comes again from the inbox or the agents and changes nothing. Pieces of open chunks go before the
+//! chunks that are made of them: what is closed meanwhile is then in both, and read once. The table
+//! of servers goes after all chunks and days: a number that a chunk refers to is in it, and is never
+//! given to somebody else.
 //! `state.db` goes last, so that a notice that was sent is not sent again.
 
 use std::{
@@ -101,6 +103,7 @@ fn copy(data_dir: &Path, to: &Path) -> Result<Copied, BackupError> {
     database(data_dir, to, "inbox.db", &mut copied)?;
     if is_there(&data_dir.join("history"))? {
         make_dir(&to.join("history"))?;
+        database(data_dir, to, "history/tail.db", &mut copied)?;
         for tier in CHUNK_DIRS {
             make_dir(&to.join(tier))?;
             for name in databases(&data_dir.join(tier))? {
@@ -108,6 +111,7 @@ fn copy(data_dir: &Path, to: &Path) -> Result<Copied, BackupError> {
             }
             sync(&to.join(tier))?;
         }
+        database(data_dir, to, "history/usage.db", &mut copied)?;
         database(data_dir, to, "history/servers.db", &mut copied)?;
         sync(&to.join("history"))?;
     }

@@ -17,6 +17,7 @@ use crate::{
 
 mod draft;
 mod read;
+mod space;
 
 pub use draft::{Mistake, Mistakes};
 

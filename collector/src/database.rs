@@ -75,6 +75,19 @@ pub enum DatabaseError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
+    /// A newer program has written it.
+    #[error(
+        "{} has version {found}, this program knows up to {known}; start the newer one",
+        path.display()
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// What the file says.
+        found: u32,
+        /// What we know.
+        known: u32,
+    },
 }
 
 /// Makes `dir` if need be, readable for us only, and refuses one that other machines share.
@@ -97,11 +110,8 @@ pub fn prepare_dir(dir: &Path) -> Result<(), DatabaseError> {
         .map_err(failed("look at the file system of"))?;
     // The kernel's type is a machine word; only 32 bits of it carry the number.
     let magic = (stat.f_type as u64 & u64::from(u32::MAX)) as u32;
-    match NETWORK_FILE_SYSTEMS
-        .iter()
-        .find(|(known, _)| *known == magic)
-    {
-        Some((_, kind)) => Err(DatabaseError::Network {
+    match network_kind(magic) {
+        Some(kind) => Err(DatabaseError::Network {
             dir: dir.to_owned(),
             kind,
         }),
@@ -109,8 +119,54 @@ pub fn prepare_dir(dir: &Path) -> Result<(), DatabaseError> {
     }
 }
 
+/// What a file system that other machines may write is called.
+fn network_kind(magic: u32) -> Option<&'static str> {
+    let known = NETWORK_FILE_SYSTEMS
+        .iter()
+        .find(|(known, _)| *known == magic);
+    known.map(|(_, kind)| *kind)
+}
+
 /// Opens `path` for writing, making it with mode 0600. A commit returns when the disk has it.
 pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
+    open_with(path, None)
+}
+
+/// The same; a file that is new gets pages of `page_bytes`.
+pub fn open_paged(path: &Path, page_bytes: u32) -> Result<Connection, DatabaseError> {
+    open_with(path, Some(page_bytes))
+}
+
+/// Refuses a file that a newer program wrote, and marks others as of `version`. A file without a
+/// mark has version 0.
+pub fn check_version(
+    connection: &Connection,
+    path: &Path,
+    version: u32,
+) -> Result<(), DatabaseError> {
+    let failed = |source| DatabaseError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let found: u32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    if found > version {
+        return Err(DatabaseError::Newer {
+            path: path.to_owned(),
+            found,
+            known: version,
+        });
+    }
+    if found < version {
+        connection
+            .pragma_update(None, "user_version", version)
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn open_with(path: &Path, page_bytes: Option<u32>) -> Result<Connection, DatabaseError> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -130,6 +186,9 @@ pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
                 | OpenFlags::SQLITE_OPEN_NOFOLLOW,
         )?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        if let Some(page_bytes) = page_bytes {
+            connection.pragma_update(None, "page_size", page_bytes)?;
+        }
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
@@ -241,5 +300,49 @@ mod tests {
         std::fs::write(&log, &bytes).unwrap();
         settle_logs(dir.path()).unwrap();
         assert!(std::fs::read(&log).unwrap() == bytes);
+    }
+
+    #[test]
+    fn a_directory_that_other_machines_share_is_refused_with_the_way_out() {
+        // As linux/magic.h and the file systems' own headers have them.
+        for (magic, kind) in [
+            (0x6969, "NFS"),
+            (0xFF53_4D42, "CIFS"),
+            (0xFE53_4D42, "SMB2"),
+            (0x00C3_6400, "Ceph"),
+        ] {
+            assert_eq!(network_kind(magic), Some(kind));
+        }
+        let (ext4, tmpfs, overlay, xfs, btrfs) =
+            (0xEF53, 0x0102_1994, 0x794C_7630, 0x5846_5342, 0x9123_683E);
+        for local in [ext4, tmpfs, overlay, xfs, btrfs] {
+            assert_eq!(network_kind(local), None);
+        }
+        let refused = DatabaseError::Network {
+            dir: "/home/hub".into(),
+            kind: "NFS",
+        };
+        let text = refused.to_string();
+        for part in [
+            "/home/hub is on NFS",
+            "data_dir",
+            "history.mode = \"memory\"",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused_and_an_older_one_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.db");
+        let file = open(&path).unwrap();
+        check_version(&file, &path, 2).unwrap();
+        check_version(&file, &path, 3).unwrap();
+        let error = check_version(&file, &path, 2).unwrap_err().to_string();
+        assert!(
+            error.contains("version 3") && error.contains("up to 2"),
+            "{error}"
+        );
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Rows arrive by [`History::append`] and are on the disk after [`History::flush`], which says
 //! through which inbox row. Everything is keyed by what it is (server, window, row), so the same
-//! entries again change nothing: after a crash the inbox is simply replayed. Minutes and hours
-//! are computed from the rows they cover and replaced whole, never added to.
+//! entries again change nothing: after a crash the inbox is simply replayed. A flush adds its rows
+//! as pieces to chunks of an hour that are open; when the hour is over they are closed, written
+//! once more and for good. Minutes and hours are computed from the rows they cover and replaced
+//! whole, never added to.
 
 mod archive;
 mod chunk;
 mod columns;
+mod days;
 mod field;
 mod pending;
 mod people;
@@ -16,6 +19,7 @@ mod readers;
 mod retention;
 mod row;
 mod shelf;
+mod space;
 mod store;
 mod tier;
 mod used;
@@ -23,12 +27,13 @@ mod used;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
 
 use self::{
+    days::Days,
     pending::{Batch, Pending},
     readers::Readers,
     retention::Retention,
@@ -40,17 +45,21 @@ use crate::{
     clock::Clock,
     database::DatabaseError,
     fact::{HubServer, InstanceId, Sample, ServerKey},
-    usage::{Ledger, RunNote, Runs, UsageError},
+    usage::{DayUse, Ledger, RunNote, Runs, UsageError},
 };
 
 pub use archive::{Archive, ArchiveEnd, ArchiveQuery, ArchiveSlice};
 pub use field::{Column, Field, Stat};
+pub use space::{Bounds, FreeMin};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// How long rows are kept when they are in memory only: what the meter and the page show.
 const MEMORY_KEPT_MS: i64 = HOUR_MS;
+
+/// Chunks closed in one flush, at most: those of 10,000 servers within four minutes of each hour.
+const SETTLED_PER_FLUSH_MAX: usize = 512;
 
 /// What is kept, where and how long; from the settings file.
 #[derive(Clone, Debug)]
@@ -65,6 +74,8 @@ pub struct HistoryConfig {
     pub hour_kept_ms: i64,
     /// How long days and months of usage are kept.
     pub usage_kept_ms: i64,
+    /// How much space history may take.
+    pub bounds: Bounds,
 }
 
 /// Where history is kept.
@@ -142,10 +153,12 @@ pub struct Table {
 pub struct HistoryStats {
     /// Rows not on the disk yet.
     pub pending_rows: u64,
-    /// Rows let go because their server had too many in ten minutes.
+    /// Rows let go because their server had too many in an hour.
     pub rows_dropped: u64,
     /// Times that a stored chunk could not be read.
     pub chunks_corrupt: u64,
+    /// Files deleted before their time because space ran out.
+    pub files_shed: u64,
 }
 
 /// Handle on the history. Clones share it; calls wait for the disk, so an asynchronous caller
@@ -167,12 +180,16 @@ struct Inner {
     runs: Mutex<Runs>,
     counters: Arc<Counters>,
     retention: Mutex<Retention>,
+    /// Since when rows are there, where space made the oldest go early.
+    raw_from_ms: AtomicI64,
+    days: Mutex<Days>,
 }
 
 #[derive(Default)]
 struct Counters {
     rows_dropped: AtomicU64,
     chunks_corrupt: AtomicU64,
+    files_shed: AtomicU64,
 }
 
 /// Why history could not be written or read.
@@ -202,8 +219,8 @@ pub enum HistoryError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A chunk could not be squeezed.
-    #[error("cannot squeeze a chunk of history")]
+    /// What chunks are read with could not be made.
+    #[error("cannot prepare to read chunks of history")]
     Squeeze(#[source] std::io::Error),
     /// There is nothing to read.
     #[error("{} holds no history; is it a collector's data directory?", .0.display())]
@@ -230,6 +247,7 @@ impl HistoryConfig {
             minute_kept_ms: 30 * DAY_MS,
             hour_kept_ms: 396 * DAY_MS,
             usage_kept_ms: 1826 * DAY_MS,
+            bounds: Bounds::default(),
         }
     }
 
@@ -283,6 +301,8 @@ impl History {
                 runs: Mutex::default(),
                 counters,
                 retention: Mutex::new(retention),
+                raw_from_ms: AtomicI64::new(i64::MIN),
+                days: Mutex::default(),
             }),
         })
     }
@@ -299,11 +319,28 @@ impl History {
         let inner = &*self.inner;
         let mut writer = inner.writer.lock();
         let (batch, row) = inner.pending.lock().begin_flush();
-        let written = self.write(&mut writer, &batch);
+        let written = writer.write(&batch);
+        // Days are computed again when their hours are closed, whatever happens here.
+        let usage = match &written {
+            Ok(()) => self.write_usage(&mut writer, &batch),
+            Err(_) => Ok(()),
+        };
         inner.pending.lock().end_flush(batch, written.is_ok());
         drop(writer);
         written?;
-        self.sweep_if_due()?;
+        if let Err(error) = usage {
+            let error = error_chain(&error);
+            tracing::error!(error, "usage is not written; tried again soon");
+        }
+        // What follows moves rows that are on the disk, or deletes old ones: the inbox may forget
+        // them whether it works or not.
+        if let Err(error) = self.tend() {
+            let error = error_chain(&error);
+            tracing::error!(
+                error,
+                "history is written but not put in order; tried again soon"
+            );
+        }
         Ok(row)
     }
 
@@ -329,9 +366,12 @@ impl History {
         let inner = &*self.inner;
         let pending = inner.pending.lock().of(&query.key);
         let now_ms = inner.clock.now_ms();
+        let mut config = inner.config.clone();
+        let raw_from_ms = inner.raw_from_ms.load(Ordering::Relaxed);
+        config.raw_kept_ms = config.raw_kept_ms.min(now_ms.saturating_sub(raw_from_ms));
         inner
             .readers
-            .with(|shelf| read::read(shelf, &inner.config, now_ms, &pending, query))
+            .with(|shelf| read::read(shelf, &config, now_ms, &pending, query))
     }
 
     /// What happened so far.
@@ -342,17 +382,19 @@ impl History {
             pending_rows: self.inner.pending.lock().rows() as u64,
             rows_dropped: counters.rows_dropped.load(Ordering::Relaxed),
             chunks_corrupt: counters.chunks_corrupt.load(Ordering::Relaxed),
+            files_shed: counters.files_shed.load(Ordering::Relaxed),
         }
     }
 
-    /// Writes rows, and then the days that they are part of: if those fail, the rows are written
-    /// again, and the days computed again.
-    fn write(&self, writer: &mut Shelf, batch: &Batch) -> Result<(), HistoryError> {
+    /// Tells the ledger when servers ran, and the days of some of those that `batch`, which is
+    /// written, is part of.
+    fn write_usage(&self, writer: &mut Shelf, batch: &Batch) -> Result<(), HistoryError> {
         let inner = &*self.inner;
-        let days = writer.write(batch, inner.config.tiers())?;
         let Some(ledger) = &inner.ledger else {
             return Ok(());
         };
+        let mut days = inner.days.lock();
+        days.note(writer, batch)?;
         let due = inner.runs.lock().due();
         writer.store.number(&mut due.iter().map(|run| &run.key))?;
         let mut runs: Vec<(i64, RunNote)> = Vec::with_capacity(due.len());
@@ -361,23 +403,71 @@ impl History {
                 runs.push((server, run));
             }
         }
-        ledger.lock().write(&days, &runs)?;
+        let turn = days.turn();
+        ledger.lock().write(&days::of(writer, &turn)?, &runs)?;
+        days.written(&turn);
         let written: Vec<RunNote> = runs.into_iter().map(|(_, run)| run).collect();
         inner.runs.lock().written(&written);
         Ok(())
     }
 
-    fn sweep_if_due(&self) -> Result<(), HistoryError> {
+    /// Closes chunks, deletes what is too old, and what there is no space for.
+    fn tend(&self) -> Result<(), HistoryError> {
+        let inner = &*self.inner;
+        let now_ms = inner.clock.now_ms();
+        // First, since it is what helps when nothing else works.
+        self.shed_if_pressed(now_ms)?;
+        let mut writer = inner.writer.lock();
+        let ledger = |days: &[DayUse]| match &inner.ledger {
+            Some(ledger) => Ok(ledger.lock().write(days, &[])?),
+            None => Ok(()),
+        };
+        writer.settle(inner.config.tiers(), now_ms, SETTLED_PER_FLUSH_MAX, ledger)?;
+        drop(writer);
+        self.sweep_if_due(now_ms)
+    }
+
+    /// Deletes the oldest file of the finest tier, and so on, until bounds hold or only files are
+    /// left whose time is not over.
+    fn shed_if_pressed(&self, now_ms: i64) -> Result<(), HistoryError> {
+        let inner = &*self.inner;
+        for tier in inner.config.tiers() {
+            loop {
+                let oldest_ms = {
+                    let store = &mut inner.writer.lock().store;
+                    match store.is_pressed(&inner.config.bounds)? {
+                        // An hour later, so that its rows are in the coarser tiers.
+                        true => store.oldest_end_ms(*tier, now_ms - HOUR_MS)?,
+                        false => return Ok(()),
+                    }
+                };
+                let Some(before_ms) = oldest_ms else {
+                    break; // the next tier's
+                };
+                let files = self.sweep(*tier, before_ms)?;
+                let shed = files as u64;
+                inner.counters.files_shed.fetch_add(shed, Ordering::Relaxed);
+                if *tier == Tier::Raw {
+                    inner.raw_from_ms.fetch_max(before_ms, Ordering::Relaxed);
+                }
+                tracing::warn!(
+                    tier = tier.name(),
+                    before_ms,
+                    "space runs out: the oldest file of history is deleted before its time"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_if_due(&self, now_ms: i64) -> Result<(), HistoryError> {
         let inner = &*self.inner;
         let mut retention = inner.retention.lock();
         if !retention.is_due(&*inner.clock) {
             return Ok(());
         }
-        let now_ms = inner.clock.now_ms();
         for tier in inner.config.tiers() {
-            let before_ms = now_ms.saturating_sub(tier.kept_ms(&inner.config));
-            inner.readers.close(*tier, before_ms);
-            inner.writer.lock().store.sweep(*tier, before_ms)?;
+            self.sweep(*tier, now_ms.saturating_sub(tier.kept_ms(&inner.config)))?;
         }
         if let Some(ledger) = &inner.ledger {
             let before_ms = now_ms.saturating_sub(inner.config.usage_kept_ms);
@@ -386,6 +476,20 @@ impl History {
         retention.swept(&*inner.clock);
         Ok(())
     }
+
+    fn sweep(&self, tier: Tier, before_ms: i64) -> Result<usize, HistoryError> {
+        self.inner.readers.release(tier, before_ms);
+        self.inner.writer.lock().store.sweep(tier, before_ms)
+    }
+}
+
+/// An error and what it comes from, in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 // === impl HistoryError ===

@@ -153,6 +153,12 @@ words! {
         HubQuestions => "hub_questions",
         /// Questions the hub did not answer.
         HubFailures => "hub_failures",
+        /// Rows that history let go because their server had too many in an hour.
+        HistoryRowsDropped => "history_rows_dropped",
+        /// Times that history could not read a stored chunk.
+        HistoryChunksCorrupt => "history_chunks_corrupt",
+        /// History's files deleted before their time because space ran out.
+        HistoryFilesShed => "history_files_shed",
     }
 }
 
@@ -184,6 +190,9 @@ impl Count {
             Self::FilesSetAside => "Damaged files of history set aside",
             Self::HubQuestions => "Questions asked of the hub",
             Self::HubFailures => "Questions the hub did not answer",
+            Self::HistoryRowsDropped => "Rows of history beyond a server's hour",
+            Self::HistoryChunksCorrupt => "Times a stored chunk of history could not be read",
+            Self::HistoryFilesShed => "Files of history deleted early because space ran out",
         }
     }
 }
@@ -297,6 +306,13 @@ impl Stats {
     pub fn add(&self, what: Count, n: u64) {
         if let Some((_, counter)) = self.0.counters.iter().find(|(c, _)| *c == what) {
             counter.inc_by(n);
+        }
+    }
+
+    /// What somebody else counts, who says that it is at `total`.
+    pub fn reached(&self, what: Count, total: u64) {
+        if let Some((_, counter)) = self.0.counters.iter().find(|(c, _)| *c == what) {
+            counter.inner().fetch_max(total, Ordering::Relaxed);
         }
     }
 

@@ -73,6 +73,7 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(bare.history.hour_kept_ms, full.history.hour_kept_ms);
     assert_eq!(bare.history.usage_kept_ms, full.history.usage_kept_ms);
     assert_eq!(bare.report.chart, full.report.chart);
+    assert_eq!(bare.history.bounds.free_min, full.history.bounds.free_min);
     let in_files = |config: &Config| matches!(config.history.mode, HistoryMode::Files { .. });
     assert!(in_files(&bare) && in_files(&full));
     assert_eq!(bare.notice.rules, full.notice.rules);

@@ -24,6 +24,7 @@ mod progress;
 mod score;
 mod stamp;
 mod stop;
+mod store;
 mod swarm;
 mod test;
 mod tools;
@@ -68,6 +69,8 @@ enum Task {
     Score(score::Score),
     /// Let every disk call of the collector's store fail, pull the plug, damage bytes
     Faults(faults::Faults),
+    /// Store the same recorded samples as hubmeter, Prometheus and VictoriaMetrics do, and compare
+    Store(store::Store),
     /// Print a session of the link as tshark reads it
     Capture(capture::Capture),
     /// Run the tidy test alone
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Task::Swarm(args) => swarm::run(args),
         Task::Score(args) => score::run(args),
         Task::Faults(args) => faults::run(args),
+        Task::Store(args) => store::run(args),
         Task::Capture(args) => capture::run(args),
         Task::Tidy => checks::tidy(),
         Task::Deny => checks::deny(),

@@ -251,6 +251,7 @@ fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {
         minute_kept_ms: millis(draft, "history.minute_kept", default.minute_kept_ms),
         hour_kept_ms: millis(draft, "history.hour_kept", default.hour_kept_ms),
         usage_kept_ms: millis(draft, "history.usage_kept", default.usage_kept_ms),
+        bounds: super::space::bounds(draft),
         ..default
     }
 }

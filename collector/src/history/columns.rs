@@ -1,10 +1,9 @@
-//! Samples and steps in columns, from chunk to answer: only those asked for, and no row is ever
-//! put together.
+//! Samples and steps in columns, from chunk to answer: only those asked for.
 
 use super::{
     Column, Field, Stat,
     chunk::{Chunk, ChunkError},
-    row::{self, Foresight, METRICS, Row, RowId, Rows},
+    row::{self, METRICS, Row, RowId, Rows},
     tier::{self, Span, Step, Steps},
 };
 
@@ -82,31 +81,6 @@ impl Wanted {
         let metrics = self.metrics;
         (0..METRICS.len()).filter(move |at| metrics[*at])
     }
-
-    /// Whether the values that are stored as a miss have to be foreseen.
-    fn foresees(&self) -> bool {
-        self.momentum || self.metrics[row::CPU_MILLICORES]
-    }
-
-    /// Whether a column of a raw chunk has to be read.
-    pub(super) fn of_rows(&self, column: usize) -> bool {
-        match column {
-            row::SEQ | row::INDEX => false,
-            row::MONO => self.foresees(),
-            row::MOMENTUM => self.momentum,
-            head if head < row::HEAD_COLUMNS => true,
-            metric => {
-                let at = metric - row::HEAD_COLUMNS;
-                let foreseen_from = at == row::RSS || at == row::CPU_MILLIS;
-                self.metrics.get(at) == Some(&true) || (foreseen_from && self.foresees())
-            }
-        }
-    }
-
-    /// Whether a column of a chunk of steps has to be read.
-    pub(super) fn of_steps(&self, column: usize) -> bool {
-        tier::metric_in(column).is_none_or(|at| self.metrics.get(at) == Some(&true))
-    }
 }
 
 // === impl Samples ===
@@ -139,74 +113,6 @@ impl Samples {
         }
         for at in wanted.metrics() {
             self.metrics[at].push(row.metrics[at]);
-        }
-    }
-
-    /// Adds those of a raw chunk with `from_ms <= time < to_ms`. On an error part of them may be
-    /// there: it is to be taken back by [`Self::truncate`].
-    pub(super) fn push_chunk(
-        &mut self,
-        chunk: &Chunk,
-        start_ms: i64,
-        wanted: &Wanted,
-        (from_ms, to_ms): (i64, i64),
-    ) -> Result<(), ChunkError> {
-        row::check_layout(chunk)?;
-        let times = times(chunk, start_ms)?;
-        let first = times.partition_point(|at_ms| *at_ms < from_ms);
-        let end = times.partition_point(|at_ms| *at_ms < to_ms).max(first);
-        let kept = |column: usize| {
-            let cells = chunk.columns.get(column)?;
-            cells.get(first..end)
-        };
-        let must = |column: usize| kept(column).ok_or(ChunkError::Short);
-        self.at_ms.extend_from_slice(&times[first..end]);
-        for cell in must(row::INSTANCE)? {
-            self.instances.push(instance(chunk, *cell)?);
-        }
-        for cell in must(row::INTERVAL)? {
-            self.interval_ms.push(cell.ok_or(ChunkError::Short)?);
-        }
-        for cell in must(row::BURST)? {
-            self.burst.push(cell.ok_or(ChunkError::Short)? != 0);
-        }
-        let foreseen = if wanted.foresees() {
-            foreseen(chunk, &times[..end])?
-        } else {
-            Vec::new()
-        };
-        let told = |misses: &[Option<i64>], of: fn(&(i64, i64)) -> i64| -> Vec<Option<i64>> {
-            let misses = misses.iter().zip(&foreseen[first..]);
-            let one =
-                |(miss, seen): (&Option<i64>, _)| miss.map(|miss| miss.wrapping_add(of(seen)));
-            misses.map(one).collect()
-        };
-        if wanted.momentum {
-            let momentum = told(must(row::MOMENTUM)?, |(momentum, _)| *momentum);
-            self.momentum_bytes.extend(momentum);
-        }
-        for at in wanted.metrics() {
-            match kept(row::HEAD_COLUMNS + at) {
-                Some(misses) if at == row::CPU_MILLICORES => {
-                    self.metrics[at].extend(told(misses, |(_, millicores)| *millicores));
-                }
-                Some(cells) => self.metrics[at].extend_from_slice(cells),
-                // The column was not there yet when the chunk was written.
-                None => self.metrics[at].extend((first..end).map(|_| None)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back what was added beyond `len`.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.at_ms.truncate(len);
-        self.instances.truncate(len);
-        self.interval_ms.truncate(len);
-        self.burst.truncate(len);
-        self.momentum_bytes.truncate(len);
-        for cells in &mut self.metrics {
-            cells.truncate(len);
         }
     }
 
@@ -257,42 +163,6 @@ impl Samples {
         cells.reverse();
         cells
     }
-}
-
-/// The times of a raw chunk.
-fn times(chunk: &Chunk, start_ms: i64) -> Result<Vec<i64>, ChunkError> {
-    let mut at_ms = start_ms;
-    let since = chunk.columns.get(row::TIME).ok_or(ChunkError::Short)?;
-    let time = |since: &Option<i64>| {
-        at_ms = at_ms.wrapping_add(since.ok_or(ChunkError::Short)?);
-        Ok(at_ms)
-    };
-    since.iter().map(time).collect()
-}
-
-fn instance(chunk: &Chunk, cell: Option<i64>) -> Result<[u8; 16], ChunkError> {
-    cell.and_then(|at| usize::try_from(at).ok())
-        .and_then(|at| chunk.instances.get(at).copied())
-        .ok_or(ChunkError::Short)
-}
-
-/// Momentum and cores as foreseen, of the rows at `times`, with which the chunk begins.
-fn foreseen(chunk: &Chunk, times: &[i64]) -> Result<Vec<(i64, i64)>, ChunkError> {
-    let mut foresight = Foresight::default();
-    let one = |(place, at_ms): (usize, &i64)| {
-        let cell = |column: usize| chunk.columns.get(column)?.get(place).copied().flatten();
-        let must = |column: usize| cell(column).ok_or(ChunkError::Short);
-        let row = Row::for_foresight(
-            instance(chunk, cell(row::INSTANCE))?,
-            must(row::MONO)?.wrapping_add(*at_ms),
-            must(row::BURST)? != 0,
-            |at| cell(row::HEAD_COLUMNS + at),
-        );
-        let foreseen = foresight.of(&row);
-        foresight.learn(&row);
-        Ok(foreseen)
-    };
-    times.iter().enumerate().map(one).collect()
 }
 
 // === impl Gather ===

@@ -3,13 +3,13 @@
 //! A step is taken from the coarsest tier that is fine enough and still kept that far back; where
 //! only coarser ones are, the step grows, and the answer says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Cells, Column, Field, HistoryConfig, HistoryError, ReadQuery, Table,
     columns::{Gather, Samples, Wanted, metric},
     pending::Windows,
-    row::Rows,
+    row::{self, Rows},
     shelf::{self, Shelf},
     store::{ServerId, Span},
     tier::{self, Step, Steps, Tier},
@@ -120,6 +120,19 @@ impl Reader<'_> {
         Ok(rows)
     }
 
+    /// Begins of the chunks of `tier` that more is known of than what is closed.
+    fn touched(
+        &mut self,
+        tier: Tier,
+        fresh: impl Iterator<Item = i64>,
+    ) -> Result<Vec<i64>, HistoryError> {
+        let mut touched: BTreeSet<i64> = fresh.collect();
+        if self.server.is_some() {
+            touched.append(&mut self.shelf.open_starts(tier)?);
+        }
+        Ok(touched.into_iter().collect())
+    }
+
     /// Samples with `from_ms <= time < to_ms`.
     pub(super) fn samples(
         &mut self,
@@ -128,7 +141,8 @@ impl Reader<'_> {
         wanted: &Wanted,
     ) -> Result<Samples, HistoryError> {
         let within = (from_ms.max(self.oldest_ms), to_ms.min(self.newest_ms));
-        let touched: Vec<i64> = self.pending.keys().copied().collect();
+        let pending = self.pending;
+        let touched = self.touched(Tier::Raw, pending.keys().copied())?;
         let mut samples = Samples::default();
         for stretch in stretches(Tier::Raw, within, &touched) {
             match (stretch, self.server) {
@@ -142,15 +156,12 @@ impl Reader<'_> {
                         from_ms,
                         to_ms,
                     };
-                    let of_rows = |column| wanted.of_rows(column);
-                    self.shelf.look(span, of_rows, |start_ms, chunk| {
-                        let len = samples.len();
-                        if len > ROWS_MAX {
-                            return Ok(()); // refused below
-                        }
-                        samples
-                            .push_chunk(chunk, start_ms, wanted, within)
-                            .inspect_err(|_| samples.truncate(len))
+                    self.shelf.look(span, |start_ms, chunk| {
+                        if samples.len() <= ROWS_MAX {
+                            let rows = row::from_chunk(chunk, start_ms)?;
+                            samples.push_rows(&rows, wanted, within);
+                        } // else refused below
+                        Ok(())
                     })?;
                 }
                 (Stretch::Stored { .. }, None) => {}
@@ -175,7 +186,7 @@ impl Reader<'_> {
             Tier::Hour => self.fresh_hours()?,
         };
         let mut fresh = shelf::by_chunk(tier, fresh.into_iter().collect());
-        let touched: Vec<i64> = fresh.keys().copied().collect();
+        let touched = self.touched(tier, fresh.keys().copied())?;
         let mut count = 0;
         for stretch in stretches(tier, within, &touched) {
             match (stretch, self.server) {
@@ -194,9 +205,7 @@ impl Reader<'_> {
                         from_ms,
                         to_ms,
                     };
-                    let wanted = gather.wanted();
-                    let of_steps = |column| wanted.of_steps(column);
-                    self.shelf.look(span, of_steps, |start_ms, chunk| {
+                    self.shelf.look(span, |start_ms, chunk| {
                         if count <= ROWS_MAX {
                             count += gather.push_chunk(chunk, start_ms, within)?;
                         }

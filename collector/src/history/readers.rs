@@ -74,12 +74,12 @@ impl Readers {
     }
 
     /// Lets go of files that are to be deleted; a shelf that is lent does so the next time.
-    pub(super) fn close(&self, tier: Tier, before_ms: i64) {
+    pub(super) fn release(&self, tier: Tier, before_ms: i64) {
         match self {
-            Self::Shared(shelf) => shelf.lock().store.close(tier, before_ms),
+            Self::Shared(shelf) => shelf.lock().store.release(tier, before_ms),
             Self::Own(pool) => {
                 for shelf in &mut pool.idle.lock().shelves {
-                    shelf.store.close(tier, before_ms);
+                    shelf.store.release(tier, before_ms);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Chunks as rows and steps: loading, merging, saving.
+//! Chunks as rows and steps: loading, adding, closing.
 //!
 //! A stored chunk that cannot be read counts as empty: it is counted and said, and what is known
 //! besides goes on.
@@ -12,7 +12,8 @@ use std::{
 use super::{
     Counters, DAY_MS, HistoryError,
     chunk::{self, Chunk, ChunkError, Codec},
-    pending::{Batch, Windows},
+    days::{self, ServerDay},
+    pending::Batch,
     row::{self, RowId, Rows},
     store::{Files, Place, ServerId, Span, Store},
     tier::{self, Step, Steps, Tier},
@@ -58,40 +59,158 @@ impl Shelf {
 
     /// The rows of one chunk, none if it is not there.
     pub(super) fn rows(&mut self, server: ServerId, start_ms: i64) -> Result<Rows, HistoryError> {
-        self.load(Tier::Raw, server, start_ms, row::from_chunk)
+        let (mut rows, fresh) = self.rows_of(server, start_ms)?;
+        rows.extend(fresh);
+        Ok(rows)
     }
 
-    /// The steps of one chunk, none if it is not there.
+    /// The steps of one chunk, none if it is not there; those of rows whose chunk is not closed
+    /// are computed from the rows.
     pub(super) fn steps(
         &mut self,
         tier: Tier,
         server: ServerId,
         start_ms: i64,
     ) -> Result<Steps, HistoryError> {
-        self.load(tier, server, start_ms, tier::from_chunk)
+        // The rows first: when another shelf closes their chunk meanwhile, the steps are there.
+        let within = start_ms..start_ms.saturating_add(tier.chunk_ms());
+        let mut fresh = Steps::new();
+        for window_ms in self.store.open_chunks(Tier::Raw)? {
+            if !within.contains(&window_ms) {
+                continue;
+            }
+            fresh.extend(match tier {
+                Tier::Raw => Vec::new(),
+                Tier::Minute => self.fresh_minutes(server, window_ms)?,
+                Tier::Hour => self.fresh_hours(server, window_ms)?,
+            });
+        }
+        let mut steps = self.steps_of(tier, server, start_ms)?;
+        steps.extend(fresh);
+        Ok(steps)
     }
 
-    fn load<T: Default>(
+    fn fresh_minutes(
+        &mut self,
+        server: ServerId,
+        window_ms: i64,
+    ) -> Result<Vec<(i64, Step)>, HistoryError> {
+        let (mut rows, fresh) = self.rows_of(server, window_ms)?;
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
+        Ok(minutes_of(&rows, &fresh))
+    }
+
+    fn fresh_hours(
+        &mut self,
+        server: ServerId,
+        window_ms: i64,
+    ) -> Result<Vec<(i64, Step)>, HistoryError> {
+        let fresh = self.fresh_minutes(server, window_ms)?;
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunk_ms = tier::floor(window_ms, Tier::Minute.chunk_ms());
+        let mut minutes = self.steps_of(Tier::Minute, server, chunk_ms)?;
+        minutes.extend(fresh);
+        let within = minutes.range(window_ms..window_ms + Tier::Raw.chunk_ms());
+        Ok(hours_of(
+            &within.map(|(at, step)| (*at, step.clone())).collect(),
+        ))
+    }
+
+    // === stored chunks ===
+
+    /// Rows of a closed chunk, and those of its pieces.
+    fn rows_of(&mut self, server: ServerId, start_ms: i64) -> Result<(Rows, Rows), HistoryError> {
+        self.load(Tier::Raw, server, start_ms, row::from_chunk)
+    }
+
+    fn steps_of(
         &mut self,
         tier: Tier,
         server: ServerId,
         start_ms: i64,
-        read: impl FnOnce(&Chunk, i64) -> Result<T, ChunkError>,
-    ) -> Result<T, HistoryError> {
+    ) -> Result<Steps, HistoryError> {
+        let (mut steps, pieces) = self.load(tier, server, start_ms, tier::from_chunk)?;
+        steps.extend(pieces);
+        Ok(steps)
+    }
+
+    /// What is closed of a chunk, and what is in its pieces.
+    fn load<T: Default + Extend<I> + IntoIterator<Item = I>, I>(
+        &mut self,
+        tier: Tier,
+        server: ServerId,
+        start_ms: i64,
+        read: impl Fn(&Chunk, i64) -> Result<T, ChunkError>,
+    ) -> Result<(T, T), HistoryError> {
         let place = Place {
             tier,
-            server,
             start_ms,
+            server,
         };
-        let Some(stored) = self.store.load(place)? else {
-            return Ok(T::default());
-        };
-        let known = self.codec.decode(&stored);
-        let read = known.and_then(|chunk| read(&chunk, start_ms));
-        Ok(read.unwrap_or_else(|error| {
-            self.skip(place, &error);
-            T::default()
-        }))
+        let (mut closed, mut pieces) = (T::default(), T::default());
+        for stored in self.store.load(place)? {
+            let known = self.codec.decode(&stored.body).and_then(|chunk| {
+                let known = read(&chunk, stored.start_ms);
+                self.codec.recycle(chunk);
+                known
+            });
+            match known {
+                Ok(known) if stored.is_piece => pieces.extend(known),
+                Ok(known) => closed.extend(known),
+                Err(error) => self.skip(place, &error),
+            }
+        }
+        Ok((closed, pieces))
+    }
+
+    /// Begins of the chunks of `tier` that more may be known of than what is closed: those with
+    /// pieces, their own or of the rows that their steps are of, whosever they are.
+    pub(super) fn open_starts(&mut self, tier: Tier) -> Result<BTreeSet<i64>, HistoryError> {
+        let mut starts: BTreeSet<i64> = self.store.open_chunks(tier)?.into_iter().collect();
+        if tier != Tier::Raw {
+            let rows = self.store.open_chunks(Tier::Raw)?.into_iter();
+            starts.extend(rows.map(|start_ms| tier::floor(start_ms, tier.chunk_ms())));
+        }
+        if tier == Tier::Hour {
+            let minutes = self.store.open_chunks(Tier::Minute)?.into_iter();
+            starts.extend(minutes.map(|start_ms| tier::floor(start_ms, tier.chunk_ms())));
+        }
+        Ok(starts)
+    }
+
+    /// Hands on what is closed of the chunks of `span`, oldest first, each with its begin. What
+    /// `each` refuses counts as not readable, and says where.
+    pub(super) fn look(
+        &mut self,
+        span: Span,
+        mut each: impl FnMut(i64, &Chunk) -> Result<(), ChunkError>,
+    ) -> Result<(), HistoryError> {
+        for start_ms in tier::starts(span.tier, span.from_ms, span.to_ms) {
+            let place = Place {
+                tier: span.tier,
+                start_ms,
+                server: span.server,
+            };
+            for stored in self.store.load(place)? {
+                if stored.is_piece {
+                    continue; // of rows that came while this was asked
+                }
+                let known = self.codec.decode(&stored.body).and_then(|chunk| {
+                    let known = each(stored.start_ms, &chunk);
+                    self.codec.recycle(chunk);
+                    known
+                });
+                if let Err(error) = known {
+                    self.skip(place, &error);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn skip(&mut self, place: Place, error: &ChunkError) {
@@ -108,146 +227,143 @@ impl Shelf {
         );
     }
 
-    /// Hands on the chunks of `span`, oldest first, each with its begin and without the columns
-    /// that are not `wanted`. What `each` refuses counts as not readable, and says where.
-    pub(super) fn look(
-        &mut self,
-        span: Span,
-        wanted: impl Fn(usize) -> bool,
-        mut each: impl FnMut(i64, &Chunk) -> Result<(), ChunkError>,
-    ) -> Result<(), HistoryError> {
-        for (start_ms, stored) in self.store.load_span(span)? {
-            let known = self.codec.decode_some(&stored, &wanted);
-            if let Err(error) = known.and_then(|chunk| each(start_ms, &chunk)) {
-                let place = Place {
-                    tier: span.tier,
-                    server: span.server,
-                    start_ms,
-                };
-                self.skip(place, &error);
-            }
-        }
-        Ok(())
-    }
-
-    fn save(
-        &mut self,
-        tier: Tier,
-        server: ServerId,
-        start_ms: i64,
-        chunk: &Chunk,
-    ) -> Result<(), HistoryError> {
-        let body = self.codec.encode(chunk).map_err(HistoryError::Squeeze)?;
-        let place = Place {
-            tier,
-            server,
-            start_ms,
+    fn encode(&self, tier: Tier, chunk: &Chunk) -> Vec<u8> {
+        let hint = match tier {
+            Tier::Raw => row::hint,
+            Tier::Minute | Tier::Hour => tier::hint,
         };
-        self.store.save(place, body)
+        self.codec.encode(chunk, hint)
     }
 
     // === writing ===
 
-    /// Writes `batch` into every tier and commits; nothing of it is kept on failure, but for what
-    /// finer tiers have already committed, which writing it again replaces by the same. Returns
-    /// the days that changed, whole.
-    pub(super) fn write(
-        &mut self,
-        batch: &Batch,
-        tiers: &[Tier],
-    ) -> Result<Vec<DayUse>, HistoryError> {
-        let written = self.write_all(batch, tiers);
-        if written.is_err() {
-            self.store.rollback();
-        }
-        written
+    /// Adds `batch` to the raw tier and commits; nothing of it is kept on failure. Coarser tiers
+    /// are computed when a raw chunk is closed, and until then when they are asked for.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+        let written = self.write_all(batch).and_then(|()| self.store.commit());
+        self.or_rollback(written)
     }
 
-    fn write_all(&mut self, batch: &Batch, tiers: &[Tier]) -> Result<Vec<DayUse>, HistoryError> {
-        let mut days = Vec::new();
+    fn or_rollback<T>(&mut self, done: Result<T, HistoryError>) -> Result<T, HistoryError> {
+        if done.is_err() {
+            self.store.rollback();
+        }
+        done
+    }
+
+    fn write_all(&mut self, batch: &Batch) -> Result<(), HistoryError> {
         self.store.number(&mut batch.servers.keys())?;
         for (key, windows) in &batch.servers {
             let Some(server) = self.store.server(key)? else {
                 continue; // numbered above
             };
-            let minutes = self.write_rows(server, windows)?;
-            if tiers.contains(&Tier::Minute) {
-                let hours = self.write_minutes(server, minutes)?;
-                days.extend(self.write_hours(server, hours)?);
+            for (start_ms, rows) in windows {
+                self.count_dropped(rows);
+                let body = self.encode(Tier::Raw, &row::to_chunk(rows, *start_ms));
+                let place = Place {
+                    tier: Tier::Raw,
+                    start_ms: *start_ms,
+                    server,
+                };
+                self.store.append(place, body)?;
             }
         }
-        self.store.commit()?;
-        Ok(days)
+        Ok(())
     }
 
-    /// Returns the minutes that changed, computed anew.
-    fn write_rows(&mut self, server: ServerId, fresh: &Windows) -> Result<Steps, HistoryError> {
-        let mut changed = Steps::new();
-        for (start_ms, fresh) in fresh {
-            let mut rows = self.rows(server, *start_ms)?;
-            rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
-            let dropped = rows.len().saturating_sub(chunk::ROWS_MAX) as u64;
-            self.counters
-                .rows_dropped
-                .fetch_add(dropped, Ordering::Relaxed);
-            self.save(
-                Tier::Raw,
-                server,
-                *start_ms,
-                &row::to_chunk(&rows, *start_ms),
-            )?;
-            changed.extend(minutes_of(&rows, fresh));
+    fn count_dropped(&self, rows: &Rows) {
+        let dropped = rows.len().saturating_sub(chunk::ROWS_MAX) as u64;
+        self.counters
+            .rows_dropped
+            .fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    // === closing ===
+
+    /// Closes chunks whose time is over, `max` at most, tells `ledger` the days that changed, whole,
+    /// and commits. What is closed is in the files before its pieces go, so that a crash at any
+    /// point loses nothing and doing it again changes nothing.
+    pub(super) fn settle(
+        &mut self,
+        tiers: &[Tier],
+        now_ms: i64,
+        max: usize,
+        ledger: impl FnOnce(&[DayUse]) -> Result<(), HistoryError>,
+    ) -> Result<(), HistoryError> {
+        let settled = self
+            .settle_all(tiers, now_ms, max)
+            .and_then(|changed| ledger(&days::of(self, &changed)?))
+            .and_then(|()| self.store.commit());
+        self.or_rollback(settled)
+    }
+
+    /// Returns the days that changed.
+    fn settle_all(
+        &mut self,
+        tiers: &[Tier],
+        now_ms: i64,
+        max: usize,
+    ) -> Result<Vec<ServerDay>, HistoryError> {
+        let (mut count, mut changed) = (0, BTreeSet::new());
+        for tier in tiers {
+            let before_ms = now_ms.saturating_sub(tier.grace_ms());
+            for place in self.store.due(*tier, before_ms, max - count)? {
+                match tier {
+                    Tier::Raw => {
+                        self.settle_rows(place, tiers)?;
+                        changed.insert((place.server, tier::floor(place.start_ms, DAY_MS)));
+                    }
+                    Tier::Minute | Tier::Hour => self.settle_steps(place)?,
+                }
+                count += 1;
+            }
         }
-        Ok(changed)
+        Ok(changed.into_iter().collect())
     }
 
-    /// Returns the hours that changed, computed anew.
-    fn write_minutes(&mut self, server: ServerId, minutes: Steps) -> Result<Steps, HistoryError> {
-        let mut changed = Steps::new();
-        for (start_ms, fresh) in by_chunk(Tier::Minute, minutes) {
-            let mut steps = self.steps(Tier::Minute, server, start_ms)?;
-            steps.extend(fresh);
-            self.save(
-                Tier::Minute,
-                server,
+    fn settle_rows(&mut self, place: Place, tiers: &[Tier]) -> Result<(), HistoryError> {
+        let (mut rows, fresh) = self.rows_of(place.server, place.start_ms)?;
+        rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
+        self.count_dropped(&rows);
+        let body = self.encode(Tier::Raw, &row::to_chunk(&rows, place.start_ms));
+        self.store.close(place, body)?;
+        if !tiers.contains(&Tier::Minute) {
+            return Ok(());
+        }
+        let fresh = minutes_of(&rows, &fresh);
+        let chunk_ms = tier::floor(place.start_ms, Tier::Minute.chunk_ms());
+        let mut minutes = self.steps_of(Tier::Minute, place.server, chunk_ms)?;
+        minutes.extend(fresh.iter().cloned());
+        let touched = place.start_ms..place.start_ms + Tier::Raw.chunk_ms();
+        minutes.retain(|start_ms, _| touched.contains(start_ms));
+        self.append_steps(Tier::Minute, place.server, fresh.into_iter().collect())?;
+        let hours = hours_of(&minutes).into_iter().collect();
+        self.append_steps(Tier::Hour, place.server, hours)
+    }
+
+    fn append_steps(
+        &mut self,
+        tier: Tier,
+        server: ServerId,
+        steps: Steps,
+    ) -> Result<(), HistoryError> {
+        for (start_ms, steps) in by_chunk(tier, steps) {
+            let body = self.encode(tier, &tier::to_chunk(&steps, start_ms));
+            let place = Place {
+                tier,
                 start_ms,
-                &tier::to_chunk(&steps, start_ms),
-            )?;
-            changed.extend(hours_of(&steps));
-        }
-        Ok(changed)
-    }
-
-    /// Returns the days that changed: a chunk of hours is a UTC day.
-    fn write_hours(&mut self, server: ServerId, hours: Steps) -> Result<Vec<DayUse>, HistoryError> {
-        let mut changed = Vec::new();
-        for (start_ms, fresh) in by_chunk(Tier::Hour, hours) {
-            let mut steps = self.steps(Tier::Hour, server, start_ms)?;
-            steps.extend(fresh);
-            self.save(
-                Tier::Hour,
                 server,
-                start_ms,
-                &tier::to_chunk(&steps, start_ms),
-            )?;
-            changed.extend(day_of(server, start_ms, &steps));
+            };
+            self.store.append(place, body)?;
         }
-        Ok(changed)
+        Ok(())
     }
-}
 
-/// What `hours`, all there are of the day at `start_ms`, come to.
-fn day_of(server: ServerId, start_ms: i64, hours: &Steps) -> Option<DayUse> {
-    let used = Used::sum(hours.values().filter_map(|hour| hour.used))?;
-    let peak = |hour: &Step| hour.metrics[row::MEMORY_USED].map(|span| span.max);
-    Some(DayUse {
-        server,
-        day: start_ms.div_euclid(DAY_MS),
-        covered_ms: used.covered_ms.clamp(0, DAY_MS),
-        memory_kib_s: used.memory_kib_s,
-        core_ms: used.core_ms,
-        memory_peak_bytes: hours.values().filter_map(peak).max(),
-    })
+    fn settle_steps(&mut self, place: Place) -> Result<(), HistoryError> {
+        let steps = self.steps_of(place.tier, place.server, place.start_ms)?;
+        let body = self.encode(place.tier, &tier::to_chunk(&steps, place.start_ms));
+        self.store.close(place, body)
+    }
 }
 
 /// The minutes that `fresh` rows lie in, of all `rows`.

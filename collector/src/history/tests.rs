@@ -1,5 +1,9 @@
 mod answers;
+mod closing;
 mod damage;
+mod earlier;
+mod figures;
+mod space;
 mod usage;
 
 use super::*;
@@ -396,7 +400,7 @@ fn a_damaged_chunk_is_skipped_counted_and_said() {
     rusqlite::Connection::open(path)
         .unwrap()
         .execute(
-            "UPDATE chunk SET body = zeroblob(40) WHERE place = (SELECT min(place) FROM chunk)",
+            "UPDATE closed SET body = zeroblob(40) WHERE place = (SELECT min(place) FROM closed)",
             [],
         )
         .unwrap();
@@ -407,6 +411,9 @@ fn a_damaged_chunk_is_skipped_counted_and_said() {
     assert!(whole.time.ends_with(&table.time));
 }
 
+/// Of this day, in an hour that is over.
+const EARLIER_MS: i64 = NOW_MS - 2 * HOUR_MS;
+
 #[test]
 fn retention_deletes_whole_files_and_nothing_else() {
     let fixture = Fixture::new();
@@ -415,7 +422,7 @@ fn retention_deletes_whole_files_and_nothing_else() {
     let rows = days.into_iter().zip(1..);
     history.append(
         1,
-        rows.map(|(days, seq)| entry(seq, sample(NOW_MS - days * DAY_MS - 1, 5), None))
+        rows.map(|(days, seq)| entry(seq, sample(EARLIER_MS - days * DAY_MS, 5), None))
             .collect(),
     );
     std::fs::write(fixture.dir.path().join("history/raw/notes.db"), "mine").unwrap();
@@ -474,14 +481,14 @@ fn a_disk_that_fails_keeps_the_rows_and_the_checkpoint_where_they_were() {
     let fixture = Fixture::new();
     let history = fixture.open();
     history.append(1, entries(10));
-    let raw = fixture.dir.path().join("history/raw");
-    let away = fixture.dir.path().join("away");
-    std::fs::rename(&raw, &away).unwrap();
-    std::fs::write(&raw, "in the way").unwrap();
+    let tail = rusqlite::Connection::open(fixture.dir.path().join("history/tail.db")).unwrap();
+    tail.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON piece BEGIN SELECT RAISE(ABORT, 'full'); END",
+    )
+    .unwrap();
     history.flush().unwrap_err();
     assert_eq!(history.stats().pending_rows, 10);
-    std::fs::remove_file(&raw).unwrap();
-    std::fs::rename(&away, &raw).unwrap();
+    tail.execute_batch("DROP TRIGGER full").unwrap();
     assert_eq!(history.flush().unwrap(), 1);
     assert_eq!(history.stats().pending_rows, 0);
     assert_eq!(history.read(&query(&[])).unwrap().time.len(), 10);

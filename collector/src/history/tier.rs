@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     DAY_MS, HOUR_MS, HistoryConfig,
-    chunk::{self, Chunk, ChunkError},
+    chunk::{self, Chunk, ChunkError, Format},
     row::{METRICS, METRICS_MIN, Row},
     used::Used,
 };
@@ -72,13 +72,32 @@ impl Tier {
         }
     }
 
-    /// Time that one chunk covers: short enough to be rewritten every flush, long enough to
-    /// squeeze well, and a whole number of the next tier's steps.
+    /// Time that one chunk covers: long enough to squeeze well, a whole number of the next tier's
+    /// steps, and short enough that the pieces of one that is open are quickly read.
     pub(super) fn chunk_ms(self) -> i64 {
+        match self {
+            Self::Raw => HOUR_MS,
+            Self::Minute => 6 * HOUR_MS,
+            Self::Hour => DAY_MS,
+        }
+    }
+
+    /// The same in the first files there were.
+    pub(super) fn first_chunk_ms(self) -> i64 {
         match self {
             Self::Raw => 10 * MINUTE_MS,
             Self::Minute => HOUR_MS,
             Self::Hour => DAY_MS,
+        }
+    }
+
+    /// How long after its time is over a chunk is closed: as long as agents hold back what they
+    /// have while nobody looks, and for coarser tiers until finer ones are closed. What comes later
+    /// opens it again.
+    pub(super) fn grace_ms(self) -> i64 {
+        match self {
+            Self::Raw => 3 * MINUTE_MS,
+            Self::Minute | Self::Hour => 30 * MINUTE_MS,
         }
     }
 
@@ -212,10 +231,16 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
         }
     }
     Chunk {
+        format: Format::Second,
         instances: Vec::new(),
         rows: steps.len().min(chunk::ROWS_MAX),
         columns,
     }
+}
+
+/// Which column a column's changes resemble: all metrics are of the same samples nearly always.
+pub(super) fn hint(column: usize) -> Option<usize> {
+    (column > 4 && column % 4 == 1).then(|| column - 4)
 }
 
 /// How many metrics a chunk of steps has, today's or an earlier one; the first layouts have no sums
@@ -233,11 +258,6 @@ pub(super) fn metrics_of(chunk: &Chunk) -> Result<usize, ChunkError> {
     } else {
         Err(ChunkError::Short)
     }
-}
-
-/// The metric that a column of a chunk belongs to; `None` for the time.
-pub(super) fn metric_in(column: usize) -> Option<usize> {
-    column.checked_sub(1).map(|cell| cell / 4)
 }
 
 /// One metric of one step, by the cells of its columns; the chunk has it.

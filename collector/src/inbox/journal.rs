@@ -97,6 +97,8 @@ pub struct SqliteJournal {
 
 /// Rows written this long after what is deleted are of a clock that was ahead.
 const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+/// What the file looks like. The first ones had no number, and look the same.
+const VERSION: u32 = 1;
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS batch (
     row INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, also after a prune
@@ -238,6 +240,7 @@ fn is_beyond_use(error: &rusqlite::Error) -> bool {
 
 fn connect(path: &Path) -> Result<Connection, JournalError> {
     let connection = database::open(path)?;
+    database::check_version(&connection, path, VERSION)?;
     connection
         .execute_batch(SCHEMA)
         .map_err(|source| JournalError::Sql {
@@ -245,4 +248,30 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
             source,
         })?;
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_version_is_read_and_one_of_a_newer_version_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/fixtures/data-dir-1/data/inbox.db");
+        std::fs::copy(fixture, dir.path().join("inbox.db")).unwrap();
+        let mut journal = SqliteJournal::open(dir.path()).unwrap();
+        let first = journal.read_after(0).unwrap().unwrap();
+        assert!(crate::inbox::row::decode(&first.payload, first.crc).is_some());
+        let appended = journal.append(1, 2, b"more").unwrap();
+        assert!(appended > first.row);
+        let connection = journal.connection.take().unwrap();
+        connection.pragma_update(None, "user_version", 7).unwrap();
+        drop(connection);
+        let error = SqliteJournal::open(dir.path()).err().unwrap().to_string();
+        assert!(
+            error.contains("inbox.db has version 7") && error.contains("up to 1"),
+            "{error}"
+        );
+    }
 }

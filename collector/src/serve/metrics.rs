@@ -7,7 +7,7 @@ use axum::{extract::State, http::header, response::IntoResponse};
 use super::Site;
 use crate::{
     state::Phase,
-    stats::{AgentState, Limit},
+    stats::{AgentState, Count, Limit},
     verdict::Rule,
 };
 
@@ -25,8 +25,16 @@ pub(crate) async fn metrics(State(site): State<Arc<Site>>) -> impl IntoResponse 
     ([(header::CONTENT_TYPE, TEXT)], site.stats.prometheus_text())
 }
 
-/// Sets the gauges that are a look at the state.
+/// Sets what is a look at the state and at history.
 fn count(site: &Site) {
+    let history = site.history.stats();
+    for (what, total) in [
+        (Count::HistoryRowsDropped, history.rows_dropped),
+        (Count::HistoryChunksCorrupt, history.chunks_corrupt),
+        (Count::HistoryFilesShed, history.files_shed),
+    ] {
+        site.stats.reached(what, total);
+    }
     let truth = site.state.read();
     let mut agents = [0; 3];
     let mut verdicts = [0; Rule::ALL.len()];

@@ -48,10 +48,10 @@ fn fields(columns: &[Column]) -> Vec<Field> {
 }
 
 /// What the disk gives back.
-fn stored(chunk: &Chunk, wanted: impl Fn(usize) -> bool) -> Chunk {
+fn stored(chunk: &Chunk) -> Chunk {
     let mut codec = Codec::new().unwrap();
-    let stored = codec.encode(chunk).unwrap();
-    codec.decode_some(&stored, wanted).unwrap()
+    let stored = codec.encode(chunk, tier::hint);
+    codec.decode(&stored).unwrap()
 }
 
 /// What a step says of a field, step by step and metric by metric.
@@ -73,21 +73,6 @@ fn starts(times: impl Iterator<Item = i64>, length_ms: i64) -> Vec<i64> {
 }
 
 proptest! {
-    #[test]
-    fn samples_of_a_chunk_are_those_of_its_rows(
-        rows in rows(),
-        columns in columns(),
-        within in (0..600_000_i64, 0..600_001_i64),
-    ) {
-        let wanted = Wanted::new(columns);
-        let mut of_rows = Samples::default();
-        of_rows.push_rows(&rows, &wanted, within);
-        let chunk = stored(&row::to_chunk(&rows, 0), |column| wanted.of_rows(column));
-        let mut of_chunk = Samples::default();
-        of_chunk.push_chunk(&chunk, 0, &wanted, within).unwrap();
-        prop_assert_eq!(of_chunk, of_rows);
-    }
-
     #[test]
     fn samples_in_steps_are_the_steps_of_their_rows(
         rows in rows(),
@@ -121,8 +106,7 @@ proptest! {
         let minutes: Steps = crate::history::shelf::minutes_of(&rows, &rows).into_iter().collect();
         let fields = fields(&columns);
         let [mut of_chunk, mut of_steps] = [(); 2].map(|()| Gather::new(step_ms, &fields));
-        let wanted = of_chunk.wanted();
-        let chunk = stored(&tier::to_chunk(&minutes, 0), |column| wanted.of_steps(column));
+        let chunk = stored(&tier::to_chunk(&minutes, 0));
         let added = of_chunk.push_chunk(&chunk, 0, within).unwrap();
         prop_assert_eq!(of_steps.push_steps(&minutes, within), added);
         of_chunk.close();
@@ -142,15 +126,8 @@ proptest! {
     #[test]
     fn any_chunk_is_read_or_refused_without_a_panic_and_leaves_nothing_behind(
         columns in prop::collection::vec(prop::collection::vec(any::<Option<i64>>(), 3), 0..80),
-        wanted in columns(),
     ) {
-        let chunk = Chunk { instances: vec![[1; 16]], rows: 3, columns };
-        let wanted = Wanted::new(wanted);
-        let mut samples = Samples::default();
-        if samples.push_chunk(&chunk, 0, &wanted, (0, i64::MAX)).is_err() {
-            samples.truncate(0);
-            prop_assert_eq!(samples, Samples::default());
-        }
+        let chunk = Chunk { rows: 3, columns, ..Chunk::default() };
         let fields = [Field::from(Column::RssBytes)];
         let mut gather = Gather::new(STEP_MS, &fields);
         if gather.push_chunk(&chunk, 0, (0, i64::MAX)).is_err() {

@@ -3,15 +3,15 @@
 //! Chunks know numbers, never names: a rename is one row. Who is forgotten leaves doomed numbers
 //! behind, in the same transaction, so that their chunks are erased even after a crash.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
-use super::{CHUNKS_PER_FILE_MAX, Files, Memory, ServerId, start_of};
+use super::{Files, Memory, ServerId, Store as _};
 use crate::{
     database,
     fact::ServerKey,
-    history::{HistoryError, tier::Tier},
+    history::HistoryError,
     person::{Fate, Fates, Moved},
 };
 
@@ -95,8 +95,8 @@ impl People for Files {
             return Ok(0);
         }
         let mut erased = 0;
-        for path in self.chunk_files()? {
-            erased += erase_in(&path, &doomed)?;
+        for server in doomed {
+            erased += self.erase(server)?;
         }
         self.servers
             .execute_batch("DELETE FROM doomed")
@@ -107,57 +107,6 @@ impl People for Files {
     fn squeeze(&mut self) -> Result<(), HistoryError> {
         database::squeeze(&self.servers).map_err(HistoryError::sql("squeeze the table of servers"))
     }
-}
-
-impl Files {
-    /// Every file of chunks there is.
-    fn chunk_files(&self) -> Result<Vec<PathBuf>, HistoryError> {
-        let mut paths = Vec::new();
-        for tier in Tier::ALL {
-            let dir = self.dir.join(tier.name());
-            let names = std::fs::read_dir(&dir)
-                .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-                .map_err(HistoryError::file("list", &dir))?;
-            let ours = names.into_iter().filter(|entry| {
-                let name = entry.file_name();
-                let name = name.to_str().filter(|name| name.ends_with(".db"));
-                name.is_some_and(|name| start_of(name).is_some())
-            });
-            paths.extend(ours.map(|entry| entry.path()));
-        }
-        Ok(paths)
-    }
-}
-
-/// Erases the chunks of `doomed` servers from one file, bytes and all.
-fn erase_in(path: &std::path::Path, doomed: &[ServerId]) -> Result<u64, HistoryError> {
-    let connection = database::open(path)?;
-    let erase = || -> rusqlite::Result<u64> {
-        connection.pragma_update(None, "secure_delete", "ON")?;
-        let there = connection
-            .query_row(
-                "SELECT 1 FROM sqlite_schema WHERE name = 'chunk'",
-                [],
-                |_| Ok(()),
-            )
-            .optional()?;
-        if there.is_none() {
-            return Ok(0);
-        }
-        let mut erased = 0;
-        let mut delete =
-            connection.prepare("DELETE FROM chunk WHERE place >= ?1 AND place < ?2")?;
-        for server in doomed {
-            let first = server * CHUNKS_PER_FILE_MAX;
-            erased += delete.execute([first, first + CHUNKS_PER_FILE_MAX])? as u64;
-        }
-        drop(delete);
-        if erased > 0 {
-            database::truncate_log(&connection)?;
-        }
-        Ok(erased)
-    };
-    erase().map_err(HistoryError::sql("erase chunks"))
 }
 
 fn move_servers(servers: &mut rusqlite::Connection, fates: &Fates) -> rusqlite::Result<u64> {
@@ -219,7 +168,9 @@ impl People for Memory {
                 Moved::To(to) => {
                     self.ids.insert(to, id);
                 }
-                Moved::Gone | Moved::Stays => self.chunks.retain(|(_, of, _), _| *of != id),
+                Moved::Gone | Moved::Stays => {
+                    self.erase(id)?;
+                }
             }
         }
         Ok(moved)
