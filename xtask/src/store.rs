@@ -28,10 +28,10 @@ mod victoria;
 #[derive(Args, Debug)]
 pub(crate) struct Store {
     /// Servers of each kind
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 200)]
     servers: usize,
 
-    /// Hours of each server
+    /// Hours of each server, at most: a recording is never stored twice
     #[arg(long, value_name = "N", default_value_t = 6)]
     hours: usize,
 
