@@ -1,5 +1,6 @@
 """A collector and an agent as people start them, watching a process whose memory moves."""
 
+import contextlib
 import http.client
 import os
 import pwd
@@ -119,9 +120,9 @@ class Bench:
         self.log.close()
 
 
-@pytest.fixture(scope="session")
-def running():
-    """Both at work, some samples on the disk."""
+@contextlib.contextmanager
+def at_work():
+    """A bench with some samples on the disk."""
     folder = Path(tempfile.mkdtemp(prefix="hubmeter-outlets-"))
     bench = Bench(folder)
 
@@ -143,6 +144,23 @@ def running():
     finally:
         bench.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def running():
+    """Both at work."""
+    with at_work() as bench:
+        yield bench
+
+
+@pytest.fixture(scope="session")
+def killed():
+    """Another bench, whose collector was killed as it wrote; with the rows exported before."""
+    with at_work() as bench:
+        before = bench.export("--columns", "timestamp,rss").stdout
+        bench.collector.kill()
+        bench.collector.wait(timeout=PATIENCE_S)
+        yield bench, before
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@
 //!
 //! * `--servers N,N,…`: 1000,10000,50000 unless told; the last takes some 2 GB of disk
 //! * `--reads N`: how often each question is asked, 200 unless told
+//! * `--only TEXT`: only reads with that in their title
 //! * `--dir DIR`: where the data go; the system's temporary directory unless told
 #![allow(
     clippy::expect_used,
@@ -120,6 +121,7 @@ fn flag(name: &str) -> Option<String> {
 fn main() {
     let sizes = flag("--servers").unwrap_or_else(|| "1000,10000,50000".to_owned());
     let reads: usize = flag("--reads").map_or(200, |n| n.parse().expect("a number"));
+    let only = flag("--only").unwrap_or_default();
     let parent = flag("--dir").map_or_else(env::temp_dir, PathBuf::from);
     println!(
         "| servers | read | CPU, ms | p50, ms | p99, ms | KiB read | KiB answered |\n\
@@ -128,11 +130,11 @@ fn main() {
     for size in sizes.split(',') {
         let servers: usize = size.parse().expect("numbers with commas between");
         let dir = tempfile::tempdir_in(&parent).expect("a directory");
-        measure(servers, reads, dir.path());
+        measure(servers, reads, &only, dir.path());
     }
 }
 
-fn measure(servers: usize, reads: usize, dir: &std::path::Path) {
+fn measure(servers: usize, reads: usize, only: &str, dir: &std::path::Path) {
     let clock = Arc::new(ManualClock::at(fill::NOW_MS));
     let config = HistoryConfig::new(HistoryMode::Files {
         data_dir: dir.to_owned(),
@@ -141,7 +143,7 @@ fn measure(servers: usize, reads: usize, dir: &std::path::Path) {
     fill::history(&open(), servers);
     let site = ask::Site::start(open(), fill::state(servers), clock.clone(), dir);
     let mut client = site.client();
-    for line in &LINES {
+    for line in LINES.iter().filter(|line| line.title.contains(only)) {
         let reads = if line.rare { reads / 20 } else { reads };
         let of = |at: usize| {
             // Any order will do that jumps about.
