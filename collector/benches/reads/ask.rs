@@ -19,9 +19,11 @@ use hubmeter_collector::{
         websocket::Carrier,
     },
     peer::Peer,
+    report::hub_activity::{Labels, Newest},
     serve::{Authority, Listener, Serve},
     state::State,
     stats::Stats,
+    text::Label,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use parking_lot::RwLock;
@@ -48,6 +50,17 @@ pub struct Cost {
     pub p99_ms: f64,
     pub bytes_read: f64,
     pub bytes_answered: f64,
+}
+
+/// Nobody was asked who is active.
+fn uncounted() -> Newest {
+    let nothing = Label::default();
+    let labels = Labels {
+        cluster: nothing.clone(),
+        hub: nothing.clone(),
+        chart: nothing,
+    };
+    Newest::new(labels, None)
 }
 
 // === impl Site ===
@@ -79,6 +92,7 @@ impl Site {
             state: Arc::new(RwLock::new(state)),
             changes: broadcast::channel(64).0,
             history,
+            activity: uncounted(),
             agents: Carrier::new(Doorman::Local, sessions),
             stats,
             clock,
