@@ -8,6 +8,7 @@
 //! Markdown.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // it measures time
+#![allow(clippy::print_stdout)] // and prints what it measured
 
 use std::{
     hint::black_box,

@@ -11,6 +11,7 @@ mod archive;
 mod chunk;
 mod columns;
 mod days;
+mod error;
 mod field;
 mod pending;
 mod people;
@@ -34,6 +35,7 @@ use parking_lot::Mutex;
 
 use self::{
     days::Days,
+    error::error_chain,
     pending::{Batch, Pending},
     readers::Readers,
     retention::Retention,
@@ -43,12 +45,12 @@ use self::{
 };
 use crate::{
     clock::Clock,
-    database::DatabaseError,
     fact::{HubServer, InstanceId, Sample, ServerKey},
-    usage::{DayUse, Ledger, RunNote, Runs, UsageError},
+    usage::{DayUse, Ledger, RunNote, Runs},
 };
 
 pub use archive::{Archive, ArchiveEnd, ArchiveQuery, ArchiveSlice};
+pub use error::HistoryError;
 pub use field::{Column, Field, Stat};
 pub use space::{Bounds, FreeMin};
 
@@ -190,49 +192,6 @@ struct Counters {
     rows_dropped: AtomicU64,
     chunks_corrupt: AtomicU64,
     files_shed: AtomicU64,
-}
-
-/// Why history could not be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
-    /// A file could not be opened.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    /// The ledger of usage.
-    #[error(transparent)]
-    Usage(#[from] UsageError),
-    /// SQLite refused a statement.
-    #[error("cannot {what} in history")]
-    Sql {
-        /// What was tried.
-        what: &'static str,
-        /// What SQLite says.
-        source: rusqlite::Error,
-    },
-    /// The system refused.
-    #[error("cannot {what} {}", path.display())]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// What chunks are read with could not be made.
-    #[error("cannot prepare to read chunks of history")]
-    Squeeze(#[source] std::io::Error),
-    /// There is nothing to read.
-    #[error("{} holds no history; is it a collector's data directory?", .0.display())]
-    Nothing(PathBuf),
-    /// The question has too long an answer.
-    #[error(
-        "the answer would be made of more than {rows_max} rows; ask for less time or a longer step"
-    )]
-    TooManyRows {
-        /// The bound.
-        rows_max: usize,
-    },
 }
 
 // === impl HistoryConfig ===
@@ -480,31 +439,6 @@ impl History {
     fn sweep(&self, tier: Tier, before_ms: i64) -> Result<usize, HistoryError> {
         self.inner.readers.release(tier, before_ms);
         self.inner.writer.lock().store.sweep(tier, before_ms)
-    }
-}
-
-/// An error and what it comes from, in one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
-// === impl HistoryError ===
-
-impl HistoryError {
-    fn sql(what: &'static str) -> impl Fn(rusqlite::Error) -> Self {
-        move |source| Self::Sql { what, source }
-    }
-
-    fn file(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self {
-        move |source| Self::File {
-            what,
-            path: path.to_owned(),
-            source,
-        }
     }
 }
 

@@ -52,6 +52,17 @@ pub struct Cost {
     pub bytes_answered: f64,
 }
 
+/// Nobody was asked who is active.
+fn uncounted() -> Newest {
+    let nothing = Label::default();
+    let labels = Labels {
+        cluster: nothing.clone(),
+        hub: nothing.clone(),
+        chart: nothing,
+    };
+    Newest::new(labels, None)
+}
+
 // === impl Site ===
 
 impl Site {
@@ -81,7 +92,7 @@ impl Site {
             state: Arc::new(RwLock::new(state)),
             changes: broadcast::channel(64).0,
             history,
-            activity: Newest::new(labels(), None),
+            activity: uncounted(),
             agents: Carrier::new(Doorman::Local, sessions),
             stats,
             clock,
@@ -100,15 +111,6 @@ impl Site {
             stream,
             body: Vec::new(),
         }
-    }
-}
-
-fn labels() -> Labels {
-    let label = |text| Label::clean(text, 64);
-    Labels {
-        cluster: label(""),
-        hub: label("localhost"),
-        chart: label(""),
     }
 }
 

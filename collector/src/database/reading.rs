@@ -13,10 +13,7 @@ const READ_CACHE_KIB: i64 = 256;
 /// Where not even SQLite's index of the log can be made (a read-only disk) and no log is left, the
 /// file is read as one that nobody changes.
 pub fn open_read_only(path: &Path) -> Result<Option<Connection>, DatabaseError> {
-    let failed = |source| DatabaseError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| DatabaseError::of_opening(path, source);
     let there = || {
         path.try_exists().map_err(|source| DatabaseError::File {
             what: "look for",

@@ -253,7 +253,13 @@ impl Files {
         match self.open.entry((tier, start_ms)) {
             Entry::Occupied(open) => Ok(Some(open.into_mut())),
             Entry::Vacant(vacant) if self.read_only => {
-                let opened = OpenFile::open_read_only(&path)?;
+                let opened = match OpenFile::open_read_only(&path) {
+                    Err(HistoryError::Database(e @ DatabaseError::Damaged { .. })) => {
+                        tracing::error!(error = %e, "a file of history cannot be read");
+                        None
+                    }
+                    opened => opened?,
+                };
                 Ok(opened.map(|file| vacant.insert(file)))
             }
             Entry::Vacant(vacant) => {
