@@ -14,6 +14,7 @@ use std::{
 use crate::{history::HistoryConfig, notice::NoticeConfig, state::Policy};
 
 mod draft;
+mod policy;
 mod read;
 
 pub use draft::{Mistake, Mistakes};

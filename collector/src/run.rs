@@ -189,6 +189,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let teller = Teller {
         outbox: outbox.clone(),
         words: Renderer::new(config.notice.public_url.clone())?,
+        config: config.notice.clone(),
         sessions: sessions.clone(),
         stats: stats.clone(),
     };

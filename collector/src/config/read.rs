@@ -13,7 +13,6 @@ use crate::{
     history::{HistoryConfig, HistoryMode},
     limits,
     notice::{MailConfig, MailSecurity, NoticeConfig, WebhookConfig},
-    state::Policy,
     verdict::{Rule, Severity},
 };
 
@@ -79,7 +78,7 @@ pub(super) fn config(
         .clone()
         .or(data_dir_set)
         .unwrap_or_else(|| default_data_dir(&draft));
-    let policy = policy(&mut draft);
+    let policy = super::policy::policy(&mut draft);
     let history = history(&mut draft, &data_dir);
     let notice = notice(&mut draft);
     let unknown_variables = draft.finish()?;
@@ -197,16 +196,6 @@ fn link(draft: &mut Draft, flags: &Flags) -> (Link, Place) {
     (link, place)
 }
 
-fn policy(draft: &mut Draft) -> Policy {
-    let default = Policy::default();
-    Policy {
-        idle_after_ms: millis(draft, "policy.idle_after", default.idle_after_ms),
-        gone_kept_ms: millis(draft, "policy.gone_kept", default.gone_kept_ms),
-        runaway_within_ms: millis(draft, "policy.runaway_within", default.runaway_within_ms),
-        servers_max: limits::SERVERS_MAX,
-    }
-}
-
 fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {
     let files = HistoryMode::Files {
         data_dir: data_dir.to_owned(),
@@ -243,6 +232,8 @@ fn notice(draft: &mut Draft) -> NoticeConfig {
     let default = NoticeConfig::default();
     let public_url: Option<String> = draft.take("notice.public_url");
     NoticeConfig {
+        // Where runaways are judged, since both are about how early.
+        within_ms: millis(draft, "policy.notice_within", default.within_ms),
         public_url: public_url.or_else(|| draft.variable("JUPYTERHUB_PUBLIC_URL")),
         cleared: draft.take("notice.cleared").unwrap_or(default.cleared),
         per_day_max: draft

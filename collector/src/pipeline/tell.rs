@@ -10,7 +10,7 @@ use std::{
 use crate::{
     limits,
     link::{admit::Notice, session::Sessions},
-    notice::{Outbox, Renderer},
+    notice::{NoticeConfig, Outbox, Renderer},
     stats::Stats,
     verdict::{Severity, Verdict},
 };
@@ -30,17 +30,20 @@ pub struct Teller {
     pub outbox: Arc<Outbox>,
     /// Who finds the words for users.
     pub words: Renderer,
+    /// What is worth telling, and when.
+    pub config: NoticeConfig,
     /// Who reaches their agents.
     pub sessions: Sessions,
     /// The collector's own figures.
     pub stats: Stats,
 }
 
-/// What the person at the server was told of an open episode.
+/// What the person at the server was told of an open episode; nothing while it did not matter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Told {
     severity: Severity,
     has_workload: bool,
+    matters: bool,
 }
 
 // === impl Teller ===
@@ -61,7 +64,16 @@ impl Teller {
                         }
                     }
                 }
-                Tell::Again(verdicts) => verdicts.iter().for_each(|verdict| self.show(verdict)),
+                Tell::Again(verdicts) => {
+                    let told_before = |verdict: &Verdict| {
+                        told.get(&verdict.episode).is_some_and(|told| told.matters)
+                    };
+                    for verdict in &verdicts {
+                        if told_before(verdict) || self.config.matters(verdict) {
+                            self.show(verdict);
+                        }
+                    }
+                }
             }
         }
     }
@@ -69,20 +81,24 @@ impl Teller {
     /// Whether the person at the server would want to hear of it again.
     fn is_news(&self, verdict: &Verdict, told: &mut HashMap<String, Told>) -> bool {
         if verdict.cleared_ms.is_some() {
-            return told.remove(&verdict.episode).is_some();
+            return told
+                .remove(&verdict.episode)
+                .is_some_and(|told| told.matters);
         }
         if told.len() >= limits::TOLD_MAX {
             told.clear();
         }
+        let before = told.get(&verdict.episode).copied();
         let now = Told {
             severity: verdict.severity,
             has_workload: verdict.workload.is_some(),
+            matters: before.is_some_and(|before| before.matters) || self.config.matters(verdict),
         };
-        let before = told.insert(verdict.episode.clone(), now);
+        told.insert(verdict.episode.clone(), now);
         if before.is_none() {
             self.stats.verdict_raised(verdict.rule);
         }
-        before != Some(now)
+        now.matters && before != Some(now)
     }
 
     fn show(&self, verdict: &Verdict) {

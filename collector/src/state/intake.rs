@@ -43,7 +43,8 @@ impl Server {
                 workload_went: derived.workload_went,
                 interval_ms: self.interval_ms,
                 started_ms: self.started_ms,
-                policy,
+                cpu_cores: derived.cpu_cores,
+                policy: self.policy.as_deref().unwrap_or(policy),
             },
         );
         self.show_workloads();
