@@ -61,14 +61,21 @@ pub(crate) fn settle_calmly(
     at_ms: i64,
     finding: Option<impl FnOnce() -> Finding>,
 ) -> Option<Verdict> {
-    let told = open.iter().find(|verdict| verdict.rule == rule);
+    let told = find(open, rule);
     let lately = |verdict: &Verdict| {
         (verdict.updated_ms..verdict.updated_ms + TOLD_EVERY_MS).contains(&at_ms)
     };
     if finding.is_none() == told.is_none() && told.is_none_or(lately) {
         return None;
     }
-    settle(open, key, rule, at_ms, finding.map(|finding| finding()))
+    // When all is calmer nobody stands out any more; whose it was is still to be read.
+    let whose = told.and_then(|verdict| verdict.workload.clone());
+    let finding = finding.map(|finding| {
+        let mut finding = finding();
+        finding.workload = finding.workload.or(whose);
+        finding
+    });
+    settle(open, key, rule, at_ms, finding)
 }
 
 /// Whether one more of `rule` may open.

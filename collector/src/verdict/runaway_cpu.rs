@@ -30,6 +30,10 @@ pub const HABIT_TIMES: f64 = 4.0;
 /// Nobody has a habit before it was watched for so long.
 pub const WATCHED_MIN_MS: u64 = 30 * 60 * 1000;
 
+/// What it takes becomes its habit after once or twice this time: a mean that climbs must not
+/// teach that it is high.
+pub const LEARNS_AFTER_MS: u64 = 10 * 60 * 1000;
+
 /// With this share of the server's limit it takes away what the user's own work needs.
 pub const WARNING_SHARE: f64 = 0.5;
 
@@ -64,8 +68,12 @@ struct Reading {
 /// What a server's unattended workloads usually take.
 #[derive(Clone, Copy, Debug, Default)]
 struct Habit {
-    /// The most that it did and came down from.
+    /// The most that it took, a while ago.
     peak_cores: f64,
+    /// The most of lately, of which it is not yet known whether it is habit: of this time and the
+    /// one before.
+    lately_cores: [f64; 2],
+    lately_ms: u64,
     watched_ms: u64,
     past: Option<Past>,
 }
@@ -264,10 +272,12 @@ impl Habit {
             if cores >= REST_SHARE * past.far_cores {
                 past.last_mono_ms = mono_ms;
             } else if mono_ms - past.last_mono_ms >= REST_MS {
+                // It came down by itself: that is habit from now on.
                 self.peak_cores = self.peak_cores.max(past.most_cores);
                 self.past = None;
             }
         } else if self.watched_ms >= WATCHED_MIN_MS && cores >= far_cores {
+            self.lately_cores = [0.0; 2];
             self.past = Some(Past {
                 since_ms: view.sample.at_ms,
                 since_mono_ms: mono_ms,
@@ -276,10 +286,19 @@ impl Habit {
                 most_cores: cores,
             });
         } else {
-            self.peak_cores = self.peak_cores.max(cores);
-            self.watched_ms = self
-                .watched_ms
-                .saturating_add(view.passed_ms().unwrap_or(0));
+            self.learn(cores, view.passed_ms().unwrap_or(0));
+        }
+    }
+
+    fn learn(&mut self, cores: f64, passed_ms: u64) {
+        self.watched_ms = self.watched_ms.saturating_add(passed_ms);
+        self.lately_ms = self.lately_ms.saturating_add(passed_ms);
+        let [before, now] = &mut self.lately_cores;
+        *now = now.max(cores);
+        if self.lately_ms >= LEARNS_AFTER_MS {
+            self.lately_ms = 0;
+            self.peak_cores = self.peak_cores.max(*before);
+            *before = std::mem::take(now);
         }
     }
 

@@ -158,7 +158,8 @@ impl Storm {
     fn follow(&mut self, now: u32, view: &View<'_>) {
         let mono_ms = view.sample.mono_ms;
         let fresh = Window { low: now, rises: 0 };
-        let Some(passed_ms) = view.passed_ms() else {
+        let passed_ms = view.passed_ms().filter(|_| self.habit.is_some());
+        let Some(passed_ms) = passed_ms else {
             // The first, or after a hole: how it came here nobody saw.
             self.now = fresh;
             self.before = fresh;
