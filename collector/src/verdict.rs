@@ -143,6 +143,9 @@ pub(crate) struct Detectors {
     overuse: overuse::Overuse,
 }
 
+/// What they keep of one server; more only while something is wrong.
+pub const DETECTORS_BYTES: usize = size_of::<Detectors>();
+
 /// Lets every detector look at one sample; gives the verdicts raised, changed or cleared.
 pub(crate) fn judge(
     detectors: &mut Detectors,

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     limits,
     link::{admit::Notice, session::Sessions},
-    notice::{NoticeConfig, Outbox, Renderer},
+    notice::{NoticeConfig, Outbox, RenderError, Renderer},
     stats::Stats,
     verdict::{Severity, Verdict},
 };
@@ -27,15 +27,15 @@ pub enum Tell {
 /// The teller's thread.
 pub struct Teller {
     /// Who tells admins.
-    pub outbox: Arc<Outbox>,
+    outbox: Arc<Outbox>,
     /// Who finds the words for users.
-    pub words: Renderer,
+    words: Renderer,
     /// What is worth telling, and when.
-    pub config: NoticeConfig,
+    config: NoticeConfig,
     /// Who reaches their agents.
-    pub sessions: Sessions,
+    sessions: Sessions,
     /// The collector's own figures.
-    pub stats: Stats,
+    stats: Stats,
 }
 
 /// What the person at the server was told of an open episode; nothing while it did not matter.
@@ -64,6 +64,24 @@ enum News {
 // === impl Teller ===
 
 impl Teller {
+    /// Tells admins by the one and users by the other, as `config` says.
+    ///
+    /// # Errors
+    /// The words cannot be found.
+    pub fn new(
+        config: &NoticeConfig,
+        (outbox, sessions): (Arc<Outbox>, Sessions),
+        stats: Stats,
+    ) -> Result<Self, RenderError> {
+        Ok(Self {
+            outbox,
+            words: Renderer::new(config.public_url.clone())?,
+            config: config.clone(),
+            sessions,
+            stats,
+        })
+    }
+
     /// Tells until nobody has anything to tell.
     pub fn run(self, tells: &Receiver<Tell>) {
         let mut memory = Memory::default();

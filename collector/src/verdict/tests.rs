@@ -385,6 +385,18 @@ fn the_same_samples_give_the_same_verdicts_bit_for_bit() {
     assert_eq!(twice[0], twice[1]);
 }
 
+#[test]
+fn what_is_remembered_of_a_quiet_server_is_bounded() {
+    const { assert!(DETECTORS_BYTES <= 768) };
+    let (course, state) = play(Policy::default(), 3_000, |_, _| {});
+    assert_eq!(course, []);
+    assert_eq!(
+        server(&state).verdicts.capacity(),
+        0,
+        "nothing was ever kept"
+    );
+}
+
 fn evidence<'a>(verdict: &'a Verdict, name: &str) -> Option<&'a Evidence> {
     let found = verdict.evidence.iter().find(|(known, _)| *known == name);
     found.map(|(_, evidence)| evidence)
