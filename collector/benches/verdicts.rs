@@ -112,14 +112,8 @@ fn cost(servers: u32, kernel: Kernel, policy: Policy) -> Result<Cost, Box<dyn st
     })
 }
 
-/// One sample of a server with two kernels and a terminal.
-fn report(key: &ServerKey, round: u64, kernel: Kernel) -> Fact {
-    let mono_ms = 1_000_000 + round * INTERVAL_MS;
-    let at_ms = START_MS + (round * INTERVAL_MS).cast_signed();
-    let cpu_millis = match kernel {
-        Kernel::Idles => 0,
-        Kernel::Computes | Kernel::Spins => round * INTERVAL_MS,
-    };
+/// Two kernels, a terminal and Jupyter.
+fn workloads(round: u64, kernel: Kernel, cpu_millis: u64) -> Vec<WorkloadSample> {
     let state = match kernel {
         Kernel::Computes => WorkloadState::Busy,
         Kernel::Idles | Kernel::Spins => WorkloadState::Idle,
@@ -145,12 +139,22 @@ fn report(key: &ServerKey, round: u64, kernel: Kernel) -> Fact {
         written_bytes: None,
         remote: false,
     };
-    let workloads = vec![
+    vec![
         workload(WorkloadKind::Kernel, "8f3a-1", Some(state), cpu_millis),
         workload(WorkloadKind::Kernel, "8f3a-2", Some(WorkloadState::Idle), 0),
         workload(WorkloadKind::Terminal, "1", None, 0),
         workload(WorkloadKind::Server, "jupyter", None, round * 20),
-    ];
+    ]
+}
+
+/// One sample of a server.
+fn report(key: &ServerKey, round: u64, kernel: Kernel) -> Fact {
+    let mono_ms = 1_000_000 + round * INTERVAL_MS;
+    let at_ms = START_MS + (round * INTERVAL_MS).cast_signed();
+    let cpu_millis = match kernel {
+        Kernel::Idles => 0,
+        Kernel::Computes | Kernel::Spins => round * INTERVAL_MS,
+    };
     let sample = Sample {
         at_ms,
         mono_ms,
@@ -180,7 +184,7 @@ fn report(key: &ServerKey, round: u64, kernel: Kernel) -> Fact {
         cpu_may_miss: false,
         processes_beyond: 0,
         vitals: Vitals::default(),
-        workloads,
+        workloads: workloads(round, kernel, cpu_millis),
         ended: Vec::new(),
     };
     Fact::Report {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+#[path = "notice/near.rs"]
+mod near;
 #[path = "notice/smtp.rs"]
 mod smtp;
 
@@ -134,47 +136,6 @@ async fn an_opened_runaway_reaches_the_admins_once_with_a_readable_sentence() {
     assert!(mails[0].text().starts_with(sentence), "{}", mails[0].text());
     assert!(mails[0].html().contains(&text::html(sentence)));
     assert_eq!(outbox.stats().sent, 1);
-}
-
-#[tokio::test]
-async fn a_runaway_is_mailed_when_its_limit_is_near_and_not_when_it_is_seen_coming() {
-    let sink = Sink::start(0).await;
-    let dir = tempfile::tempdir().unwrap();
-    let config = NoticeConfig {
-        cleared: true,
-        ..by_mail(sink.addr)
-    };
-    let outbox = open(dir.path(), &config, &clock());
-    let in_seconds = |episode: &str, seconds: f64| {
-        let mut verdict = runaway(episode, "alice");
-        verdict.evidence[1].1 = Evidence::Number(seconds);
-        verdict
-    };
-    let over = |verdict: Verdict| Verdict {
-        cleared_ms: Some(NOW_MS + 60_000),
-        ..verdict
-    };
-    outbox.observe(&[in_seconds("e1", 1_800.0)]).unwrap();
-    deliver(&outbox).await;
-    assert_eq!(sink.mails().len(), 0, "half an hour is left");
-    outbox.observe(&[in_seconds("e1", 599.0)]).unwrap();
-    outbox.observe(&[in_seconds("e1", 900.0)]).unwrap();
-    deliver(&outbox).await;
-    assert_eq!(sink.mails().len(), 1);
-    // Its end shows no time; a restart in between forgets that it mattered.
-    drop(outbox);
-    let outbox = open(dir.path(), &config, &clock());
-    outbox.observe(&[over(in_seconds("e1", f64::NAN))]).unwrap();
-    deliver(&outbox).await;
-    assert_eq!(sink.mails().len(), 2, "who was told is told of the end");
-    outbox.observe(&[in_seconds("e2", 1_800.0)]).unwrap();
-    outbox.observe(&[over(in_seconds("e2", 1_700.0))]).unwrap();
-    deliver(&outbox).await;
-    assert_eq!(
-        sink.mails().len(),
-        2,
-        "what never mattered is not told when it is over"
-    );
 }
 
 #[tokio::test]

@@ -261,7 +261,8 @@ fn an_idle_kernel_that_holds_much_is_the_same_episode_after_a_restart() {
     assert_eq!(hog(&open).len(), 1);
     let mut journal = minutes(110, 125, 1_500 * MB);
     journal.push(started(126 * 60_000));
-    let state = restarted(open.clone(), Vec::new(), &journal);
+    let marks = before.idle_marks().map(|(key, ms)| (key.clone(), ms));
+    let state = restarted(open.clone(), marks.collect(), &journal);
     assert_eq!(hog(&server(&state).verdicts), hog(&open));
     assert!(state.cleared.is_empty(), "{:?}", state.cleared);
 }
