@@ -20,6 +20,7 @@ mod cpu;
 mod holdings;
 mod kills;
 mod quotas;
+mod recorded;
 mod shared;
 mod storms;
 mod unattended;
