@@ -26,6 +26,9 @@ const ROUNDS: u64 = 80;
 /// Of those the last, which are timed.
 const TIMED: u64 = 10;
 
+/// Samples made before they are applied; few, so that they do not count as state.
+const AT_ONCE: usize = 500;
+
 const INTERVAL_MS: u64 = 5_000;
 
 const START_MS: i64 = 1_767_225_600_000;
@@ -51,10 +54,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let asked = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
     let servers: u32 = asked.unwrap_or(SERVERS);
     println!("What judging costs, {servers} servers of 4 workloads, a sample each in turn:\n");
-    println!(
-        "| kernel | policy | whole sample applied | of it all rules | state a server | open |"
-    );
-    println!("|---|---|---|---|---|---|");
+    println!("| kernel | policy | whole sample applied | of it all rules | open |");
+    println!("|---|---|---|---|---|");
+    // Only of the first can be seen what it takes: the others use its memory again.
+    let mut state_bytes = None;
     let shared = Policy {
         overuse_cpu_cores: 16.0,
         overuse_memory_bytes: 64_000 * MB,
@@ -68,12 +71,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (of, policy) in [("default", Policy::default()), ("overuse", shared.clone())] {
             let cost = cost(servers, kernel, policy)?;
             println!(
-                "| {name} | {of} | {:.0} ns | {:.0} ns | {:.0} bytes | {} |",
-                cost.apply_ns, cost.judge_ns, cost.state_bytes, cost.open
+                "| {name} | {of} | {:.0} ns | {:.0} ns | {} |",
+                cost.apply_ns, cost.judge_ns, cost.open
             );
+            state_bytes.get_or_insert(cost.state_bytes);
         }
     }
-    println!("\nOf the state {DETECTORS_BYTES} bytes a server are the rules'.");
+    let state_bytes = state_bytes.unwrap_or(0.0);
+    println!(
+        "\nState: {state_bytes:.0} bytes a server, of which {DETECTORS_BYTES} are the rules'."
+    );
     Ok(())
 }
 
@@ -85,13 +92,15 @@ fn cost(servers: u32, kernel: Kernel, policy: Policy) -> Result<Cost, Box<dyn st
     let mut state = State::new(policy.clone());
     let mut apply_ns = 0;
     for round in 0..ROUNDS {
-        let facts: Vec<Fact> = keys.iter().map(|key| report(key, round, kernel)).collect();
-        let began_ns = cpu_ns()?;
-        for fact in &facts {
-            std::hint::black_box(state.apply(fact));
-        }
-        if round >= ROUNDS - TIMED {
-            apply_ns += cpu_ns()? - began_ns;
+        for keys in keys.chunks(AT_ONCE) {
+            let facts: Vec<Fact> = keys.iter().map(|key| report(key, round, kernel)).collect();
+            let began_ns = cpu_ns()?;
+            for fact in &facts {
+                std::hint::black_box(state.apply(fact));
+            }
+            if round >= ROUNDS - TIMED {
+                apply_ns += cpu_ns()? - began_ns;
+            }
         }
     }
     let resident = resident_bytes()?.saturating_sub(resident_before);
