@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod draft;
+mod policy;
 mod read;
 mod space;
 

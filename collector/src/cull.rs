@@ -15,8 +15,8 @@ pub const SILENT_MS: i64 = 10 * 60 * 1000;
 /// What a culling script asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Stop what is idle for this long.
-    pub timeout_ms: i64,
+    /// Stop what is idle for this long; `None`: for as long as policy says for each.
+    pub timeout_ms: Option<i64>,
     /// Stop what is older than this, at work or not; `None` never does.
     pub max_age_ms: Option<i64>,
 }
@@ -56,11 +56,15 @@ pub fn rows(state: &State, question: &Question, now_ms: i64) -> Vec<CullRow> {
         .servers
         .values()
         .filter(|server| server.phase != Phase::Gone)
-        .map(|server| row(server, question, now_ms))
+        .map(|server| {
+            let by_policy_ms = state.policy_of(server).idle_after_ms;
+            let timeout_ms = question.timeout_ms.unwrap_or(by_policy_ms);
+            row(server, question, timeout_ms, now_ms)
+        })
         .collect()
 }
 
-fn row(server: &Server, question: &Question, now_ms: i64) -> CullRow {
+fn row(server: &Server, question: &Question, timeout_ms: i64, now_ms: i64) -> CullRow {
     let work = work(server, now_ms);
     let (idle_since_ms, idle_ms) = match work {
         Work::IdleSince { at_ms, .. } => (Some(at_ms), Some(now_ms.saturating_sub(at_ms).max(0))),
@@ -73,7 +77,7 @@ fn row(server: &Server, question: &Question, now_ms: i64) -> CullRow {
     } else if let Some(reason) = too_old(server, question, now_ms) {
         (true, reason)
     } else {
-        judge(&work, question, now_ms)
+        judge(&work, timeout_ms, now_ms)
     };
     CullRow {
         key: server.key.clone(),
@@ -87,17 +91,14 @@ fn row(server: &Server, question: &Question, now_ms: i64) -> CullRow {
     }
 }
 
-fn judge(work: &Work, question: &Question, now_ms: i64) -> (bool, String) {
+fn judge(work: &Work, timeout_ms: i64, now_ms: i64) -> (bool, String) {
     match work {
         Work::Goes(reason) => (false, reason.clone()),
         Work::Unknown(why) => (false, format!("unknown, so kept: {why}")),
         Work::IdleSince { at_ms, by } => {
             let idle_ms = now_ms.saturating_sub(*at_ms).max(0);
             let idle_for = in_words(idle_ms);
-            (
-                idle_ms >= question.timeout_ms,
-                format!("idle for {idle_for}{by}"),
-            )
+            (idle_ms >= timeout_ms, format!("idle for {idle_for}{by}"))
         }
     }
 }
@@ -152,7 +153,7 @@ mod tests {
     const HOUR_MS: i64 = 3_600_000;
 
     const HOUR: Question = Question {
-        timeout_ms: HOUR_MS,
+        timeout_ms: Some(HOUR_MS),
         max_age_ms: None,
     };
 
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn unknown_never_culls() {
         let eager = Question {
-            timeout_ms: 0,
+            timeout_ms: Some(0),
             max_age_ms: None,
         };
         let unlisted = only_row(&[connected(1, 0)], &eager, 20 * HOUR_MS);
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn an_old_server_may_be_stopped_at_work_when_that_is_asked() {
         let question = Question {
-            timeout_ms: 100 * HOUR_MS,
+            timeout_ms: Some(100 * HOUR_MS),
             max_age_ms: Some(HOUR_MS),
         };
         let row = only_row(&two_hours(WorkloadState::Busy), &question, 2 * HOUR_MS);

@@ -12,7 +12,7 @@ mod webhook;
 
 use std::fmt;
 
-use crate::verdict::{Rule, Severity, Verdict};
+use crate::verdict::{Rule, Severity, Verdict, number_of};
 
 pub use self::{
     mail::MailError,
@@ -29,6 +29,8 @@ pub struct NoticeConfig {
     pub public_url: Option<String>,
     /// Which verdicts are worth a notice, each from which severity up.
     pub rules: Vec<(Rule, Severity)>,
+    /// A `runaway_memory` is told once its limit is this near.
+    pub within_ms: i64,
     /// Whether the end of an episode is told too.
     pub cleared: bool,
     /// Notices per channel within 24 hours.
@@ -139,6 +141,16 @@ impl fmt::Debug for MailConfig {
 
 // === impl NoticeConfig ===
 
+impl NoticeConfig {
+    /// Whether `verdict` matters now: it may be right long before it is worth interrupting somebody.
+    #[must_use]
+    pub fn matters(&self, verdict: &Verdict) -> bool {
+        let left_ms = |verdict| Some(number_of(verdict, "seconds_to_limit")? * 1000.0);
+        verdict.rule != Rule::RunawayMemory
+            || left_ms(verdict).is_some_and(|left_ms| left_ms <= self.within_ms as f64)
+    }
+}
+
 impl Default for NoticeConfig {
     fn default() -> Self {
         Self {
@@ -148,6 +160,7 @@ impl Default for NoticeConfig {
                 (Rule::Killed, Severity::Info),
                 (Rule::NearLimit, Severity::Critical),
             ],
+            within_ms: 10 * 60 * 1000,
             cleared: false,
             per_day_max: 200,
             per_user_day_max: 20,

@@ -39,7 +39,7 @@ use crate::{
         session::{Sessions, Settings},
         websocket::Carrier,
     },
-    notice::{Outbox, OutboxError, RenderError, Renderer},
+    notice::{Outbox, OutboxError, RenderError},
     pipeline::{
         Pipeline, SharedState,
         census::Census,
@@ -190,13 +190,8 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         clock: clock.clone(),
         stats: stats.clone(),
     };
-    let teller = Teller {
-        outbox: outbox.clone(),
-        registry: registry.clone(),
-        words: Renderer::new(config.notice.public_url.clone())?,
-        sessions: sessions.clone(),
-        stats: stats.clone(),
-    };
+    let told_by = (outbox.clone(), registry.clone(), sessions.clone());
+    let teller = Teller::new(&config.notice, told_by, stats.clone())?;
     let (tell_replayed, replayed) = oneshot::channel();
     let mut threads = Threads::new();
     threads.spawn("teller", move || teller.run(&tells))?;

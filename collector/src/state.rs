@@ -10,6 +10,7 @@ pub mod series;
 
 mod intake;
 mod people;
+mod policy;
 mod presence;
 mod recall;
 
@@ -26,6 +27,8 @@ use crate::{
     verdict::{Detectors, Verdict},
 };
 use dedupe::{Admission, Due, Lost, Sequence};
+use policy::Policies;
+pub use policy::{Overrides, Policy};
 use recall::Recalled;
 use series::Measured;
 
@@ -90,6 +93,8 @@ pub struct Server {
     pub held_until_ms: Option<i64>,
     /// Open verdicts, oldest first.
     pub verdicts: Vec<Verdict>,
+    /// How to judge it; `None`: as everybody.
+    pub(crate) policy: Option<Arc<Policy>>,
     /// Its agent's base interval; 0 while unknown.
     pub interval_ms: u32,
     /// How long its agent may hold reports back.
@@ -114,21 +119,6 @@ pub struct Server {
     pub(crate) retired: VecDeque<(InstanceId, Sequence)>,
     pub(crate) measured: Measured,
     pub(crate) detectors: Detectors,
-}
-
-/// Bounds and habits of judging; from the settings file.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// Without work for this long, a server gets an `idle` verdict.
-    pub idle_after_ms: i64,
-    /// Servers kept in state; beyond it the one longest gone is dropped.
-    pub servers_max: usize,
-    /// How long a server that stopped stays visible.
-    pub gone_kept_ms: i64,
-    /// Growth that reaches the limit within this time is `runaway_memory`.
-    pub runaway_within_ms: i64,
-    /// How long a cleared verdict names its notebook.
-    pub names_kept_ms: i64,
 }
 
 /// What was left out or let go, by reason; counts up for ever.
@@ -191,24 +181,14 @@ pub struct State {
     pub policy: Policy,
     /// What was left out, by reason.
     pub counts: Counts,
+    /// How to judge who is in groups.
+    policies: Policies,
     /// Whether there is a hub's list; without one, silence alone tells that a server is gone.
     pub(crate) hub_heard: bool,
+    /// When time last passed.
+    ticked_ms: Option<i64>,
     /// What is remembered of before the start, until the journal is replayed.
     pub(crate) recalled: Option<Recalled>,
-}
-
-// === impl Policy ===
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            idle_after_ms: 60 * 60 * 1000,
-            servers_max: 100_000,
-            gone_kept_ms: 24 * 60 * 60 * 1000,
-            runaway_within_ms: 10 * 60 * 1000,
-            names_kept_ms: 30 * 24 * 60 * 60 * 1000,
-        }
-    }
 }
 
 // === impl State ===
@@ -222,6 +202,8 @@ impl State {
             cleared: VecDeque::new(),
             policy,
             counts: Counts::default(),
+            policies: Policies::default(),
+            ticked_ms: None,
             hub_heard: false,
             recalled: None,
         }
@@ -233,8 +215,15 @@ impl State {
     pub fn with_hub(policy: Policy) -> Self {
         Self {
             hub_heard: true,
+            policies: Policies::with_hub(&policy),
             ..Self::new(policy)
         }
+    }
+
+    /// How to judge `server`: by its user's groups.
+    #[must_use]
+    pub fn policy_of<'a>(&'a self, server: &'a Server) -> &'a Policy {
+        server.policy.as_deref().unwrap_or(&self.policy)
     }
 
     /// Takes one fact in; tells what it changed.
@@ -409,6 +398,7 @@ impl Server {
             busy_reason: None,
             held_until_ms: None,
             verdicts: Vec::new(),
+            policy: None,
             interval_ms: 0,
             hold_ms: 0,
             hold_ended_ms: None,

@@ -4,11 +4,16 @@
 //! nothing; `episode` turns that into verdicts that open once, change, and clear. No clock, no I/O:
 //! the same samples give the same verdicts, bit for bit.
 
+pub mod disk_near_limit;
 pub mod idle;
+pub mod idle_hog;
 pub mod killed;
 pub mod near_limit;
+pub mod overuse;
 pub mod runaway;
+pub mod runaway_cpu;
 pub mod silent;
+pub mod storm;
 
 pub(crate) mod episode;
 
@@ -19,6 +24,7 @@ use crate::{
     state::{Policy, series::Measured},
     text::Label,
 };
+use storm::Count;
 
 /// The rules of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +121,8 @@ pub(crate) struct View<'a> {
     pub(crate) forecast: Option<Forecast>,
     /// A workload of the sample before is gone or was started anew.
     pub(crate) workload_went: bool,
+    /// Cores in use since the sample before.
+    pub(crate) cpu_cores: Option<f64>,
     /// The base interval in force.
     pub(crate) interval_ms: u32,
     /// When the server started, by the hub.
@@ -128,7 +136,15 @@ pub(crate) struct Detectors {
     pub(crate) runaway: runaway::Runaway,
     pub(crate) killed: killed::Killed,
     pub(crate) idle: idle::Idle,
+    runaway_cpu: runaway_cpu::RunawayCpu,
+    processes: storm::Storm,
+    threads: storm::Storm,
+    idle_hogs: idle_hog::IdleHogs,
+    overuse: overuse::Overuse,
 }
+
+/// What they keep of one server; more only while something is wrong.
+pub const DETECTORS_BYTES: usize = size_of::<Detectors>();
 
 /// Lets every detector look at one sample; gives the verdicts raised, changed or cleared.
 pub(crate) fn judge(
@@ -151,7 +167,91 @@ pub(crate) fn judge(
     ] {
         changed.extend(episode::settle(open, key, rule, at_ms, finding));
     }
+    changed.extend(detectors.idle_hogs.judge(view, key, open));
+    detectors.judge_calmly(open, key, view, &mut changed);
     changed
+}
+
+// === impl Detectors ===
+
+impl Detectors {
+    /// Goes on from what `verdict`, opened before the collector's start, rests on.
+    pub(crate) fn resume(&mut self, verdict: &Verdict) {
+        match verdict.rule {
+            Rule::Overuse => self.overuse = overuse::Overuse::resumed(verdict),
+            Rule::RunawayCpu => self.runaway_cpu.resume(verdict),
+            Rule::ProcessStorm => self.processes.resume(Count::Processes, verdict),
+            Rule::ThreadStorm => self.threads.resume(Count::Threads, verdict),
+            _ => {}
+        }
+    }
+
+    /// The rules whose numbers move slowly.
+    fn judge_calmly(
+        &mut self,
+        open: &mut Vec<Verdict>,
+        key: &ServerKey,
+        view: &View<'_>,
+        changed: &mut Vec<Verdict>,
+    ) {
+        let at_ms = view.sample.at_ms;
+        let mut settle =
+            |open: &mut Vec<Verdict>, rule, holds: bool, finding: &dyn Fn() -> Finding| {
+                let finding = holds.then_some(finding);
+                changed.extend(episode::settle_calmly(open, key, rule, at_ms, finding));
+            };
+        let is_open = episode::find(open, Rule::RunawayCpu);
+        let holds = self.runaway_cpu.judge(view, is_open);
+        let finding = || self.runaway_cpu.finding(view);
+        settle(open, Rule::RunawayCpu, holds, &finding);
+        for (count, storm) in [
+            (Count::Processes, &mut self.processes),
+            (Count::Threads, &mut self.threads),
+        ] {
+            let holds = storm.judge(count, view, episode::is_open(open, count.rule()));
+            settle(open, count.rule(), holds, &|| storm.finding(count, view));
+        }
+        let is_open = episode::is_open(open, Rule::Overuse);
+        let holds = self.overuse.judge(view, is_open);
+        settle(open, Rule::Overuse, holds, &|| self.overuse.finding(view));
+        let is_open = episode::is_open(open, Rule::DiskNearLimit);
+        let holds = disk_near_limit::judge(view, is_open);
+        let finding = || disk_near_limit::finding(view);
+        settle(open, Rule::DiskNearLimit, holds, &finding);
+    }
+}
+
+// === impl View ===
+
+impl View<'_> {
+    /// How long ago the sample before was taken; unknown for the first and after a hole: what
+    /// happened meanwhile nobody measured.
+    fn passed_ms(&self) -> Option<u64> {
+        let before = self.before?;
+        (!self.is_after_hole()).then(|| self.sample.mono_ms.saturating_sub(before.mono_ms))
+    }
+
+    /// Whether nobody measured the time before this sample: reports are missing, or the machine slept
+    /// (its clock since boot may stand still then, the wall clock does not).
+    fn is_after_hole(&self) -> bool {
+        let Some(before) = self.before else {
+            return false;
+        };
+        let by_boot_ms = self.sample.mono_ms.saturating_sub(before.mono_ms);
+        let by_wall_ms = self.sample.at_ms.saturating_sub(before.at_ms);
+        let distance_ms = by_boot_ms.max(u64::try_from(by_wall_ms).unwrap_or(0));
+        distance_ms >= idle::HOLE_MS && distance_ms > 3 * u64::from(self.interval_ms)
+    }
+}
+
+/// A number that `verdict` rests on.
+pub(crate) fn number_of(verdict: &Verdict, name: &str) -> Option<f64> {
+    let (_, value) = verdict.evidence.iter().find(|(known, _)| *known == name)?;
+    match value {
+        Evidence::Integer(value) => Some(*value as f64),
+        Evidence::Number(value) => Some(*value).filter(|value| value.is_finite()),
+        Evidence::Flag(_) | Evidence::Word(_) => None,
+    }
 }
 
 // === impl Rule ===
@@ -218,6 +318,11 @@ impl WorkloadName {
             id: key.id.clone(),
             title: title.clone(),
         }
+    }
+
+    /// What people call `workload`.
+    pub(crate) fn of(workload: &WorkloadSample) -> Self {
+        Self::new(&workload.key, &workload.name, workload.notebook.as_ref())
     }
 
     /// What people call the workload `key` of `sample`.

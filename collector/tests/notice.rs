@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+#[path = "notice/near.rs"]
+mod near;
 #[path = "notice/smtp.rs"]
 mod smtp;
 

@@ -2,11 +2,12 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use hubmeter_collector::{
     config::{Config, Flags, Mistakes},
     history::HistoryMode,
+    state::Policy,
 };
 
 fn shipped() -> String {
@@ -65,9 +66,16 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(bare.link.listen, full.link.listen);
     assert_eq!(bare.link.streams_max, full.link.streams_max);
     assert_eq!(bare.link.allow_plaintext, full.link.allow_plaintext);
-    assert_eq!(bare.policy.idle_after_ms, full.policy.idle_after_ms);
-    assert_eq!(bare.policy.gone_kept_ms, full.policy.gone_kept_ms);
-    assert_eq!(bare.policy.runaway_within_ms, full.policy.runaway_within_ms);
+    // Quotas and groups have no default; the file shows examples.
+    let as_bare = Policy {
+        overuse_cpu_cores: f64::INFINITY,
+        overuse_memory_bytes: u64::MAX,
+        groups: BTreeMap::new(),
+        ..full.policy.clone()
+    };
+    assert_eq!(bare.policy, as_bare);
+    assert_eq!(full.policy.groups.len(), 1);
+    assert_eq!(bare.notice.within_ms, full.notice.within_ms);
     assert_eq!(bare.history.raw_kept_ms, full.history.raw_kept_ms);
     assert_eq!(bare.history.minute_kept_ms, full.history.minute_kept_ms);
     assert_eq!(bare.history.hour_kept_ms, full.history.hour_kept_ms);

@@ -107,6 +107,15 @@ impl Draft {
         self.take_placed(key).map(|(value, _)| value)
     }
 
+    /// The keys of the file that start with `prefix` and that nobody asked for yet.
+    pub(super) fn keys_below(&self, prefix: &str) -> Vec<(String, Place)> {
+        let below = self.file.range(prefix.to_owned()..);
+        below
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, (_, place))| (key.clone(), place.clone()))
+            .collect()
+    }
+
     /// The same with its place.
     pub(super) fn take_placed<T: Setting>(&mut self, key: &str) -> Option<(T, Place)> {
         let variable = variable_of(key);

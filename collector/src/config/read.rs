@@ -14,7 +14,6 @@ use crate::{
     limits,
     notice::{MailConfig, MailSecurity, NoticeConfig, WebhookConfig},
     report::hub_activity::Labels,
-    state::Policy,
     text::Label,
     verdict::{Rule, Severity},
 };
@@ -85,7 +84,7 @@ pub(super) fn config(
         .clone()
         .or(data_dir_set)
         .unwrap_or_else(|| default_data_dir(&draft));
-    let policy = policy(&mut draft);
+    let policy = super::policy::policy(&mut draft);
     let history = history(&mut draft, &data_dir);
     let notice = notice(&mut draft);
     let report = report(&mut draft, &notice, hub.as_ref());
@@ -209,17 +208,6 @@ fn link(draft: &mut Draft, flags: &Flags) -> (Link, Place) {
     (link, place)
 }
 
-fn policy(draft: &mut Draft) -> Policy {
-    let default = Policy::default();
-    Policy {
-        idle_after_ms: millis(draft, "policy.idle_after", default.idle_after_ms),
-        gone_kept_ms: millis(draft, "policy.gone_kept", default.gone_kept_ms),
-        runaway_within_ms: millis(draft, "policy.runaway_within", default.runaway_within_ms),
-        names_kept_ms: millis(draft, "privacy.names_kept", default.names_kept_ms),
-        servers_max: limits::SERVERS_MAX,
-    }
-}
-
 /// Where everything is kept, whatever else is set: for commands that need no more.
 pub(super) fn data_dir(
     flags: &Flags,
@@ -256,7 +244,7 @@ fn history(draft: &mut Draft, data_dir: &Path) -> HistoryConfig {
     }
 }
 
-fn millis(draft: &mut Draft, key: &str, default_ms: i64) -> i64 {
+pub(super) fn millis(draft: &mut Draft, key: &str, default_ms: i64) -> i64 {
     let set: Option<Duration> = draft.take(key);
     set.map_or(default_ms, |time| {
         i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
@@ -267,6 +255,8 @@ fn notice(draft: &mut Draft) -> NoticeConfig {
     let default = NoticeConfig::default();
     let public_url: Option<String> = draft.take("notice.public_url");
     NoticeConfig {
+        // Where runaways are judged, since both are about how early.
+        within_ms: millis(draft, "policy.notice_within", default.within_ms),
         public_url: public_url.or_else(|| draft.variable("JUPYTERHUB_PUBLIC_URL")),
         cleared: draft.take("notice.cleared").unwrap_or(default.cleared),
         per_day_max: draft

@@ -169,3 +169,57 @@ fn with_a_host_for_every_server_the_hubs_pages_are_on_the_hubs_own() {
     environment.push(("JUPYTERHUB_HOST", "https://hub.example.org"));
     assert_eq!(page(&environment), "https://hub.example.org/jh/hub/home");
 }
+
+#[test]
+fn policy_says_what_is_much_for_everybody_and_for_a_group() {
+    let file = "[policy]\nidle_hog_bytes = \"2GiB\"\nidle_hog_share = 0.5\nprocess_storm = 400\n\
+                runaway_cpu_after = \"10m\"\nnotice_within = \"5m\"\n\
+                [policy.overuse]\ncpu_cores = 4\nmemory_bytes = \"16GB\"\n\
+                [policy.group.physics]\nidle_after = \"8h\"\noveruse.cpu_cores = 0\n\
+                [policy.group.\"of.dots\"]\nthread_storm = 5_000\n";
+    let config = load(file, &HUB, Flags::default()).unwrap();
+    let policy = &config.policy;
+    assert_eq!(policy.idle_hog_bytes, 2 << 30);
+    assert_eq!(policy.idle_hog_share.to_bits(), 0.5_f64.to_bits());
+    assert_eq!((policy.process_storm, policy.thread_storm), (400, 1_000));
+    assert_eq!(policy.runaway_cpu_after_ms, 600_000);
+    assert_eq!(policy.overuse_cpu_cores.to_bits(), 4.0_f64.to_bits());
+    assert_eq!(policy.overuse_memory_bytes, 16_000_000_000);
+    assert_eq!(config.notice.within_ms, 300_000);
+    let group = |name: &str| policy.of_groups(&[crate::text::Label::clean(name, 128)]);
+    assert_eq!(group("physics").idle_after_ms, 8 * 3_600_000);
+    assert_eq!(group("physics").idle_hog_bytes, 2 << 30, "everybody's");
+    assert!(
+        group("physics").overuse_cpu_cores.is_infinite(),
+        "0 counts nothing"
+    );
+    assert_eq!(group("of.dots").thread_storm, 5_000);
+    let mut environment = HUB.to_vec();
+    environment.push(("HUBMETER_COLLECTOR_POLICY_OVERUSE_CPU_CORES", "2.5"));
+    let config = load(file, &environment, Flags::default()).unwrap();
+    assert_eq!(config.policy.overuse_cpu_cores.to_bits(), 2.5_f64.to_bits());
+}
+
+#[test]
+fn a_policy_that_makes_no_sense_is_told_with_its_line() {
+    let file = "[policy]\nidle_hog_share = 1.5\nprocess_storm = 3\nrunaway_cpu_cores = 0\n\
+                disk_near_limit_share = \"much\"\nidle_hog_bytes = \"2 elephants\"\n\
+                [policy.group.physics]\nidle_atfer = \"8h\"\nthread_storm = 1\n\
+                [policy.overuse]\nrise = 0\n";
+    let told = load(file, &HUB, Flags::default()).unwrap_err();
+    let lines: Vec<_> = told.lines().collect();
+    let expected = [
+        "FILE:2: policy.idle_hog_share: expected a share",
+        "FILE:3: policy.process_storm: expected 20 or more",
+        "FILE:4: policy.runaway_cpu_cores: expected more than 0 cores",
+        "FILE:5: policy.disk_near_limit_share: expected a number",
+        "FILE:6: policy.idle_hog_bytes: expected bytes, such as",
+        "FILE:8: unknown key policy.group.physics.idle_atfer",
+        "FILE:9: policy.group.physics.thread_storm: expected 20 or more",
+        "FILE:11: policy.overuse.rise: expected more than no time",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{told}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{told}");
+    }
+}

@@ -76,6 +76,8 @@ pub struct Outbox {
 struct Written {
     severity: Severity,
     has_workload: bool,
+    /// It mattered then or before.
+    matters: bool,
 }
 
 #[derive(Default)]
@@ -163,16 +165,19 @@ impl Outbox {
     /// notice. Waits for the disk, and touches it only when something is new.
     pub fn observe(&self, verdicts: &[Verdict]) -> Result<(), RegistryError> {
         for verdict in verdicts {
+            let before = self.written.lock().get(&verdict.episode).copied();
             let now = Written {
                 severity: verdict.severity,
                 has_workload: verdict.workload.is_some(),
+                matters: before.is_some_and(|before| before.matters)
+                    || self.config.matters(verdict),
             };
             let open = verdict.cleared_ms.is_none();
-            if open && self.written.lock().get(&verdict.episode) == Some(&now) {
+            if open && before == Some(now) {
                 continue;
             }
             self.registry.put_episode(verdict)?;
-            self.queue(verdict)?;
+            self.queue(verdict, now.matters)?;
             let mut written = self.written.lock();
             if !open {
                 written.remove(&verdict.episode);
@@ -230,7 +235,7 @@ impl Outbox {
 
     // === queueing ===
 
-    fn queue(&self, verdict: &Verdict) -> Result<(), RegistryError> {
+    fn queue(&self, verdict: &Verdict, matters: bool) -> Result<(), RegistryError> {
         let worth = self
             .config
             .rules
@@ -254,6 +259,15 @@ impl Outbox {
                     due_ms,
                 })
             };
+            // Before a restart it may have mattered, although its end does not show that.
+            let opened = Phase::Opened.as_str();
+            let told = matters
+                || self
+                    .registry
+                    .notice_known(&verdict.episode, channel, opened)?;
+            if !told {
+                continue;
+            }
             any |= put(Phase::Opened)?;
             if verdict.cleared_ms.is_some() && self.config.cleared {
                 any |= put(Phase::Cleared)?;

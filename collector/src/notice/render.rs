@@ -207,10 +207,35 @@ fn words_of(verdict: &Verdict, phase: Phase, reader: Reader) -> BTreeMap<&'stati
         ("idle_since", at("idle_since")),
         ("last_seen", at("last_seen")),
     ];
-    for (name, value) in optional {
+    let others = words_of_counts(&number);
+    let since = at("cpu_since").or_else(|| at("job_ends"));
+    for (name, value) in optional.into_iter().chain(others).chain([("at", since)]) {
         words.insert(name, value.map_or(Value::from(()), Value::from));
     }
+    words.insert("disk_quota", Value::from(flag("disk_quota")));
     words
+}
+
+/// What rules beside memory count.
+fn words_of_counts(number: &dyn Fn(&str) -> Option<f64>) -> Vec<(&'static str, Option<String>)> {
+    let cores = |name: &str| number(name).map(unit::cores);
+    let whole = |name: &str| number(name).map(|n| format!("{n:.0}"));
+    let either = |a: &str, b: &str| whole(a).or_else(|| whole(b));
+    let bytes = |name: &str| number(name).map(unit::bytes);
+    vec![
+        (
+            "cores",
+            cores("cpu_cores").or_else(|| cores("cpu_mean_cores")),
+        ),
+        ("usual_cores", cores("habit_cores")),
+        ("quota_cores", cores("quota_cores")),
+        ("quota", bytes("quota_bytes")),
+        ("count", either("processes", "threads")),
+        ("count_before", either("processes_before", "threads_before")),
+        ("disk_used", bytes("disk_used_bytes")),
+        ("disk_limit", bytes("disk_limit_bytes")),
+        ("disk_share", number("disk_used_share").map(unit::share)),
+    ]
 }
 
 fn killed_near_limit(verdict: &Verdict) -> bool {

@@ -36,6 +36,12 @@ pub(super) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// `0.98 cores`, `16 cores`.
+pub(super) fn cores(cores: f64) -> String {
+    let digits = if cores < 9.95 { 2 } else { 0 };
+    format!("{cores:.digits$} cores")
+}
+
 /// `95 %`.
 pub(super) fn share(share: f64) -> String {
     if share.is_finite() {
@@ -71,14 +77,13 @@ pub(super) fn evidence(name: &str, value: &Evidence) -> (String, String) {
     type Write = fn(f64) -> String;
     let per_second: Write = |value| format!("{}/s", bytes(value));
     let milliseconds: Write = |value| seconds(value / 1000.0);
-    let cores: Write = |value| format!("{value:.2} cores");
     let units = [
         ("_bytes_per_second", per_second),
         ("_bytes", bytes as Write),
         ("_share", share),
         ("_seconds", seconds),
         ("_ms", milliseconds),
-        ("_cores", cores),
+        ("_cores", cores as Write),
     ];
     let unit = units.iter().find_map(|(end, write)| {
         let rest = name.strip_suffix(end)?;

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     limits,
     link::{admit::Notice, session::Sessions},
-    notice::{Outbox, Renderer},
+    notice::{NoticeConfig, Outbox, RenderError, Renderer},
     person::PeopleMove,
     registry::Registry,
     stats::Stats,
@@ -31,30 +31,67 @@ pub enum Tell {
 /// The teller's thread.
 pub struct Teller {
     /// Who tells admins.
-    pub outbox: Arc<Outbox>,
+    outbox: Arc<Outbox>,
     /// Where episodes and notices are kept.
-    pub registry: Registry,
+    registry: Registry,
     /// Who finds the words for users.
-    pub words: Renderer,
+    words: Renderer,
+    /// What is worth telling, and when.
+    config: NoticeConfig,
     /// Who reaches their agents.
-    pub sessions: Sessions,
+    sessions: Sessions,
     /// The collector's own figures.
-    pub stats: Stats,
+    stats: Stats,
 }
 
-/// What the person at the server was told of an open episode.
+/// What the person at the server was told of an open episode; nothing while it did not matter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Told {
     severity: Severity,
     has_workload: bool,
+    matters: bool,
+}
+
+/// What was told of open episodes.
+#[derive(Default)]
+struct Memory(HashMap<String, Told>);
+
+/// What a change of a verdict is to the person at the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// The episode begins; it may matter already.
+    Begins { matters: bool },
+    /// Worth telling.
+    Matters,
+    /// Nothing they would want to hear of.
+    Nothing,
 }
 
 // === impl Teller ===
 
 impl Teller {
+    /// Tells admins by the first and users by the last, as `config` says.
+    ///
+    /// # Errors
+    /// The words cannot be found.
+    pub fn new(
+        config: &NoticeConfig,
+        (outbox, registry, sessions): (Arc<Outbox>, Registry, Sessions),
+        stats: Stats,
+    ) -> Result<Self, RenderError> {
+        Ok(Self {
+            outbox,
+            registry,
+            words: Renderer::new(config.public_url.clone())?,
+            config: config.clone(),
+            sessions,
+            stats,
+        })
+    }
+
     /// Tells until nobody has anything to tell.
     pub fn run(self, tells: &Receiver<Tell>) {
-        let mut told: HashMap<String, Told> = HashMap::new();
+        let mut memory = Memory::default();
         for tell in tells {
             match tell {
                 Tell::Changed(verdicts) => {
@@ -62,12 +99,16 @@ impl Teller {
                         tracing::error!(error = %e, "verdicts are not kept, admins are not told");
                     }
                     for verdict in &verdicts {
-                        if self.is_news(verdict, &mut told) {
+                        self.take(verdict, memory.take(verdict, self.config.matters(verdict)));
+                    }
+                }
+                Tell::Again(verdicts) => {
+                    for verdict in &verdicts {
+                        if memory.has_told(verdict) || self.config.matters(verdict) {
                             self.show(verdict);
                         }
                     }
                 }
-                Tell::Again(verdicts) => verdicts.iter().for_each(|verdict| self.show(verdict)),
                 Tell::People(people) => {
                     if let Err(e) = self.registry.move_people(people.fates()) {
                         // It is written down what is to be done; the next start does it.
@@ -80,23 +121,13 @@ impl Teller {
         }
     }
 
-    /// Whether the person at the server would want to hear of it again.
-    fn is_news(&self, verdict: &Verdict, told: &mut HashMap<String, Told>) -> bool {
-        if verdict.cleared_ms.is_some() {
-            return told.remove(&verdict.episode).is_some();
-        }
-        if told.len() >= limits::TOLD_MAX {
-            told.clear();
-        }
-        let now = Told {
-            severity: verdict.severity,
-            has_workload: verdict.workload.is_some(),
-        };
-        let before = told.insert(verdict.episode.clone(), now);
-        if before.is_none() {
+    fn take(&self, verdict: &Verdict, news: News) {
+        if matches!(news, News::Begins { .. }) {
             self.stats.verdict_raised(verdict.rule);
         }
-        before != Some(now)
+        if matches!(news, News::Matters | News::Begins { matters: true }) {
+            self.show(verdict);
+        }
     }
 
     fn show(&self, verdict: &Verdict) {
@@ -115,5 +146,87 @@ impl Teller {
             }
             Err(e) => tracing::error!(error = %e, "no words for a verdict"),
         }
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// What `verdict` is, now that it `matters` or not; what mattered once does so to its end.
+    fn take(&mut self, verdict: &Verdict, matters: bool) -> News {
+        let before = self.0.get(&verdict.episode).copied();
+        let told_before = before.is_some_and(|told| told.matters);
+        if verdict.cleared_ms.is_some() {
+            self.0.remove(&verdict.episode);
+            return if told_before {
+                News::Matters
+            } else {
+                News::Nothing
+            };
+        }
+        if self.0.len() >= limits::TOLD_MAX {
+            self.0.clear();
+        }
+        let now = Told {
+            severity: verdict.severity,
+            has_workload: verdict.workload.is_some(),
+            matters: told_before || matters,
+        };
+        self.0.insert(verdict.episode.clone(), now);
+        match before {
+            None => News::Begins { matters },
+            Some(before) if before != now && now.matters => News::Matters,
+            Some(_) => News::Nothing,
+        }
+    }
+
+    fn has_told(&self, verdict: &Verdict) -> bool {
+        let told = self.0.get(&verdict.episode);
+        told.is_some_and(|told| told.matters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fact::ServerKey, verdict::Rule};
+
+    #[test]
+    fn a_runaway_is_news_when_its_limit_is_near_and_only_then_is_its_end() {
+        let mut verdict = Verdict {
+            rule: Rule::RunawayMemory,
+            episode: "e".to_owned(),
+            key: ServerKey::new("ada", ""),
+            workload: None,
+            severity: Severity::Critical,
+            since_ms: 0,
+            updated_ms: 0,
+            cleared_ms: None,
+            evidence: Vec::new(),
+            clears_when: String::new(),
+        };
+        let mut memory = Memory::default();
+        let early = memory.take(&verdict, false);
+        assert_eq!(early, News::Begins { matters: false });
+        assert!(!memory.has_told(&verdict));
+        assert_eq!(memory.take(&verdict, false), News::Nothing);
+        assert_eq!(memory.take(&verdict, true), News::Matters);
+        assert_eq!(
+            memory.take(&verdict, false),
+            News::Nothing,
+            "once is enough"
+        );
+        assert!(memory.has_told(&verdict), "a new agent is told, too");
+        verdict.cleared_ms = Some(1);
+        assert_eq!(memory.take(&verdict, false), News::Matters);
+
+        verdict.cleared_ms = None;
+        memory.take(&verdict, false);
+        verdict.cleared_ms = Some(1);
+        assert_eq!(
+            memory.take(&verdict, true),
+            News::Nothing,
+            "it never mattered"
+        );
     }
 }

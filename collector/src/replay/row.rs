@@ -1,4 +1,5 @@
-//! One line of a CSV file: `timestamp,rss[,cpu_millis][,limit_bytes]`.
+//! One line of a CSV file: `timestamp,rss[,cpu_millis][,limit_bytes]`; by name also what else a
+//! recording of an agent's has.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
@@ -9,6 +10,8 @@ pub(super) struct Row {
     pub(super) rss_bytes: u64,
     pub(super) cpu_millis: Option<u64>,
     pub(super) limit_bytes: Option<u64>,
+    pub(super) processes: Option<u32>,
+    pub(super) threads: Option<u32>,
 }
 
 /// Which column is where.
@@ -18,6 +21,8 @@ pub(super) struct Columns {
     rss: usize,
     cpu_millis: Option<usize>,
     limit_bytes: Option<usize>,
+    processes: Option<usize>,
+    threads: Option<usize>,
     /// How many the header names; without one, between two and four.
     named: Option<usize>,
 }
@@ -31,6 +36,8 @@ impl Columns {
         rss: 1,
         cpu_millis: Some(2),
         limit_bytes: Some(3),
+        processes: None,
+        threads: None,
         named: None,
     };
 
@@ -41,25 +48,39 @@ impl Columns {
 
     /// By the names of a header.
     pub(super) fn by_name(header: &csv::StringRecord) -> Result<Self, String> {
-        let mut places = [None; 4];
+        let mut places = [None; 7];
         for (place, name) in header.iter().enumerate() {
             let column = match cleaned(name).as_str() {
                 "timestamp" => 0,
                 "rss" | "rss_bytes" => 1,
                 "cpu_millis" => 2,
                 "limit_bytes" | "memory_limit_bytes" => 3,
+                "processes" => 4,
+                "threads" => 5,
+                // What is replayed is rss; recordings have the truer figure beside it.
+                "memory_used_bytes" => 6,
                 other => return Err(format!("the header names an unknown column {other:?}")),
             };
             if places[column].replace(place).is_some() {
                 return Err(format!("the header names {name:?} twice"));
             }
         }
-        let [timestamp, rss, cpu_millis, limit_bytes] = places;
+        let [
+            timestamp,
+            rss,
+            cpu_millis,
+            limit_bytes,
+            processes,
+            threads,
+            _,
+        ] = places;
         Ok(Self {
             timestamp: timestamp.ok_or("the header names no column timestamp")?,
             rss: rss.ok_or("the header names no column rss")?,
             cpu_millis,
             limit_bytes,
+            processes,
+            threads,
             named: Some(header.len()),
         })
     }
@@ -89,6 +110,8 @@ impl Columns {
             rss_bytes: whole_number(cell(self.rss), "rss")?,
             cpu_millis: optional(self.cpu_millis, "cpu_millis")?,
             limit_bytes: optional(self.limit_bytes, "limit_bytes")?,
+            processes: optional(self.processes, "processes")?.map(count),
+            threads: optional(self.threads, "threads")?.map(count),
         })
     }
 }
@@ -112,6 +135,10 @@ fn time(text: &str) -> Result<Timestamp, String> {
     let civil: DateTime = text.parse().ok().filter(|_| with_time).ok_or_else(bad)?;
     let zoned = civil.to_zoned(TimeZone::UTC).map_err(|_| bad())?;
     Ok(zoned.timestamp())
+}
+
+fn count(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 fn whole_number(text: &str, name: &str) -> Result<u64, String> {
@@ -151,6 +178,18 @@ mod tests {
         assert!(says(&["2019-11-16 21:56:16"]).contains("1 columns"));
         assert!(says(&["2019-11-16 21:56:16", "1", "x"]).contains("cpu_millis \"x\""));
         assert!(says(&["2019-11-16 21:56:16", "1", "2", "3", "4"]).contains("5 columns"));
+    }
+
+    #[test]
+    fn a_recording_may_tell_what_else_was_counted() {
+        let header = "timestamp,rss,cpu_millis,memory_used_bytes,processes,threads";
+        let record = |line: &str| csv::StringRecord::from(line.split(',').collect::<Vec<_>>());
+        let columns = Columns::by_name(&record(header)).unwrap();
+        let row = columns
+            .read(&record("2019-11-16 21:56:16,7,8,9,10,11"))
+            .unwrap();
+        assert_eq!((row.processes, row.threads), (Some(10), Some(11)));
+        assert_eq!((row.rss_bytes, row.limit_bytes), (7, None));
     }
 
     #[test]

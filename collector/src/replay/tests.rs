@@ -190,3 +190,33 @@ fn without_cpu_nobody_is_called_idle() {
     assert!(!says_idle(&csv("")));
     assert!(says_idle(&csv(",1000")));
 }
+
+#[test]
+fn processes_that_multiply_and_cores_far_past_habit_are_seen_in_a_recording() {
+    let opened = |csv: &str| -> Vec<String> {
+        let mut rules: Vec<String> = rows(csv, None)
+            .iter()
+            .flat_map(|row| row["verdicts"].as_array().unwrap().clone())
+            .map(|verdict| verdict["rule"].as_str().unwrap().to_owned())
+            .collect();
+        rules.sort();
+        rules.dedup();
+        rules
+    };
+    let line = |at_s: u64, millis: u64, processes: u64| {
+        let (hour, minute, second) = (at_s / 3_600, at_s / 60 % 60, at_s % 60);
+        format!("2026-01-01T{hour:02}:{minute:02}:{second:02}Z,200000000,{millis},{processes}\n")
+    };
+    let head = "timestamp,rss,cpu_millis,processes\n";
+    let storm = (0..60).map(|i| line(i * 5, i * 500, if i < 30 { 4 } else { 20 * i }));
+    assert_eq!(
+        opened(&(head.to_owned() + &storm.collect::<String>())),
+        ["process_storm"]
+    );
+    // An hour at a tenth of a core, then two cores.
+    let spin = (0..1_000).map(|i| line(i * 5, i * 500 + i.max(720) * 9_500 - 720 * 9_500, 4));
+    assert_eq!(
+        opened(&(head.to_owned() + &spin.collect::<String>())),
+        ["runaway_cpu"]
+    );
+}

@@ -53,7 +53,7 @@ pub(crate) async fn cull(
     let now_ms = site.clock.now_ms();
     let truth = site.state.read();
     let question = Question {
-        timeout_ms: timeout_ms.unwrap_or(truth.policy.idle_after_ms),
+        timeout_ms,
         max_age_ms: max_age_ms.filter(|age_ms| *age_ms > 0),
     };
     let rows = cull::rows(&truth, &question, now_ms)

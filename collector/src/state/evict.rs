@@ -14,7 +14,9 @@ impl State {
                 self.counts.servers_refused += 1;
                 return None;
             }
-            self.servers.insert(key.clone(), Server::new(key.clone()));
+            let mut server = Server::new(key.clone());
+            server.policy.clone_from(&self.policies.unknown);
+            self.servers.insert(key.clone(), server);
         }
         self.servers.get_mut(key)
     }

@@ -43,13 +43,35 @@ impl Server {
                 workload_went: derived.workload_went,
                 interval_ms: self.interval_ms,
                 started_ms: self.started_ms,
-                policy,
+                cpu_cores: derived.cpu_cores,
+                policy: self.policy.as_deref().unwrap_or(policy),
             },
         );
         self.show_workloads();
         self.show_idle();
         self.latest = Some(sample);
         Some(verdicts)
+    }
+
+    /// Lets the detectors look at the newest sample once more, for the bench of what they cost.
+    #[doc(hidden)]
+    pub fn judge_again(&mut self, policy: &Policy) -> usize {
+        let Some(sample) = &self.latest else {
+            return 0;
+        };
+        let view = View {
+            sample,
+            before: Some(sample),
+            measured: &self.measured,
+            trend: self.trend,
+            forecast: self.forecast,
+            workload_went: false,
+            interval_ms: self.interval_ms,
+            started_ms: self.started_ms,
+            cpu_cores: self.cpu_cores,
+            policy: self.policy.as_deref().unwrap_or(policy),
+        };
+        verdict::judge(&mut self.detectors, &mut self.verdicts, &self.key, &view).len()
     }
 
     /// The newest sample as report `seq` brought it.

@@ -96,10 +96,10 @@ fn check_verdicts(server: &Server) -> Result<(), &'static str> {
             "a verdict changes after it was raised",
         )?;
         hold(episodes.insert(&verdict.episode), "an episode is open once")?;
-        let many = verdict.rule == Rule::Killed;
+        let many = matches!(verdict.rule, Rule::Killed | Rule::IdleHog);
         hold(
             many || rules.insert(verdict.rule),
-            "a rule but killed is open once",
+            "a rule but killed and idle_hog is open once",
         )?;
         hold(
             server.phase != Phase::Gone || verdict.rule == Rule::Killed,

@@ -21,6 +21,9 @@ const INTERVAL_UNTOLD_MS: i64 = 5_000;
 /// Without a hub, a server that is silent this long and has no stream is gone.
 pub(crate) const GONE_WITHOUT_HUB_MS: i64 = 10 * 60 * 1000;
 
+/// Time passes in steps of a second; a step as long as this was sleep.
+const ASLEEP_MS: i64 = 30_000;
+
 /// What a server may take to stop: until then the hub may still list it as up.
 pub(crate) const STOPPING_MS: i64 = 60_000;
 
@@ -101,9 +104,12 @@ impl State {
             }
         }
         for (key, listed) in by_key {
-            if let Some(server) = self.server_mut(key)
-                && let Some(verdicts) = server.listed(at_ms, listed)
-            {
+            let policy = self.policies.of(&self.policy, &listed.groups);
+            let Some(server) = self.server_mut(key) else {
+                continue;
+            };
+            server.policy = policy;
+            if let Some(verdicts) = server.listed(at_ms, listed) {
                 changed.add(key, verdicts);
             }
         }
@@ -113,6 +119,7 @@ impl State {
     pub(super) fn tick(&mut self, at_ms: i64) -> Changed {
         let mut changed = Changed::default();
         let mut overdue = Vec::new();
+        self.wake(at_ms);
         for (key, server) in &mut self.servers {
             let due = server.sequence.expire(at_ms);
             if !due.is_empty() {
@@ -131,6 +138,17 @@ impl State {
         evict::expire(self, at_ms);
         self.drop_titles(at_ms.saturating_sub(self.policy.names_kept_ms));
         changed
+    }
+
+    /// Notices that the collector's machine slept: nobody's silence was heard meanwhile.
+    fn wake(&mut self, at_ms: i64) {
+        let before_ms = self.ticked_ms.replace(at_ms);
+        let slept = before_ms.is_some_and(|ms| at_ms.saturating_sub(ms) >= ASLEEP_MS);
+        if slept {
+            for server in self.servers.values_mut() {
+                server.hold_ended_ms = server.hold_ended_ms.max(Some(at_ms));
+            }
+        }
     }
 }
 

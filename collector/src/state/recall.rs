@@ -183,10 +183,14 @@ impl Server {
         if self.verdicts.iter().any(is_it) || changed.iter().any(is_it) {
             return;
         }
-        let stead =
-            |other: &&mut Verdict| other.rule == verdict.rule && verdict.rule != Rule::Killed;
+        self.detectors.resume(&verdict);
+        let stead = |other: &&mut Verdict| match verdict.rule {
+            Rule::Killed => false,
+            Rule::IdleHog => other.rule == verdict.rule && other.workload == verdict.workload,
+            rule => other.rule == rule,
+        };
         let Some(other) = self.verdicts.iter_mut().find(stead) else {
-            if self.verdicts.len() < episode::OPEN_PER_SERVER_MAX {
+            if episode::has_room(&self.verdicts, verdict.rule) {
                 self.verdicts.push(verdict);
                 self.verdicts.sort_by_key(|verdict| verdict.since_ms);
             }

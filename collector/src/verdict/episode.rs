@@ -7,15 +7,31 @@ use sha2::{Digest, Sha256};
 use super::{Finding, Rule, Verdict};
 use crate::fact::ServerKey;
 
-/// Verdicts open at once for one server: one per rule, and a few kills. Beyond it nothing new opens.
-pub(crate) const OPEN_PER_SERVER_MAX: usize = 16;
+/// Kills open at once for one server. Beyond it no other opens: a kernel that is killed again and
+/// again must not take the room of what else there is to say.
+pub(crate) const KILLS_MAX: usize = 8;
+
+/// Idle kernels that hold much, open at once for one server.
+pub(crate) const HOGS_MAX: usize = 4;
+
+/// Verdicts open at once for one server: one per rule, and a few of those that may be open more
+/// than once.
+pub(crate) const OPEN_PER_SERVER_MAX: usize = Rule::ALL.len() - 2 + KILLS_MAX + HOGS_MAX;
+
+/// What moves slowly is told anew once in this time.
+const TOLD_EVERY_MS: i64 = 60_000;
 
 /// Bytes of the hash that an id shows.
 const ID_BYTES: usize = 8;
 
+/// The open verdict of `rule`, for rules with one episode at a time.
+pub(crate) fn find(open: &[Verdict], rule: Rule) -> Option<&Verdict> {
+    open.iter().find(|verdict| verdict.rule == rule)
+}
+
 /// Whether `rule` is open.
 pub(crate) fn is_open(open: &[Verdict], rule: Rule) -> bool {
-    open.iter().any(|verdict| verdict.rule == rule)
+    find(open, rule).is_some()
 }
 
 /// For rules with one episode at a time: opens, updates or clears according to `finding`; tells
@@ -36,6 +52,42 @@ pub(crate) fn settle(
     }
 }
 
+/// The same for rules whose numbers move slowly: `finding` is asked for when a verdict opens, and
+/// once a minute while it is open.
+pub(crate) fn settle_calmly(
+    open: &mut Vec<Verdict>,
+    key: &ServerKey,
+    rule: Rule,
+    at_ms: i64,
+    finding: Option<impl FnOnce() -> Finding>,
+) -> Option<Verdict> {
+    let told = find(open, rule);
+    let lately = |verdict: &Verdict| {
+        (verdict.updated_ms..verdict.updated_ms + TOLD_EVERY_MS).contains(&at_ms)
+    };
+    if finding.is_none() == told.is_none() && told.is_none_or(lately) {
+        return None;
+    }
+    // When all is calmer nobody stands out any more; whose it was is still to be read.
+    let whose = told.and_then(|verdict| verdict.workload.clone());
+    let finding = finding.map(|finding| {
+        let mut finding = finding();
+        finding.workload = finding.workload.or(whose);
+        finding
+    });
+    settle(open, key, rule, at_ms, finding)
+}
+
+/// Whether one more of `rule` may open.
+pub(crate) fn has_room(open: &[Verdict], rule: Rule) -> bool {
+    let max = match rule {
+        Rule::Killed => KILLS_MAX,
+        Rule::IdleHog => HOGS_MAX,
+        _ => 1,
+    };
+    open.iter().filter(|verdict| verdict.rule == rule).count() < max
+}
+
 /// Opens a new episode.
 pub(crate) fn raise(
     open: &mut Vec<Verdict>,
@@ -44,7 +96,7 @@ pub(crate) fn raise(
     at_ms: i64,
     finding: Finding,
 ) -> Option<Verdict> {
-    if open.len() >= OPEN_PER_SERVER_MAX {
+    if !has_room(open, rule) {
         return None;
     }
     let workload_id = finding.workload.as_ref().map_or("", |w| w.id.as_str());

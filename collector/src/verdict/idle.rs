@@ -53,7 +53,7 @@ impl Idle {
 
     pub(crate) fn judge(&mut self, view: &View<'_>) -> Option<Finding> {
         let at_ms = view.sample.at_ms;
-        if is_after_hole(view) {
+        if view.is_after_hole() {
             self.since_ms = Some(at_ms);
         }
         self.works = work(view);
@@ -76,18 +76,6 @@ impl Idle {
         }
         self.said.clone()
     }
-}
-
-/// Whether nobody measured the time before this sample: reports are missing, or the machine slept
-/// (its clock since boot may stand still then, the wall clock does not).
-fn is_after_hole(view: &View<'_>) -> bool {
-    let Some(before) = view.before else {
-        return false;
-    };
-    let by_boot_ms = view.sample.mono_ms.saturating_sub(before.mono_ms);
-    let by_wall_ms = view.sample.at_ms.saturating_sub(before.at_ms);
-    let distance_ms = by_boot_ms.max(u64::try_from(by_wall_ms).unwrap_or(0));
-    distance_ms >= HOLE_MS && distance_ms > 3 * u64::from(view.interval_ms)
 }
 
 fn finding(view: &View<'_>, since_ms: i64) -> Finding {

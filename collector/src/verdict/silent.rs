@@ -1,4 +1,7 @@
 //! `silent`: the hub says the server is up, its agent says nothing.
+//!
+//! A batch job whose time is over is a state, and so is one that a scheduler has suspended: the
+//! first is no verdict, the second one that interrupts nobody.
 
 use super::{Evidence, Finding, Severity, Verdict};
 use crate::state::{Phase, Server};
@@ -16,6 +19,11 @@ pub(crate) fn judge(server: &Server, now_ms: i64) -> Option<Finding> {
     if server.last_seen_ms.is_none() && young {
         return None;
     }
+    let latest = server.latest.as_ref();
+    let job_ends_ms = latest.and_then(|sample| sample.vitals.job_ends_ms);
+    if job_ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms) {
+        return None;
+    }
     let mut evidence = vec![(
         "agent_ever_heard",
         Evidence::Flag(server.last_seen_ms.is_some()),
@@ -29,16 +37,25 @@ pub(crate) fn judge(server: &Server, now_ms: i64) -> Option<Finding> {
             Evidence::Integer(i64::from(server.interval_ms)),
         ));
     }
+    if let Some(ends_ms) = job_ends_ms {
+        evidence.push(("job_ends", Evidence::time(ends_ms)));
+    }
+    // Never heard of: it may well run without an agent. A batch job: it may well be suspended.
+    // Heard before: something broke.
+    let broke = server.last_seen_ms.is_some() && job_ends_ms.is_none();
     Some(Finding {
         workload: None,
-        // Never heard of: it may well run without an agent. Heard before: something broke.
-        severity: if server.last_seen_ms.is_some() {
+        severity: if broke {
             Severity::Warning
         } else {
             Severity::Info
         },
         evidence,
-        clears_when: "its agent reports again, or the server stops".to_owned(),
+        clears_when: match job_ends_ms {
+            Some(_) => "its agent reports again, the server stops, or its job's time is over",
+            None => "its agent reports again, or the server stops",
+        }
+        .to_owned(),
     })
 }
 

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    fact::{EndCause, Fact, WorkloadEnd, WorkloadKind, WorkloadState},
+    fact::{Disk, EndCause, Fact, WorkloadEnd, WorkloadKind, WorkloadState},
     state::{
-        State,
+        Policy, State, invariants,
         tests::{
             MB, START_MS, after, connected, disconnected, hub, instance, kernel_key, label,
             nothing_listed, report, sample, server, tick,
@@ -15,8 +15,14 @@ use crate::{
     },
 };
 
+mod anything;
+mod cpu;
+mod holdings;
 mod kills;
+mod quotas;
+mod recorded;
 mod shared;
+mod storms;
 mod unattended;
 
 /// What was said, when (seconds), at how much memory.
@@ -64,6 +70,39 @@ fn run(limit_bytes: u64, for_s: u64, used: impl Fn(f64) -> u64) -> (Vec<Said>, S
         }
     }
     (said, state)
+}
+
+/// When (seconds) rules were raised and cleared.
+type Course = Vec<(Rule, bool, u64)>;
+
+/// Samples every 5 s for `for_s` seconds of a server at rest that `edit` makes something of.
+fn play(policy: Policy, for_s: u64, mut edit: impl FnMut(u64, &mut Sample)) -> (Course, State) {
+    let mut state = State::new(policy);
+    state.apply(&connected(1, 0));
+    let mut course = Course::new();
+    for (seq, at_s) in (1..).zip((0..=for_s).step_by(5)) {
+        let mut sample = sample(at_s * 1_000, 300 * MB);
+        edit(at_s, &mut sample);
+        let changed = state.apply(&report(1, seq, vec![sample]));
+        assert_eq!(invariants::check(&state), Ok(()), "after {at_s} s");
+        for verdict in changed.verdicts {
+            let raised = verdict.since_ms == verdict.updated_ms;
+            if raised || verdict.cleared_ms.is_some() {
+                course.push((verdict.rule, verdict.cleared_ms.is_none(), at_s));
+            }
+        }
+    }
+    (course, state)
+}
+
+/// The course of `rule` alone.
+fn only(course: &Course, rule: Rule) -> Vec<(bool, u64)> {
+    let of_rule = course.iter().filter(|(known, ..)| *known == rule);
+    of_rule.map(|(_, open, at_s)| (*open, *at_s)).collect()
+}
+
+fn open_of(state: &State, rule: Rule) -> Option<&Verdict> {
+    episode::find(&server(state).verdicts, rule)
 }
 
 /// When `rule` was first raised.
@@ -346,6 +385,18 @@ fn the_same_samples_give_the_same_verdicts_bit_for_bit() {
         format!("{said:?} {:?} {:?}", state.servers, state.cleared)
     });
     assert_eq!(twice[0], twice[1]);
+}
+
+#[test]
+fn what_is_remembered_of_a_quiet_server_is_bounded() {
+    const { assert!(DETECTORS_BYTES <= 768) };
+    let (course, state) = play(Policy::default(), 3_000, |_, _| {});
+    assert_eq!(course, []);
+    assert_eq!(
+        server(&state).verdicts.capacity(),
+        0,
+        "nothing was ever kept"
+    );
 }
 
 fn evidence<'a>(verdict: &'a Verdict, name: &str) -> Option<&'a Evidence> {

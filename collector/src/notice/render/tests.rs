@@ -128,6 +128,82 @@ fn a_kill_names_its_victim_or_says_that_it_is_inferred() {
 }
 
 #[test]
+fn what_takes_the_processor_or_multiplies_or_idles_is_said_in_a_sentence() {
+    let time = |at: &str| Evidence::Word(Label::clean(at, 64));
+    let since = ("cpu_since", time("2026-01-01T08:30:00.000Z"));
+    let mut spin = vec![("cpu_cores", Evidence::Number(0.98)), since];
+    assert_eq!(
+        for_admin(&verdict(Rule::RunawayCpu, spin.clone())),
+        "train.ipynb on alice's default server uses 0.98 cores since 2026-01-01 08:30 UTC \
+         and runs no cell."
+    );
+    spin.push(("habit_cores", Evidence::Number(0.05)));
+    let said = for_admin(&verdict(Rule::RunawayCpu, spin));
+    assert!(
+        said.ends_with("; usually it uses 0.05 cores at most."),
+        "{said}"
+    );
+    let storm = vec![
+        ("processes", Evidence::Integer(412)),
+        ("processes_before", Evidence::Integer(8)),
+    ];
+    assert_eq!(
+        for_admin(&verdict(Rule::ProcessStorm, storm)),
+        "alice's default server has 412 processes, 8 a minute before; most are of train.ipynb."
+    );
+    let mut hog = memory(3_000_000_000, false);
+    hog.push(("idle_since", time("2026-01-01T08:30:00.000Z")));
+    hog.push((
+        "workload_memory_used_bytes",
+        Evidence::Integer(1_500_000_000),
+    ));
+    assert_eq!(
+        for_admin(&verdict(Rule::IdleHog, hog)),
+        "train.ipynb on alice's default server does nothing since 2026-01-01 08:30 UTC and \
+         holds 1.4 GiB of the 1.9 GiB the server was given."
+    );
+}
+
+#[test]
+fn shares_of_a_machine_and_of_a_disk_are_said_in_a_sentence() {
+    let quotas = vec![
+        ("cpu_mean_cores", Evidence::Number(12.4)),
+        ("quota_cores", Evidence::Number(4.0)),
+        ("memory_used_bytes", Evidence::Integer(3_000_000_000)),
+        ("quota_bytes", Evidence::Integer(2_000_000_000)),
+    ];
+    assert_eq!(
+        for_admin(&verdict(Rule::Overuse, quotas)),
+        "alice's default server has used more than its share of the machine for a while: \
+         12 cores, 4.00 cores are its share; 2.8 GiB of memory, 1.9 GiB is its share; most by \
+         train.ipynb."
+    );
+    let disk = |quota| {
+        let mut verdict = verdict(
+            Rule::DiskNearLimit,
+            vec![
+                ("disk_used_bytes", Evidence::Integer(9_800_000_000)),
+                ("disk_limit_bytes", Evidence::Integer(10_000_000_000)),
+                ("disk_used_share", Evidence::Number(0.98)),
+                ("disk_quota", Evidence::Flag(quota)),
+            ],
+        );
+        verdict.workload = None;
+        for_admin(&verdict)
+    };
+    assert_eq!(
+        disk(true),
+        "The home of alice's default server holds 9.1 GiB of its 9.3 GiB quota (98 %); when it \
+         is full nothing can be saved."
+    );
+    assert!(
+        disk(false).contains("with what others keep there"),
+        "{}",
+        disk(false)
+    );
+}
+
+#[test]
 fn the_user_is_spoken_to_as_the_user() {
     let renderer = Renderer::new(None).unwrap();
     let mut verdict = runaway(1_100_000_000, true);

@@ -206,3 +206,84 @@ fn idle_marks_are_of_who_does_not_work_and_is_not_gone() {
     state.apply(&disconnected(1, 190_000, true));
     assert_eq!(marks(&state), [0; 0]);
 }
+
+/// Two samples a minute, from the `first` minute to the `last`, of a kernel that takes `cores`.
+fn computing(first: u64, last: u64, cores: u64) -> Vec<Fact> {
+    let fact = |at| {
+        let mut sample = sample(at * DISTANCE_MS, 1_500 * MB);
+        sample.interval_ms = 30_000;
+        sample.cpu_millis = at * DISTANCE_MS * cores;
+        sample.workloads[0].cpu_millis = sample.cpu_millis;
+        sample.workloads[0].state = Some(crate::fact::WorkloadState::Busy);
+        report(1, at + 1, vec![sample])
+    };
+    (2 * first..=2 * last).map(fact).collect()
+}
+
+#[test]
+fn overuse_goes_on_from_its_score_and_a_score_on_its_way_is_found_again_in_the_journal() {
+    let policy = Policy {
+        overuse_cpu_cores: 4.0,
+        ..Policy::default()
+    };
+    let judged = |open: Vec<Verdict>, facts: &[Fact]| {
+        let mut state = State::with_hub(policy.clone());
+        state.recall(open, Vec::new());
+        for fact in facts {
+            state.apply(fact);
+        }
+        let open = server(&state).verdicts.iter();
+        let overuse = open.filter(|verdict| verdict.rule == Rule::Overuse);
+        overuse.cloned().collect::<Vec<_>>()
+    };
+    // Four minutes are not enough; with the minutes of before the restart they are.
+    assert_eq!(judged(Vec::new(), &computing(0, 4, 4)), []);
+    let open = judged(Vec::new(), &computing(0, 20, 4));
+    assert_eq!(open.len(), 1);
+    // A journal of its last quarter of an hour in which it uses little: the score has not fallen
+    // to half of it from its top.
+    let mut journal = computing(21, 35, 0);
+    journal.push(started(36 * 60_000));
+    assert_eq!(names(&judged(open.clone(), &journal)), names(&open));
+    let mut longer = computing(21, 50, 0);
+    longer.push(started(51 * 60_000));
+    assert_eq!(judged(open, &longer), []);
+}
+
+#[test]
+fn an_idle_kernel_that_holds_much_is_the_same_episode_after_a_restart() {
+    let before = after(&minutes(0, 125, 1_500 * MB));
+    let open = server(&before).verdicts.clone();
+    let hog = |verdicts: &[Verdict]| -> Vec<String> {
+        let hogs = verdicts.iter().filter(|v| v.rule == Rule::IdleHog);
+        hogs.map(|verdict| verdict.episode.clone()).collect()
+    };
+    assert_eq!(hog(&open).len(), 1);
+    let mut journal = minutes(110, 125, 1_500 * MB);
+    journal.push(started(126 * 60_000));
+    let marks = before.idle_marks().map(|(key, ms)| (key.clone(), ms));
+    let state = restarted(open.clone(), marks.collect(), &journal);
+    assert_eq!(hog(&server(&state).verdicts), hog(&open));
+    assert!(state.cleared.is_empty(), "{:?}", state.cleared);
+}
+
+#[test]
+fn a_spin_and_a_storm_are_the_same_episodes_after_a_restart() {
+    let facts = |first: u64, last: u64| -> Vec<Fact> {
+        let fact = |at: u64| {
+            let mut sample = sample(at * 5_000, 300 * MB);
+            sample.cpu_millis = at * 5_000;
+            sample.workloads[0].cpu_millis = at * 5_000;
+            sample.processes = if at < 30 { 3 } else { 500 };
+            report(1, at + 1, vec![sample])
+        };
+        (12 * first..=12 * last).map(fact).collect()
+    };
+    let open = server(&after(&facts(0, 10))).verdicts.clone();
+    let rules: Vec<_> = open.iter().map(|verdict| verdict.rule).collect();
+    assert_eq!(rules, [Rule::ProcessStorm, Rule::RunawayCpu]);
+    let mut journal = facts(8, 10);
+    journal.push(started(11 * 60_000));
+    let state = restarted(open.clone(), Vec::new(), &journal);
+    assert_eq!(names(&server(&state).verdicts), names(&open));
+}

@@ -34,6 +34,7 @@ fn a_busy_kernel_a_computing_server_and_a_terminal_at_work_are_not_idle() {
     let computing = hour(|at_s, sample| {
         sample.cpu_millis = at_s * 900;
         sample.workloads[0].cpu_millis = at_s * 900;
+        sample.workloads[0].state = None;
     });
     let terminal = hour(|at_s, sample| {
         sample.cpu_millis = at_s * 800;
