@@ -112,6 +112,7 @@ impl Observer {
         }
         if let Some(outbox) = &self.outbox {
             outbox.expect_at(rhythm.due_ms());
+            outbox.keep_company(begun_ms, rhythm.due_ms());
         }
         done
     }

@@ -1,14 +1,25 @@
 //! What the collector says, as the wire has it.
 
 use hubmeter_proto::{limits as wire, v1};
-use prost::Message as _;
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint},
+};
 
 use super::{ByeReason, Notice, Outgoing};
 use crate::verdict::Severity;
 
+/// The field of Down that nobody reads.
+const PADDING: u32 = 15;
+
 /// Writes one message.
 #[must_use]
 pub fn write(message: Outgoing) -> Vec<u8> {
+    // Welcome is waited for; receipts can wait.
+    let is_urgent = !matches!(
+        message,
+        Outgoing::Welcome { .. } | Outgoing::Receipt { .. }
+    );
     let body = match message {
         Outgoing::Welcome {
             protocol,
@@ -24,6 +35,7 @@ pub fn write(message: Outgoing) -> Vec<u8> {
             collector_version: env!("CARGO_PKG_VERSION").to_owned(),
             // A server that begins is looked at; leave to wait comes later.
             hold_ms: 0,
+            urgent_bytes: u32::try_from(wire::URGENT_BYTES).unwrap_or(0),
         }),
         Outgoing::Receipt { through_seq } => v1::down::Body::Receipt(v1::Receipt { through_seq }),
         Outgoing::Pace {
@@ -42,7 +54,21 @@ pub fn write(message: Outgoing) -> Vec<u8> {
             retry_after_ms,
         }),
     };
-    v1::Down { body: Some(body) }.encode_to_vec()
+    let mut bytes = v1::Down { body: Some(body) }.encode_to_vec();
+    if is_urgent {
+        pad(&mut bytes);
+    }
+    bytes
+}
+
+/// Zeros behind it, so that it is long enough to wake an agent that lets small messages wait.
+fn pad(bytes: &mut Vec<u8>) {
+    let short = wire::URGENT_BYTES.saturating_sub(bytes.len());
+    if short > 0 {
+        encode_key(PADDING, WireType::LengthDelimited, bytes);
+        encode_varint(short as u64, bytes);
+        bytes.resize(bytes.len() + short, 0);
+    }
 }
 
 fn write_notice(notice: Notice) -> v1::Notice {
