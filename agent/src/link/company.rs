@@ -127,7 +127,11 @@ impl Line {
     fn keep_company(&self, now_ms: u64, due_ms: u64) -> bool {
         let mut state = self.state.lock();
         let waits = due_ms.saturating_sub(now_ms) <= COMPANY_MS_MAX;
-        let from = if waits { state.urgent_bytes } else { EVERY_BYTE };
+        let from = if waits {
+            state.urgent_bytes
+        } else {
+            EVERY_BYTE
+        };
         let held_back = state.wakes_from_bytes > EVERY_BYTE;
         if state.wakes_from_bytes != from {
             self.wake_from(&mut state, from);

@@ -110,7 +110,8 @@ async fn open(url: &CollectorUrl, trust: Option<Trust>) -> io::Result<Connection
             authority, path, ..
         } => {
             let (io, line) = dial::tcp(authority, default_port, trust, websocket::PROTOCOL).await?;
-            let connection = websocket::Connection::over(io, Some(Arc::clone(&line)), authority, path);
+            let connection =
+                websocket::Connection::over(io, Some(Arc::clone(&line)), authority, path);
             return Ok(Connection {
                 carrier: Carrier::WebSocket(connection),
                 line: Some(line),

@@ -68,7 +68,10 @@ async fn ticks_a_second_apart_look_every_few_seconds() {
     wire.line().keep_company(10_000, 11_000);
     say(&wire, &mut theirs, &SMALL).await;
     let looks: Vec<u64> = (11..=20)
-        .filter(|second| wire.line().keep_company(second * 1_000, second * 1_000 + 1_000))
+        .filter(|second| {
+            wire.line()
+                .keep_company(second * 1_000, second * 1_000 + 1_000)
+        })
         .collect();
     assert_eq!(looks, [11, 16]);
 }

@@ -75,7 +75,9 @@ impl Session<'_> {
                 return Ok(say_bye(open).await);
             }
             let event = tokio::select! {
-                message = open.down.message() => Event::Message(message?),
+                // What is to go is handed over before the connection is driven, once for all of it.
+                biased;
+                () = outbox.news.notified(), if idle => continue,
                 room = open.up.reserve(), if !idle => match room {
                     Ok(room) => {
                         self.send(room);
@@ -83,7 +85,7 @@ impl Session<'_> {
                     }
                     Err(_) => Event::UpClosed,
                 },
-                () = outbox.news.notified(), if idle => continue,
+                message = open.down.message() => Event::Message(message?),
                 () = stop.asked(), if drain_until.is_none() => {
                     drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
                     open.hurry();

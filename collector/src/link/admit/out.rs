@@ -16,10 +16,7 @@ const PADDING: u32 = 15;
 #[must_use]
 pub fn write(message: Outgoing) -> Vec<u8> {
     // Welcome is waited for; receipts can wait.
-    let is_urgent = !matches!(
-        message,
-        Outgoing::Welcome { .. } | Outgoing::Receipt { .. }
-    );
+    let is_urgent = !matches!(message, Outgoing::Welcome { .. } | Outgoing::Receipt { .. });
     let body = match message {
         Outgoing::Welcome {
             protocol,
@@ -101,5 +98,52 @@ fn write_reason(reason: ByeReason) -> v1::bye::Reason {
         ByeReason::Busy => v1::bye::Reason::Busy,
         ByeReason::Silent => v1::bye::Reason::Silent,
         ByeReason::Version => v1::bye::Reason::Version,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(message: Outgoing) -> (usize, v1::down::Body) {
+        let bytes = write(message);
+        let down = v1::Down::decode(bytes.as_slice()).unwrap();
+        (bytes.len(), down.body.unwrap())
+    }
+
+    #[test]
+    fn what_must_not_wait_is_long_enough_to_wake_an_agent_and_says_the_same() {
+        let pace = Outgoing::Pace {
+            interval_ms: Some(5_000),
+            hold_ms: Some(0),
+        };
+        let (length, body) = told(pace);
+        assert!(length >= wire::URGENT_BYTES, "{length}");
+        let expected = v1::Pace {
+            interval_ms: Some(5_000),
+            hold_ms: Some(0),
+        };
+        assert_eq!(body, v1::down::Body::Pace(expected));
+        let (length, _) = told(Outgoing::Bye {
+            reason: ByeReason::Shutdown,
+            retry_after_ms: 4_000,
+        });
+        assert!(length >= wire::URGENT_BYTES, "{length}");
+    }
+
+    #[test]
+    fn a_receipt_is_short_and_an_agent_is_told_that_it_may_lie_unread() {
+        let (length, _) = told(Outgoing::Receipt { through_seq: 7 });
+        assert!(length < 8, "{length}");
+        let (_, body) = told(Outgoing::Welcome {
+            protocol: 2,
+            resume_seq: 1,
+            interval_ms: 0,
+            api_url: String::new(),
+        });
+        let v1::down::Body::Welcome(welcome) = body else {
+            panic!("no Welcome: {body:?}");
+        };
+        assert_eq!(welcome.urgent_bytes as usize, wire::URGENT_BYTES);
     }
 }
