@@ -24,7 +24,7 @@ const SKIPPED: u64 = 6;
 /// Ticks that are counted.
 const COUNTED: u64 = 14;
 
-const LINE_SHIFT: u32 = 6;
+pub(super) const LINE_SHIFT: u32 = 6;
 const PAGE_SHIFT: u32 = 12;
 
 /// Calls that wait: what lies between two of them is one wake-up.
@@ -46,9 +46,19 @@ pub(crate) struct Touched {
     pub(crate) pages: f64,
 }
 
+/// Which code ran in ticks.
+#[derive(Debug, Default)]
+pub(crate) struct Ran {
+    /// Where the program began.
+    pub(crate) first: u64,
+    /// Lines that ran.
+    pub(crate) lines: BTreeSet<u64>,
+}
+
 /// Follows what lackey says.
 #[derive(Debug, Default)]
 struct Follower {
+    ran: Ran,
     code: BTreeSet<u64>,
     data: BTreeSet<u64>,
     ticked: bool,
@@ -63,7 +73,11 @@ struct Follower {
 
 impl Touched {
     /// Runs an agent under lackey; `None` without valgrind.
-    pub(crate) fn of(bed: &Bed<'_>, sink: &mut Sink, step: &mut Step) -> Result<Option<Self>> {
+    pub(crate) fn of(
+        bed: &Bed<'_>,
+        sink: &mut Sink,
+        step: &mut Step,
+    ) -> Result<Option<(Self, Ran)>> {
         let Some(valgrind) = on_path("valgrind") else {
             return Ok(None);
         };
@@ -95,7 +109,7 @@ impl Touched {
 }
 
 /// Reads until enough ticks have passed, or the agent ends.
-fn follow(pipe: &Path) -> Result<Option<Touched>> {
+fn follow(pipe: &Path) -> Result<Option<(Touched, Ran)>> {
     let file = File::open(pipe).with_context(|| format!("cannot read {}", pipe.display()))?;
     let mut follower = Follower::default();
     let mut reader = BufReader::new(file);
@@ -107,7 +121,8 @@ fn follow(pipe: &Path) -> Result<Option<Touched>> {
             break;
         }
     }
-    Ok(follower.mean())
+    let mean = follower.mean();
+    Ok(mean.map(|mean| (mean, follower.ran)))
 }
 
 // === impl Follower ===
@@ -127,13 +142,19 @@ impl Follower {
     }
 
     fn touch(&mut self, line: &str, is_code: bool) {
-        if self.ticks < SKIPPED {
+        if self.ticks < SKIPPED && self.ran.first != 0 {
             return;
         }
         let Some((address, _)) = line.get(3..).and_then(|rest| rest.split_once(',')) else {
             return;
         };
-        if let Ok(address) = u64::from_str_radix(address, 16) {
+        let Ok(address) = u64::from_str_radix(address, 16) else {
+            return;
+        };
+        if self.ran.first == 0 {
+            self.ran.first = address;
+        }
+        if self.ticks >= SKIPPED {
             let lines = if is_code {
                 &mut self.code
             } else {
@@ -166,7 +187,7 @@ impl Follower {
             self.data_lines += self.data.len() as u64;
             self.pages += pages(&self.code) + pages(&self.data);
         }
-        self.code.clear();
+        self.ran.lines.append(&mut self.code);
         self.data.clear();
         self.ticks += u64::from(std::mem::take(&mut self.ticked));
     }
