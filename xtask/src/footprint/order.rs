@@ -15,10 +15,11 @@ use crate::{dist, process::output, progress::say, workspace::Workspace};
 
 const HEAD: &str = "\
 /*
- * What a steady tick executes, put together: between two ticks others have the processor's caches
- * and tables of pages, so code costs what it takes up in them. Written from what valgrind saw run
- * (`cargo xtask footprint --order`). A name that matches nothing breaks nothing, so it need not
- * follow every change.
+ * What ticks execute, put together, and behind it what is executed once, when an agent starts and
+ * connects. Between two ticks others have the processor's caches and tables of pages, so code costs
+ * what it takes up in them; and what neither runs need not be resident. Written from what valgrind
+ * saw run (`cargo xtask footprint --order`). A name that matches nothing breaks nothing, so it need
+ * not follow every change.
  */
 SECTIONS
 {
@@ -26,7 +27,14 @@ SECTIONS
   {
 ";
 
-const TAIL: &str = "  }
+const BETWEEN: &str = "\
+  }
+  .text.once :
+  {
+";
+
+const TAIL: &str = "\
+  }
 }
 INSERT BEFORE .text;
 ";
@@ -50,17 +58,30 @@ pub(super) fn write(space: &Workspace, program: &Path, ran: &Ran) -> Result<()> 
     let entry = functions.iter().find(|function| function.name == ENTRY);
     let entry = entry.with_context(|| format!("no {ENTRY} in {}", program.display()))?;
     let moved_by = ran.first.wrapping_sub(entry.begins);
-    let names = names(&functions, moved_by, &ran.lines);
-    ensure!(!names.is_empty(), "nothing that ran has a name");
+    let often = names(&functions, moved_by, &ran.often);
+    let once = names(&functions, moved_by, &ran.before);
+    ensure!(!often.is_empty(), "nothing that ran has a name");
     let mut text = HEAD.to_owned();
-    for name in &names {
-        let _ = writeln!(text, "    *(.text.{name})");
-    }
+    put(&mut text, often.iter());
+    text.push_str(BETWEEN);
+    put(&mut text, once.difference(&often));
     text.push_str(TAIL);
     let order = space.root.join(dist::OFTEN);
     fs::write(&order, text).with_context(|| format!("cannot write {}", order.display()))?;
-    say(&format!("{}: {} functions", order.display(), names.len()));
+    say(&format!(
+        "{}: {} functions run in ticks, {} before; cargo does not see that it changed: touch \
+         agent/src/main.rs",
+        order.display(),
+        often.len(),
+        once.difference(&often).count()
+    ));
     Ok(())
+}
+
+fn put<'a>(text: &mut String, names: impl Iterator<Item = &'a String>) {
+    for name in names {
+        let _ = writeln!(text, "    *(.text.{name})");
+    }
 }
 
 /// Names of those that lie in `lines`, without what changes from build to build where they are told

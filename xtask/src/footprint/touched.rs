@@ -51,8 +51,10 @@ pub(crate) struct Touched {
 pub(crate) struct Ran {
     /// Where the program began.
     pub(crate) first: u64,
-    /// Lines that ran.
-    pub(crate) lines: BTreeSet<u64>,
+    /// Lines that ran before the ticks that count.
+    pub(crate) before: BTreeSet<u64>,
+    /// Lines that ran in these.
+    pub(crate) often: BTreeSet<u64>,
 }
 
 /// Follows what lackey says.
@@ -142,7 +144,7 @@ impl Follower {
     }
 
     fn touch(&mut self, line: &str, is_code: bool) {
-        if self.ticks < SKIPPED && self.ran.first != 0 {
+        if self.ticks < SKIPPED && !is_code {
             return;
         }
         let Some((address, _)) = line.get(3..).and_then(|rest| rest.split_once(',')) else {
@@ -154,7 +156,9 @@ impl Follower {
         if self.ran.first == 0 {
             self.ran.first = address;
         }
-        if self.ticks >= SKIPPED {
+        if self.ticks < SKIPPED {
+            self.ran.before.insert(address >> LINE_SHIFT);
+        } else {
             let lines = if is_code {
                 &mut self.code
             } else {
@@ -187,7 +191,7 @@ impl Follower {
             self.data_lines += self.data.len() as u64;
             self.pages += pages(&self.code) + pages(&self.data);
         }
-        self.ran.lines.append(&mut self.code);
+        self.ran.often.append(&mut self.code);
         self.data.clear();
         self.ticks += u64::from(std::mem::take(&mut self.ticked));
     }
