@@ -359,10 +359,7 @@ impl Assembly {
     }
 
     fn remember(&mut self, mono_ms: u64, workloads: &[(Owner, Workload)]) {
-        // The same room at every tick.
-        let previous = self.previous.take();
-        let mut workload_ns = previous.map(|p| p.workload_ns).unwrap_or_default();
-        workload_ns.clear();
+        let mut workload_ns = KeyMap::default();
         for (owner, _) in workloads {
             let Owner::Root(root) = *owner else { continue };
             workload_ns.insert(root, self.ledger.workload_ns(&root));
