@@ -1,7 +1,9 @@
 //! A collector that keeps nothing: greets every agent, gives receipts, and says what came when.
 //!
-//! `link_sink [CERTIFICATE KEY]` listens on a free port of 127.0.0.1, with TLS if it has a
-//! certificate. `cargo xtask footprint` measures agents against it. Its lines, times in
+//! `link_sink [--hold MS] [CERTIFICATE KEY]` listens on a free port of 127.0.0.1, with TLS if it
+//! has a certificate, and lets agents hold samples back so long. Like the collector it pings, and
+//! says that small messages may lie unread. `cargo xtask footprint` measures agents against it. Its
+//! lines, times in
 //! nanoseconds of the monotonic clock, bytes and samples as they came so far:
 //!
 //! ```text
@@ -20,7 +22,8 @@ use std::{
 };
 
 use hubmeter_proto::{
-    delta::Batch,
+    delta::{Batch, Decoder},
+    limits::URGENT_BYTES,
     v1::{
         self,
         down::Body as Down,
@@ -46,12 +49,18 @@ use tonic::{
 /// How long the collector gathers reports before it writes them and gives a receipt.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 
+/// The collector's pings.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Bytes that came through sockets: one agent is measured at a time.
 static CAME: AtomicU64 = AtomicU64::new(0);
 
 type Answers = mpsc::Sender<Result<v1::Down, Status>>;
 
-struct Sink;
+struct Sink {
+    hold_ms: u32,
+}
 
 /// A connection that counts what comes through it.
 struct Counted(TcpStream);
@@ -61,8 +70,9 @@ fn now_ns() -> i128 {
     i128::from(now.tv_sec()) * 1_000_000_000 + i128::from(now.tv_nsec())
 }
 
-async fn take(mut up: Streaming<v1::Up>, answers: Answers) {
+async fn take(mut up: Streaming<v1::Up>, answers: Answers, hold_ms: u32) {
     let mut samples = 0;
+    let mut decoder = Decoder::default();
     while let Ok(Some(message)) = up.message().await {
         let now = now_ns();
         match message.body {
@@ -71,14 +81,20 @@ async fn take(mut up: Streaming<v1::Up>, answers: Answers) {
                 let welcome = v1::Welcome {
                     protocol: hello.protocol,
                     resume_seq: hello.first_seq,
+                    hold_ms,
+                    urgent_bytes: u32::try_from(URGENT_BYTES).unwrap_or(0),
                     ..Default::default()
                 };
                 answer(&answers, Down::Welcome(welcome)).await;
             }
-            // It gives no leave to wait, so that every sample comes alone.
             Some(Up::Batch(bytes)) => {
-                let seq = Batch::read(&bytes).expect("a batch").first_seq;
-                samples += 1;
+                let mut batch = Batch::read(&bytes).expect("a batch");
+                let mut seq = batch.first_seq;
+                decoder.begin(&batch).expect("what goes on");
+                while let Some((of, _)) = decoder.next(&mut batch).expect("a sample") {
+                    seq = of;
+                    samples += 1;
+                }
                 let bytes = CAME.load(Ordering::Relaxed);
                 println!("report {now} {seq} {bytes} {samples}");
                 let answers = answers.clone();
@@ -100,8 +116,16 @@ async fn answer(answers: &Answers, body: Down) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let mut files = std::env::args_os().skip(1);
-    let mut server = Server::builder();
+    let mut words = std::env::args_os().skip(1).peekable();
+    let mut hold_ms = 0;
+    if words.next_if(|word| word == "--hold").is_some() {
+        let said = words.next().and_then(|word| word.into_string().ok());
+        hold_ms = said.and_then(|ms| ms.parse().ok()).expect("milliseconds");
+    }
+    let mut files = words;
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT));
     if let (Some(certificate), Some(key)) = (files.next(), files.next()) {
         let read = |path| std::fs::read(path).expect("certificate and key");
         let identity = Identity::from_pem(read(certificate), read(key));
@@ -113,7 +137,7 @@ async fn main() {
     println!("listening {port}");
     let connections = TcpListenerStream::new(listener).map(|stream| stream.map(Counted));
     server
-        .add_service(LinkServer::new(Sink))
+        .add_service(LinkServer::new(Sink { hold_ms }))
         .serve_with_incoming(connections)
         .await
         .expect("connections");
@@ -130,7 +154,7 @@ impl link_server::Link for Sink {
         request: Request<Streaming<v1::Up>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
         let (answers, messages) = mpsc::channel(64);
-        tokio::spawn(take(request.into_inner(), answers));
+        tokio::spawn(take(request.into_inner(), answers, self.hold_ms));
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }

@@ -38,6 +38,7 @@ pub mod backoff;
 #[cfg(test)]
 mod bytes;
 pub mod carrier;
+mod company;
 pub mod connect;
 pub mod credential;
 pub mod encode;

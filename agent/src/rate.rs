@@ -39,6 +39,8 @@ pub(crate) struct Ledger {
     agent: Reaper,
     orphans: OrphanDebts,
     cgroup: Option<CgroupAccount>,
+    /// Workloads of which anybody is left; room that every tick uses.
+    living: KeySet,
     /// Who waited for somebody since the tick before.
     reaped: Vec<Reaped>,
     /// Who waited for children: their sums lag by rounding.
@@ -107,7 +109,8 @@ impl Ledger {
         agent: Option<(u32, u64)>,
     ) {
         self.fall_in(readings.clone(), agent.map(|(pid, _)| pid));
-        let mut living = KeySet::default();
+        let mut living = std::mem::take(&mut self.living);
+        living.clear();
         let mut last_root = None;
         self.reapers = 0;
         self.reaped.clear();
@@ -169,6 +172,7 @@ impl Ledger {
             }
             lives
         });
+        self.living = living;
     }
 
     /// Has whoever waited pay what is owed; what is left is new. One's own debts come before those

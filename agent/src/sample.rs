@@ -35,6 +35,8 @@ pub(crate) mod stat;
 pub(crate) mod tree;
 pub mod vitals;
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -161,11 +163,16 @@ pub struct Ended {
     pub memory_used_bytes: u64,
 }
 
+/// A moment by the wall clock, milliseconds since the Unix epoch: written as RFC 3339 when somebody
+/// reads it, not at every tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WallTime(pub u64);
+
 /// One tick of the server. Field names, units and order are the contract's (`sample --format json`).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sample {
     /// RFC 3339 UTC with milliseconds.
-    pub time: String,
+    pub time: WallTime,
     /// Distance to the previous sample; `None` for the first.
     pub interval_ms: Option<u64>,
     /// What cannot be given back before the out-of-memory killer comes.
@@ -242,6 +249,20 @@ pub struct Sample {
     /// What ended since the previous sample.
     #[serde(skip)]
     pub ended: Vec<Ended>,
+}
+
+// === impl WallTime ===
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&rfc3339(self.0))
+    }
+}
+
+impl Serialize for WallTime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&rfc3339(self.0))
+    }
 }
 
 // === impl Sample ===

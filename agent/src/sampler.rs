@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     rate::CgroupTime,
     sample::{
-        MemorySource, Sample,
+        MemorySource, Sample, WallTime,
         cgroup::{CGROUP_ROOT, Group, Version},
         faults::{self, Faults},
         gauges::GroupMemory,
@@ -35,7 +35,6 @@ use crate::{
         memory::{Ruler, TreeMemory, budget::PssShare, correction::Correction},
         own::Checked,
         process::Reading,
-        rfc3339,
         tree::{News, Tree},
         vitals::Vitals,
     },
@@ -400,7 +399,7 @@ fn sample(
         .map(|workload| workload.memory_used_bytes)
         .sum();
     Sample {
-        time: rfc3339(wall_ms),
+        time: WallTime(wall_ms),
         interval_ms: assembled.interval_ms,
         memory_used_bytes: memory.used_bytes,
         memory_working_set_bytes: memory.working_set_bytes,

@@ -49,7 +49,7 @@ fn every_process_is_in_exactly_one_workload() {
     assert_eq!(find(&sample, WorkloadKind::Server, "server").processes, 2);
     assert_eq!(sample.interval_ms, None);
     assert_eq!(sample.cpu_cores, None);
-    assert_eq!(sample.time, "2019-11-16T21:56:17.000Z");
+    assert_eq!(sample.time.to_string(), "2019-11-16T21:56:17.000Z");
 }
 
 #[test]

@@ -40,6 +40,10 @@ pub const INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// Interval when nobody says otherwise.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 
+/// A message of the collector's that must not wait is at least so long: some ten receipts. An agent
+/// need not wake for less.
+pub const URGENT_BYTES: usize = 512;
+
 /// Time for Hello after the stream opened, and for Welcome after Hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 

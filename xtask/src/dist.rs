@@ -23,7 +23,10 @@ const MUSL_COMPILERS: [&str; 2] = ["musl-gcc", "x86_64-linux-musl-gcc"];
 const RELOCATIONS: &str = "link-arg=-Wl,-z,pack-relative-relocs";
 
 /// Puts together what a running agent never executes, so that it is not resident.
-const ORDER: &str = "agent/seldom.ld";
+const SELDOM: &str = "agent/seldom.ld";
+
+/// Puts together what every tick executes; before the other, which names more at once.
+pub(crate) const OFTEN: &str = "agent/often.ld";
 
 /// Builds it and says where it is.
 pub(crate) fn run() -> Result<()> {
@@ -40,14 +43,27 @@ pub(crate) fn run() -> Result<()> {
 
 /// The static agent, built.
 pub(crate) fn agent(space: &Workspace) -> Result<PathBuf> {
+    build(space, &[])
+}
+
+/// The same with the names of its functions.
+pub(crate) fn with_symbols(space: &Workspace) -> Result<PathBuf> {
+    build(space, &["-C", "strip=none"])
+}
+
+fn build(space: &Workspace, more: &[&str]) -> Result<PathBuf> {
     let target = target()?;
     prepare(space, target)?;
     let mut step = Step::begin("static agent (the first build takes minutes)");
     let mut command = cargo(&space.root);
     command.args(["rustc", "--profile", "dist", "--target", target]);
     command.args(["--package", "hubmeter-agent", "--bin", "hubmeter-agent"]);
-    let order = format!("link-arg=-Wl,-T,{}", space.root.join(ORDER).display());
-    command.args(["--", "-C", RELOCATIONS, "-C", &order]);
+    command.args(["--", "-C", RELOCATIONS]);
+    for order in [OFTEN, SELDOM] {
+        let order = space.root.join(order);
+        command.args(["-C", &format!("link-arg=-Wl,-T,{}", order.display())]);
+    }
+    command.args(more);
     step.run(&space.logs, "dist-build", command)?;
     step.done();
     Ok(space.target.join(target).join("dist/hubmeter-agent"))

@@ -21,6 +21,7 @@ use self::{
     count::Counts,
     reading::{Reading, instructions, slope_bytes_per_hour},
     sink::Sink,
+    touched::Touched,
 };
 use crate::{
     build::cargo,
@@ -33,11 +34,10 @@ use crate::{
 mod beside;
 mod carrier;
 mod count;
+mod order;
 mod reading;
 mod sink;
-
-/// When memory is read, after the start.
-const READ_AT: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+mod touched;
 
 /// Length of the run in which instructions are counted.
 const COUNTED_SECONDS: u32 = 20;
@@ -63,10 +63,13 @@ pub(crate) struct Footprint {
     /// Go on for so long, with TLS, and show by how much memory grows
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u64>,
-    /// Count the instructions of a tick under valgrind and its system calls under strace as well,
-    /// which works without a processor's counters
+    /// Count the instructions of a tick and the cache lines it touches under valgrind, and its
+    /// system calls under strace as well, which works without a processor's counters
     #[arg(long)]
     count: bool,
+    /// Measure nothing; write `agent/often.ld`, which puts together what ticks run, by valgrind
+    #[arg(long)]
+    order: bool,
     /// Measure only this way of connecting
     #[arg(long, value_enum)]
     only: Option<Carrier>,
@@ -95,6 +98,7 @@ struct Column {
     bytes_per_tick: f64,
     instructions_per_tick: Option<(f64, f64)>,
     counts: Option<Counts>,
+    touched: Option<Touched>,
     slope: Option<Slope>,
 }
 
@@ -107,6 +111,9 @@ struct Slope {
 /// Measures every carrier and prints the table.
 pub(crate) fn run(args: &Footprint) -> Result<()> {
     let space = Workspace::here()?;
+    if args.order {
+        return put_in_order(args, &space);
+    }
     let agent = match &args.agent {
         Some(agent) => agent.clone(),
         None => dist::agent(&space)?,
@@ -114,7 +121,7 @@ pub(crate) fn run(args: &Footprint) -> Result<()> {
     build_sink(&space)?;
     let dir = space.target.join("footprint");
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let all = [Carrier::Plain, Carrier::Tls, Carrier::Roots];
+    let all = [Carrier::Held, Carrier::Tls, Carrier::Plain, Carrier::Roots];
     let carriers = args.only.map_or(all.to_vec(), |only| vec![only]);
     let mut columns = Vec::new();
     for carrier in carriers {
@@ -124,6 +131,26 @@ pub(crate) fn run(args: &Footprint) -> Result<()> {
     }
     print(&columns, dist::size_bytes(&agent)?, args);
     Ok(())
+}
+
+/// Sees what ticks run of an agent that has its symbols.
+fn put_in_order(args: &Footprint, space: &Workspace) -> Result<()> {
+    let program = dist::with_symbols(space)?;
+    build_sink(space)?;
+    fs::create_dir_all(space.target.join("footprint"))?;
+    let mut step = Step::begin("what ticks run");
+    let mut sink = Sink::start(space, Carrier::Tls)?;
+    let bed = Bed {
+        space,
+        program: &program,
+        carrier: Carrier::Tls,
+        tree: Tree::start()?,
+        interval: args.interval,
+    };
+    let touched = Touched::of(&bed, &mut sink, &mut step)?;
+    let (_, ran) = touched.context("valgrind is needed to see what runs")?;
+    step.done();
+    order::write(space, &program, &ran)
 }
 
 fn build_sink(space: &Workspace) -> Result<()> {
@@ -150,7 +177,7 @@ fn measure(
         program,
         carrier,
         tree: Tree::start()?,
-        interval: args.interval,
+        interval: carrier.interval(args.interval),
     };
 
     let mut starts_ms = Vec::new();
@@ -166,17 +193,23 @@ fn measure(
     sink.hello()?;
     let mut at = Vec::new();
     let mut reports = Vec::new();
-    for after in READ_AT {
+    for after in carrier.read_at() {
         wait_until(&agent, after, step)?;
         at.push(Reading::of(agent.pid())?);
         reports.push(sink.last_report()?);
     }
-    let ticks = reports[1].samples.saturating_sub(reports[0].samples) as f64;
+    let came = reports[1].samples.saturating_sub(reports[0].samples);
     ensure!(
-        ticks > 0.0,
-        "no report came within a minute; see {}",
+        came > 0,
+        "no report came in time; see {}",
         agent.log().display()
     );
+    // Of those held back some are still to come.
+    let between = carrier.read_at()[1] - carrier.read_at()[0];
+    let ticks = match carrier.hold() {
+        Some(_) => between.as_secs_f64() / f64::from(bed.interval),
+        None => came as f64,
+    };
     let per_tick = |now: u64, before: u64| now.saturating_sub(before) as f64 / ticks;
     let mut column = Column {
         carrier,
@@ -185,8 +218,9 @@ fn measure(
         wakeups_per_tick: per_tick(at[1].wakeups, at[0].wakeups),
         cpu_us_per_tick: per_tick(at[1].cpu_ns, at[0].cpu_ns) / 1e3,
         bytes_per_tick: per_tick(reports[1].bytes, reports[0].bytes),
-        instructions_per_tick: count(&agent, &mut sink)?,
+        instructions_per_tick: count(&agent, bed.interval)?,
         counts: None,
+        touched: None,
         slope: match args.minutes {
             Some(minutes) if carrier != Carrier::Plain => Some(slope(&agent, minutes, step)?),
             _ => None,
@@ -196,17 +230,17 @@ fn measure(
     drop(agent);
     if args.count {
         column.counts = Some(Counts::of(&bed, &mut sink, step)?);
+        column.touched = Touched::of(&bed, &mut sink, step)?.map(|(touched, _)| touched);
     }
     Ok(column)
 }
 
 /// Instructions of a tick, in the program and in the kernel, where they can be counted.
-fn count(agent: &Agent, sink: &mut Sink) -> Result<Option<(f64, f64)>> {
-    let before = sink.last_report()?.samples;
+fn count(agent: &Agent, interval: u32) -> Result<Option<(f64, f64)>> {
     let Some((user, kernel)) = instructions(agent.pid(), COUNTED_SECONDS) else {
         return Ok(None);
     };
-    let ticks = sink.last_report()?.samples.saturating_sub(before) as f64;
+    let ticks = f64::from(COUNTED_SECONDS) / f64::from(interval);
     Ok((ticks > 0.0).then(|| (user / ticks, kernel / ticks)))
 }
 
@@ -262,14 +296,14 @@ fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
             )
         },
     );
-    for (index, after) in READ_AT.iter().enumerate() {
-        let name = |what: &str| format!("{what} after {} s, KiB", after.as_secs());
+    for (index, when) in ["first", "last"].into_iter().enumerate() {
+        let name = |what: &str| format!("{what} when read {when}, KiB");
         row(&name("RSS"), &|column| kib(column.at[index].rss_bytes));
         row(&name("of it anonymous"), &|column| {
             kib(column.at[index].anon_bytes)
         });
         row(&name("PSS"), &|column| kib(column.at[index].pss_bytes));
-        row(&format!("threads after {} s", after.as_secs()), &|column| {
+        row(&format!("threads when read {when}"), &|column| {
             column.at[index].threads.to_string()
         });
     }
@@ -298,8 +332,14 @@ fn print(columns: &[Column], size_bytes: u64, args: &Footprint) {
         print_growth(&row);
     }
     say(&format!(
-        "\nSix idle processes, a sample every {} s; medians and sums of one run on this machine.",
-        args.interval
+        "\nSix idle processes, a sample every {} s where it does not say otherwise, read {} and {} s \
+         after the start ({} and {} s where reports are held back); medians and sums of one run on \
+         this machine.",
+        args.interval,
+        Carrier::Tls.read_at()[0].as_secs(),
+        Carrier::Tls.read_at()[1].as_secs(),
+        Carrier::Held.read_at()[0].as_secs(),
+        Carrier::Held.read_at()[1].as_secs(),
     ));
 }
 
@@ -331,6 +371,22 @@ fn print_counts(columns: &[Column], row: &PrintRow<'_>) {
         "instructions a tick of the program, by valgrind, thousands",
         &|column| shown(column, |counts| counts.instructions, 1e3),
     );
+    let touched = |column: &Column, of: fn(&Touched) -> f64| {
+        let value = column.touched.as_ref().map(of);
+        value.map_or_else(
+            || "not counted: no valgrind".to_owned(),
+            |value| format!("{value:.0}"),
+        )
+    };
+    row("lines of code a tick touches, by valgrind", &|column| {
+        touched(column, |touched| touched.code_lines)
+    });
+    row("lines of data", &|column| {
+        touched(column, |touched| touched.data_lines)
+    });
+    row("pages of both", &|column| {
+        touched(column, |touched| touched.pages)
+    });
     row("system calls a tick, by strace", &|column| {
         shown(column, Counts::calls_sum, 1.0)
     });

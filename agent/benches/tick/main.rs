@@ -9,6 +9,7 @@
 //! * `--quick`: hot, without other processes
 //! * `--long`: cold everywhere, with more samples
 //! * `--only N`: only the tree of N processes
+//! * `--calls`: nothing but what the kernel takes for a whole tick, call by call
 //! * `--crowd N`: nothing but a tree of N processes, tick by tick (30000 needs some GB of memory)
 #![allow(
     clippy::expect_used,
@@ -19,6 +20,7 @@
     unreachable_pub
 )]
 
+mod calls;
 mod crowd;
 mod floor;
 mod machine;
@@ -66,6 +68,9 @@ fn main() {
     let flags = Flags(env::args().skip(1).collect());
     if let Some(processes) = flags.number("--crowd") {
         return crowd::run(processes);
+    }
+    if flags.has("--calls") {
+        return calls::run();
     }
     let python = peers::python();
     let only = flags.number("--only");

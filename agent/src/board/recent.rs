@@ -10,7 +10,7 @@ use self::rows::Rows;
 use super::{RECENT_MAX, RECENT_MS, Reading};
 use crate::{
     meter::Figures,
-    sample::{MemorySource, Sample, Workload, WorkloadKind, rfc3339, vitals::Vitals},
+    sample::{MemorySource, Sample, WallTime, Workload, WorkloadKind, vitals::Vitals},
 };
 
 /// Readings of the last ten minutes.
@@ -131,14 +131,14 @@ impl Named {
             figures: Figures::default(),
         };
         columns::read(row, &mut reading);
-        reading.sample.time = rfc3339(reading.sample.wall_ms);
+        reading.sample.time = WallTime(reading.sample.wall_ms);
         reading
     }
 
     /// A sample with its texts and without its numbers.
     fn blank(&self) -> Sample {
         Sample {
-            time: String::new(),
+            time: WallTime::default(),
             interval_ms: None,
             memory_used_bytes: 0,
             memory_working_set_bytes: None,
@@ -258,7 +258,7 @@ mod tests {
     /// A reading in which no number is what another is.
     fn full(at_ms: u64) -> Reading {
         let mut sample = sample(at_ms, 3);
-        sample.time = rfc3339(sample.wall_ms);
+        sample.time = WallTime(sample.wall_ms);
         sample.memory_limit_source = Some("env".to_owned());
         sample.memory_source = MemorySource::Cgroup1;
         sample.unattributed_bytes = Some(-17);

@@ -2,7 +2,7 @@
 //!
 //! Messages are passed through as they were encoded when they were spooled.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hubmeter_proto::v1;
@@ -11,6 +11,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use self::status::Status;
 use super::{
+    company::Line,
     trust::{Trust, TrustError},
     websocket,
 };
@@ -54,7 +55,13 @@ pub enum ConnectError {
 }
 
 /// An open connection.
-pub(super) enum Connection {
+pub(super) struct Connection {
+    carrier: Carrier,
+    /// A Unix socket has none.
+    line: Option<Arc<Line>>,
+}
+
+enum Carrier {
     Grpc(Box<grpc::Connection>),
     WebSocket(websocket::Connection),
 }
@@ -93,41 +100,53 @@ pub(super) async fn connect(
 async fn open(url: &CollectorUrl, trust: Option<Trust>) -> io::Result<Connection> {
     let secure = trust.is_some();
     let default_port = if secure { HTTPS_PORT } else { HTTP_PORT };
-    let (io, authority) = match url {
+    let (io, line, authority) = match url {
         CollectorUrl::Tls { authority, .. } | CollectorUrl::Plain { authority } => {
-            let io = dial::tcp(authority, default_port, trust, grpc::PROTOCOL).await?;
-            (io, authority.as_str())
+            let (io, line) = dial::tcp(authority, default_port, trust, grpc::PROTOCOL).await?;
+            (io, Some(line), authority.as_str())
         }
-        CollectorUrl::Unix { path } => (dial::unix(path).await?, UNIX_AUTHORITY),
+        CollectorUrl::Unix { path } => (dial::unix(path).await?, None, UNIX_AUTHORITY),
         CollectorUrl::WebSocket {
             authority, path, ..
         } => {
-            let io = dial::tcp(authority, default_port, trust, websocket::PROTOCOL).await?;
-            let connection = websocket::Connection::over(io, authority, path);
-            return Ok(Connection::WebSocket(connection));
+            let (io, line) = dial::tcp(authority, default_port, trust, websocket::PROTOCOL).await?;
+            let connection =
+                websocket::Connection::over(io, Some(Arc::clone(&line)), authority, path);
+            return Ok(Connection {
+                carrier: Carrier::WebSocket(connection),
+                line: Some(line),
+            });
         }
     };
-    let connection = grpc::Connection::begin(io, authority, secure)
+    let connection = grpc::Connection::begin(io, line.clone(), authority, secure)
         .await
         .map_err(|status| io::Error::other(status.message().to_owned()))?;
-    Ok(Connection::Grpc(Box::new(connection)))
+    Ok(Connection {
+        carrier: Carrier::Grpc(Box::new(connection)),
+        line,
+    })
 }
 
 // === impl Connection ===
 
 impl Connection {
+    /// What ticks know of it; `None` where small messages cannot wait.
+    pub(super) fn line(&self) -> Option<Arc<Line>> {
+        self.line.clone()
+    }
+
     /// Opens the stream; `up` should hold the first message already.
     pub(super) async fn stream(
         self,
         authorization: Option<HeaderValue>,
         up: mpsc::Receiver<Bytes>,
     ) -> Result<Down, Status> {
-        match self {
-            Self::Grpc(connection) => {
+        match self.carrier {
+            Carrier::Grpc(connection) => {
                 let stream = connection.stream(authorization, up).await?;
                 Ok(Down::Grpc(Box::new(stream)))
             }
-            Self::WebSocket(connection) => connection
+            Carrier::WebSocket(connection) => connection
                 .stream(authorization, up)
                 .await
                 .map(Down::WebSocket),

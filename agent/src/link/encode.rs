@@ -303,12 +303,15 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::spool::{SPOOL_BYTES_MAX, Spool};
+    use crate::{
+        sample::WallTime,
+        spool::{SPOOL_BYTES_MAX, Spool},
+    };
 
     /// An ordinary sample, for tests here and elsewhere.
     pub(crate) fn sample(mono_ms: u64, used: u64) -> Sample {
         Sample {
-            time: "2026-11-21T21:56:16.000Z".to_owned(),
+            time: WallTime(1_795_298_176_000),
             interval_ms: None,
             memory_used_bytes: used,
             memory_working_set_bytes: None,

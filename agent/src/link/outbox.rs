@@ -8,7 +8,7 @@ use std::ops::Range;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{encode, seldom::Seldom};
+use super::{company::Company, encode, seldom::Seldom};
 use crate::{
     sample::Sample,
     spool::{SPOOL_BYTES_MAX, Spool},
@@ -19,6 +19,7 @@ use crate::{
 pub struct Outbox {
     held: Mutex<Held>,
     pub(super) news: Notify,
+    pub(super) company: Company,
 }
 
 /// The reports, and whether they are to go.
@@ -55,6 +56,7 @@ impl Outbox {
                 due: false,
             }),
             news: Notify::new(),
+            company: Company::default(),
         }
     }
 
@@ -76,6 +78,14 @@ impl Outbox {
         let waits_since_ms = held.waits_since_ms.unwrap_or(due_ms);
         if !held.due && due_ms > waits_since_ms.saturating_add(held.hold_ms) {
             self.send(held);
+        }
+    }
+
+    /// A tick began at `now_ms`, the next comes at `due_ms`: small messages of the collector's are
+    /// read with ticks, where it lets us.
+    pub fn keep_company(&self, now_ms: u64, due_ms: u64) {
+        if self.company.keep(now_ms, due_ms) {
+            self.news.notify_one();
         }
     }
 

@@ -3,7 +3,7 @@
 //! One task reads and writes in turn and waits for nothing else, so receipts are read at once
 //! and the collector is never made to keep frames for us.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hubmeter_proto::{
@@ -23,6 +23,7 @@ mod traffic;
 
 use super::{
     Link,
+    company::Line,
     connect::{
         self, ConnectError, Down,
         status::{Code, Status},
@@ -106,6 +107,7 @@ pub enum SessionError {
 struct Open {
     up: mpsc::Sender<Bytes>,
     down: Down,
+    line: Option<Arc<Line>>,
 }
 
 // === impl SessionError ===
@@ -184,6 +186,7 @@ impl<'a> Session<'a> {
         let link = self.link;
         let authorization = link.credential.authorization().await?;
         let connection = connect::connect(self.url, link.ca_file.as_ref()).await?;
+        let line = connection.line();
         let (up, messages) = mpsc::channel(SENDS_IN_FLIGHT);
         let greet = async {
             // There is room: the channel is new.
@@ -197,8 +200,11 @@ impl<'a> Session<'a> {
             .map_err(|_| SessionError::Silent)??;
         match first {
             Some(Body::Welcome(welcome)) => {
+                if let Some(line) = &line {
+                    line.make_urgent_from(welcome.urgent_bytes);
+                }
                 self.welcome(welcome)?;
-                Ok(Ok(Open { up, down }))
+                Ok(Ok(Open { up, down, line }))
             }
             Some(Body::Bye(bye)) => Ok(Err(end_of(&bye))),
             Some(_) => Err(SessionError::Protocol("the first message is no Welcome")),

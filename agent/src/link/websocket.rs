@@ -7,6 +7,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -22,7 +23,10 @@ use tokio::{
 };
 
 use self::frame::{Assembly, Frame};
-use super::connect::{dial::Io, status::Status};
+use super::{
+    company::Line,
+    connect::{dial::Io, status::Status},
+};
 
 mod frame;
 mod upgrade;
@@ -43,6 +47,7 @@ const UNSENT_BYTES: usize = 4 * 1024;
 /// A connection, not upgraded yet.
 pub(super) struct Connection {
     io: Io,
+    line: Option<Arc<Line>>,
     authority: String,
     path: String,
 }
@@ -59,6 +64,7 @@ pub(super) struct Down {
     assembly: Assembly,
     /// The other side has said its last, and our answer to that is on its way.
     closing: bool,
+    line: Option<Arc<Line>>,
     /// Fires when nothing was heard for too long; put off whenever something is.
     silent: Pin<Box<Sleep>>,
 }
@@ -67,9 +73,10 @@ pub(super) struct Down {
 
 impl Connection {
     /// On `io`, which is open; nothing is said yet.
-    pub(super) fn over(io: Io, authority: &str, path: &str) -> Self {
+    pub(super) fn over(io: Io, line: Option<Arc<Line>>, authority: &str, path: &str) -> Self {
         Self {
             io,
+            line,
             authority: authority.to_owned(),
             path: path.to_owned(),
         }
@@ -96,6 +103,7 @@ impl Connection {
             incoming,
             assembly: Assembly::default(),
             closing: false,
+            line: self.line,
             silent: Box::pin(sleep_until(Instant::now() + SILENCE_MAX)),
         })
     }
@@ -140,6 +148,10 @@ impl Down {
                 Ok(Some(Frame::Other)) => continue,
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(Status::unavailable(error.to_string()))),
+            }
+            if let Some(line) = self.line.as_ref().filter(|_| self.silent.is_elapsed()) {
+                // What is missed may lie there, unread.
+                line.look();
             }
             match self.poll_read(context).map_err(|error| broken(&error))? {
                 Poll::Ready(0) => return Poll::Ready(Ok(None)),

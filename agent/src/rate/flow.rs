@@ -28,6 +28,8 @@ pub(crate) struct FlowLedger {
     /// Those of whom some living process does not tell.
     silent: KeySet,
     other_silent: bool,
+    /// Workloads of which anybody is left; room that every tick uses.
+    living: KeySet,
 }
 
 /// Read and written.
@@ -65,7 +67,8 @@ impl FlowLedger {
         self.fall_in(readings.clone());
         self.silent.clear();
         self.other_silent = false;
-        let mut living = KeySet::default();
+        let mut living = std::mem::take(&mut self.living);
+        living.clear();
         let mut last_root = None;
         for (reading, place) in readings.zip(&mut self.processes) {
             let owner = owner(&reading.key);
@@ -102,6 +105,7 @@ impl FlowLedger {
             }
             lives
         });
+        self.living = living;
     }
 
     /// One owner's; unknown while any process of it does not tell.

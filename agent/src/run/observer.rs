@@ -83,12 +83,8 @@ impl Observer {
                 warn!(%error, "the timer cannot be set");
             }
             tokio::select! {
-                () = self.stop.asked() => break,
-                Ok(()) = self.pace.changed() => {
-                    let interval = self.pace.borrow_and_update().unwrap_or(self.interval);
-                    rhythm.set_interval(interval, self.clock.mono_ms());
-                }
-                Some(told) = self.told.recv() => beat.take_told(told),
+                // Nearly always it is the timer: then nobody else need be asked.
+                biased;
                 waited = timer.wait() => {
                     if let Err(error) = waited {
                         warn!(%error, "the timer broke, so nothing is sampled any more");
@@ -98,6 +94,12 @@ impl Observer {
                         break;
                     }
                 }
+                () = self.stop.asked() => break,
+                Ok(()) = self.pace.changed() => {
+                    let interval = self.pace.borrow_and_update().unwrap_or(self.interval);
+                    rhythm.set_interval(interval, self.clock.mono_ms());
+                }
+                Some(told) = self.told.recv() => beat.take_told(told),
             }
         }
         debug!(skipped = rhythm.skipped(), "sampling ends");
@@ -112,6 +114,7 @@ impl Observer {
         }
         if let Some(outbox) = &self.outbox {
             outbox.expect_at(rhythm.due_ms());
+            outbox.keep_company(begun_ms, rhythm.due_ms());
         }
         done
     }

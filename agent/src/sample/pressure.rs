@@ -83,14 +83,13 @@ impl PressureGauge {
             self.file = Some(Lasting::new(path, keep));
         }
         let file = self.file.as_mut()?;
-        let path = file.path().to_owned();
         let text = match file.read(page) {
             Ok(text) => text,
             Err(error) => {
                 if is_switched_off(&error) {
-                    faults::note_as(Fault::Missing, &path);
+                    faults::note_as(Fault::Missing, file.path());
                 } else {
-                    faults::note(&path, &error);
+                    faults::note(file.path(), &error);
                 }
                 if is_final(&error) {
                     self.file = None;
@@ -100,7 +99,7 @@ impl PressureGauge {
         };
         let pressure = std::str::from_utf8(text).ok().and_then(Pressure::parse);
         if pressure.is_none() {
-            faults::note_as(Fault::Malformed, &path);
+            faults::note_as(Fault::Malformed, file.path());
         }
         pressure
     }

@@ -44,10 +44,13 @@ pub(super) struct Checkup {
     machine: MachineGauge,
     files: FilesRound,
     disk: DiskWatch,
-    own_statm: Lasting,
+    own: OwnSize,
     /// What the root's environment says, and the program it belongs to.
     told: Option<(Arc<Identity>, Told)>,
 }
+
+/// So old the agent's own resident size may be.
+const OWN_SIZE_MS_MAX: u64 = 30_000;
 
 /// What a program's environment says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +69,15 @@ pub(super) struct Round<'a> {
     pub(super) mono_ms: u64,
 }
 
+/// How much of this process is resident: what it was moments ago is as true, and reading it costs
+/// more than the tree's idle processes.
+#[derive(Debug)]
+struct OwnSize {
+    statm: Lasting,
+    read_ms: Option<u64>,
+    pages: Option<u64>,
+}
+
 // === impl Checkup ===
 
 impl Checkup {
@@ -81,7 +93,7 @@ impl Checkup {
             machine: MachineGauge::new(proc_root, kernels),
             files: FilesRound::default(),
             disk: DiskWatch::new(proc_root, root_pid, program),
-            own_statm: Lasting::new(proc_root.join("self/statm"), kernels),
+            own: OwnSize::new(proc_root, kernels),
             told: None,
         }
     }
@@ -114,7 +126,7 @@ impl Checkup {
                 .machine
                 .read(round.tree.load_hundredths(), now_ms, &mut self.page),
             job_ends_ms: told.and_then(|told| told.job_ends_ms),
-            agent: self.own_cost(),
+            agent: self.own_cost(now_ms),
         }
     }
 
@@ -160,7 +172,7 @@ impl Checkup {
 
     /// What this process costs; of a copied `/proc` it is none of its figures. Ticks are counted
     /// by who waits for them.
-    fn own_cost(&mut self) -> AgentCost {
+    fn own_cost(&mut self, now_ms: u64) -> AgentCost {
         if !self.kernels {
             return AgentCost::default();
         }
@@ -169,12 +181,33 @@ impl Checkup {
             let seconds = u64::try_from(spent.tv_sec()).ok()?;
             Some(seconds * 1_000_000_000 + u64::try_from(spent.tv_nsec()).ok()?)
         });
-        let resident = |text: &str| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
-        let pages = self.own_statm.text(&mut self.page).and_then(resident);
+        let pages = self.own.pages(&mut self.page, now_ms);
         AgentCost {
             cpu_millis: cpu_ns.map(|ns| ns.saturating_add(self.disk.children_ns()) / 1_000_000),
             rss_bytes: pages.map(|pages| pages.saturating_mul(stat::page_bytes())),
             ticks_skipped: 0,
         }
+    }
+}
+
+// === impl OwnSize ===
+
+impl OwnSize {
+    fn new(proc_root: &Path, kernels: bool) -> Self {
+        Self {
+            statm: Lasting::new(proc_root.join("self/statm"), kernels),
+            read_ms: None,
+            pages: None,
+        }
+    }
+
+    fn pages(&mut self, page: &mut Page, now_ms: u64) -> Option<u64> {
+        let age_ms = |read_ms: u64| now_ms.saturating_sub(read_ms);
+        if self.read_ms.is_none_or(|ms| age_ms(ms) >= OWN_SIZE_MS_MAX) {
+            let text = self.statm.text(page);
+            self.pages = text.and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
+            self.read_ms = Some(now_ms);
+        }
+        self.pages
     }
 }

@@ -8,7 +8,7 @@ use hubmeter_agent::{
     board::{Board, LinkStatus},
     clock::SystemClock,
     link::{Identity, Link, Outbox, carrier::LOOK_AGAIN_FIRST, credential::Credential},
-    sample::{MemorySource, Sample},
+    sample::{MemorySource, Sample, WallTime},
     settings::CollectorUrls,
     stop::Stopper,
 };
@@ -348,7 +348,7 @@ impl Agent {
 
 pub fn sample(mono_ms: u64) -> Sample {
     Sample {
-        time: String::new(),
+        time: WallTime::default(),
         interval_ms: Some(5_000),
         memory_used_bytes: 1 << 30,
         memory_working_set_bytes: None,

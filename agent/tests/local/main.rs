@@ -9,7 +9,7 @@ use hubmeter_agent::{
     board::{Board, LinkState, LinkStatus, Notice, Reading},
     local::{Local, place::Place, serve::STREAM_READERS_MAX},
     meter::Figures,
-    sample::{MemorySource, Sample, Workload, WorkloadKind, WorkloadState},
+    sample::{MemorySource, Sample, WallTime, Workload, WorkloadKind, WorkloadState},
     workload::told::{TOLD_BODY_BYTES_MAX, Told},
 };
 use serde_json::Value;
@@ -152,7 +152,7 @@ fn sample(mono_ms: u64) -> Sample {
         remote: false,
     };
     Sample {
-        time: "2026-11-21T21:56:16.000Z".to_owned(),
+        time: WallTime(1_795_298_176_000),
         interval_ms: Some(5_000),
         memory_used_bytes: 1 << 30,
         memory_working_set_bytes: None,

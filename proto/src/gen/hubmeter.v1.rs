@@ -99,6 +99,10 @@ pub struct Welcome {
     /// nothing is urgent; 0 for not at all.
     #[prost(uint32, tag = "7")]
     pub hold_ms: u32,
+    /// A Pace, Notice or Bye is at least so many bytes long: shorter ones of the collector's messages
+    /// may lie unread until the agent wakes for something else. 0 when the collector does not say.
+    #[prost(uint32, tag = "8")]
+    pub urgent_bytes: u32,
 }
 /// Samples, oldest first. A report is self-contained: it can be read without the ones before it.
 /// Since protocol 2 a report is one sample, told in a batch with others or here.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use hubmeter_agent::sample::{MemorySource, Sample, Workload, WorkloadKind, vitals::Vitals};
+use hubmeter_agent::sample::{
+    MemorySource, Sample, WallTime, Workload, WorkloadKind, vitals::Vitals,
+};
 
 /// A JupyterLab-like tree of a server and one kernel that loads, computes and frees, a row a
 /// second: `hubmeter-agent sample --every 1s --format json`, reduced to these columns.
@@ -217,7 +219,7 @@ fn sample(workloads: Vec<Workload>, moment: Moment) -> Sample {
     let used_bytes = sum(|workload| workload.memory_used_bytes.unwrap_or(0));
     let count = u32::try_from(workloads.len()).unwrap_or(u32::MAX);
     Sample {
-        time: String::new(),
+        time: WallTime::default(),
         interval_ms: moment.interval_ms,
         memory_used_bytes: used_bytes,
         memory_working_set_bytes: None,

@@ -109,7 +109,7 @@ impl Agent {
         let ca = space.root.join("agent/tests/fixtures/tls/ca.pem");
         match carrier {
             Carrier::Plain => {}
-            Carrier::Tls => {
+            Carrier::Tls | Carrier::Held => {
                 command.env("HUBMETER_CA_FILE", ca);
             }
             Carrier::Roots => {

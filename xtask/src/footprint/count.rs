@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, thread};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Bed, beside::Agent, sink::Sink};
 use crate::{process::on_path, progress::Step, stop};
@@ -61,20 +61,24 @@ impl Counts {
         );
         let strace = under("strace", &["-f", "-c", "-U", "calls,name"], "--output=");
         let mut counted = |tool: Vec<OsString>, samples| {
-            run(bed, &tool, samples, sink, step)?;
-            fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))
+            let came = run(bed, &tool, samples, sink, step)?;
+            let said = fs::read_to_string(&log);
+            let said = said.with_context(|| format!("cannot read {}", log.display()))?;
+            Ok::<_, anyhow::Error>((came, said))
         };
-        let mut both = |tool: Option<Vec<OsString>>| -> Result<Option<[String; 2]>> {
+        // What was said of each run, and by how many ticks the second was longer.
+        let mut both = |tool: Option<Vec<OsString>>| -> Result<Option<([String; 2], f64)>> {
             let Some(tool) = tool else { return Ok(None) };
-            let short = counted(tool.clone(), SHORT)?;
-            Ok(Some([short, counted(tool, LONG)?]))
+            let (before, short) = counted(tool.clone(), SHORT)?;
+            let (after, long) = counted(tool, LONG)?;
+            ensure!(after > before, "no more samples came in a longer run");
+            Ok(Some(([short, long], (after - before) as f64)))
         };
-        let ticks = (LONG - SHORT) as f64;
         let instructions = match both(valgrind)? {
-            Some([short, long]) => Some((collected(&long)? - collected(&short)?) / ticks),
+            Some(([short, long], ticks)) => Some((collected(&long)? - collected(&short)?) / ticks),
             None => None,
         };
-        let calls = both(strace)?.map(|[short, long]| {
+        let calls = both(strace)?.map(|([short, long], ticks)| {
             let (before, after) = (summary(&short), summary(&long));
             let more = after.into_iter().map(|(name, calls)| {
                 let more = calls - before.get(&name).copied().unwrap_or(0.0);
@@ -105,14 +109,14 @@ impl Counts {
     }
 }
 
-/// An agent under `tool` until so many samples came.
+/// An agent under `tool` until so many samples came, or more that came together; how many.
 fn run(
     bed: &Bed<'_>,
     tool: &[OsString],
     samples: u64,
     sink: &mut Sink,
     step: &mut Step,
-) -> Result<()> {
+) -> Result<u64> {
     sink.forget();
     let agent: Agent = bed.start(tool, sink)?;
     sink.hello()?;
@@ -121,7 +125,8 @@ fn run(
         let came = sink.last_report()?.samples;
         step.alive(&format!("{came} of {samples} samples"));
         if came >= samples {
-            return agent.end();
+            agent.end()?;
+            return Ok(came);
         }
         thread::sleep(stop::GLANCE);
     }

@@ -43,6 +43,9 @@ impl Sink {
     pub(crate) fn start(space: &Workspace, carrier: Carrier) -> Result<Self> {
         let program = space.target.join("release/examples/link_sink");
         let mut command = Command::new(&program);
+        if let Some(hold) = carrier.hold() {
+            command.args(["--hold", &hold.as_millis().to_string()]);
+        }
         if carrier != Carrier::Plain {
             let certificates = space.root.join("agent/tests/fixtures/tls");
             command.args(["server.pem", "server.key"].map(|name| certificates.join(name)));

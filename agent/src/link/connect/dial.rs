@@ -10,7 +10,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::link::trust::{Trust, cryptography};
+use crate::link::{
+    company::{Line, Wire},
+    trust::{Trust, cryptography},
+};
 
 /// Addresses of one name that are tried: one or two of each family are usual.
 const ADDRESSES_MAX: usize = 4;
@@ -33,18 +36,20 @@ pub(super) async fn tcp(
     default_port: u16,
     trust: Option<Trust>,
     protocol: &'static [u8],
-) -> io::Result<Io> {
+) -> io::Result<(Io, Arc<Line>)> {
     let (host, port) = host_and_port(authority, default_port)?;
     let tcp = connect(host, port).await?;
     // A report is sent when it is there, not when another follows.
     tcp.set_nodelay(true)?;
+    let wire = Wire::over(tcp)?;
+    let line = Arc::clone(wire.line());
     let Some(trust) = trust else {
-        return Ok(Box::new(tcp));
+        return Ok((Box::new(wire), line));
     };
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let connector = TlsConnector::from(Arc::new(tls(trust, protocol)?));
-    Ok(Box::new(connector.connect(name, tcp).await?))
+    Ok((Box::new(connector.connect(name, wire).await?), line))
 }
 
 /// Connects to the socket at `path`.

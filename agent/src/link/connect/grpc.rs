@@ -7,6 +7,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -26,6 +27,7 @@ use super::{
     keep_alive::KeepAlive,
     status::{Code, Status},
 };
+use crate::link::company::Line;
 
 /// What TLS is asked for.
 pub(super) const PROTOCOL: &[u8] = b"h2";
@@ -58,6 +60,7 @@ pub(in crate::link) struct Connection {
     http: client::Connection<Io, Bytes>,
     requests: client::SendRequest<Bytes>,
     uri: Uri,
+    line: Option<Arc<Line>>,
 }
 
 /// The stream: messages that come, and those taken from the channel that go.
@@ -72,6 +75,7 @@ pub(in crate::link) struct Stream {
     inlet: Inlet,
     incoming: BytesMut,
     keep_alive: KeepAlive,
+    line: Option<Arc<Line>>,
 }
 
 /// The collector's half.
@@ -85,7 +89,12 @@ enum Inlet {
 
 impl Connection {
     /// Begins to speak HTTP/2 over `io`; nothing is waited for.
-    pub(super) async fn begin(io: Io, authority: &str, secure: bool) -> Result<Self, Status> {
+    pub(super) async fn begin(
+        io: Io,
+        line: Option<Arc<Line>>,
+        authority: &str,
+        secure: bool,
+    ) -> Result<Self, Status> {
         let uri = Uri::builder()
             .scheme(if secure { "https" } else { "http" })
             .authority(authority)
@@ -105,6 +114,7 @@ impl Connection {
             http,
             requests,
             uri,
+            line,
         })
     }
 
@@ -138,6 +148,7 @@ impl Connection {
             inlet: Inlet::Awaited(response),
             incoming: BytesMut::new(),
             keep_alive,
+            line: self.line,
         };
         poll_fn(|context| stream.poll_opened(context)).await?;
         Ok(stream)
@@ -171,12 +182,8 @@ impl Stream {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<v1::Down>, Status>> {
         let driven = self.drive(context);
-        let mut heard = false;
         // What came before the end counts before the end.
-        let message = self.poll_receive(context, &mut heard);
-        if heard {
-            self.keep_alive.heard();
-        }
+        let message = self.poll_receive(context);
         if message.is_ready() {
             return message;
         }
@@ -193,11 +200,24 @@ impl Stream {
         if self.over {
             return Ok(());
         }
+        if let Some(line) = self.line.as_ref().filter(|_| self.keep_alive.is_due()) {
+            // What it waits for may lie there, unread.
+            line.look();
+        }
+        let heard_before = self.heard_bytes();
         if let Poll::Ready(ended) = Pin::new(&mut self.http).poll(context) {
             self.over = true;
             return ended.map_err(|error| status_of(&error));
         }
+        if self.heard_bytes() != heard_before {
+            self.keep_alive.heard();
+        }
         self.keep_alive.look(context)
+    }
+
+    /// Bytes that came so far, where they are counted.
+    fn heard_bytes(&self) -> u64 {
+        self.line.as_ref().map_or(0, |line| line.heard_bytes())
     }
 
     /// Hands messages over as far as the other side and the socket take them. What cannot be sent
@@ -247,7 +267,6 @@ impl Stream {
     fn poll_receive(
         &mut self,
         context: &mut Context<'_>,
-        heard: &mut bool,
     ) -> Poll<Result<Option<v1::Down>, Status>> {
         loop {
             if let Some(message) = take(&mut self.incoming)? {
@@ -258,7 +277,7 @@ impl Stream {
             };
             match ready!(inlet.poll_data(context)) {
                 Some(Ok(data)) => {
-                    *heard = true;
+                    self.keep_alive.heard();
                     let _ = inlet.flow_control().release_capacity(data.len());
                     self.incoming.extend_from_slice(&data);
                 }

@@ -16,8 +16,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::status::Status;
 
 /// A ping goes out when nothing was heard for so long; under the minute that address
-/// translators commonly keep a quiet connection.
-const INTERVAL: Duration = Duration::from_secs(20);
+/// translators commonly keep a quiet connection. The collector's own come after 20 s, and are read
+/// a tick later: then ours need not go.
+const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Time for its answer; then the connection counts as dead.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,9 +54,20 @@ impl KeepAlive {
         self.timer.deadline()
     }
 
+    /// Whether the timer has fired: somebody was not heard for long.
+    pub(super) fn is_due(&self) -> bool {
+        self.timer.is_elapsed()
+    }
+
     /// Something came.
     pub(super) fn heard(&mut self) {
         self.heard_at = Instant::now();
+    }
+
+    /// Whether the timer leaves room for company, and not more than it should.
+    fn is_far(&self, now: Instant) -> bool {
+        let latest = now + 2 * WAIT_FOR_COMPANY;
+        (now + WAIT_FOR_COMPANY..=latest).contains(&self.timer.deadline())
     }
 
     /// Asks if it is time to, and fails when nobody answers.
@@ -79,10 +91,14 @@ impl KeepAlive {
             let due = match self.asked_at {
                 Some(asked_at) if now >= asked_at + TIMEOUT => return Err(dead()),
                 Some(asked_at) => asked_at + TIMEOUT,
-                None => (self.heard_at + INTERVAL).max(now + WAIT_FOR_COMPANY),
+                // Far enough already: putting it off again would cost as much as a small message.
+                None if self.is_far(now) => self.timer.deadline(),
+                None => (self.heard_at + INTERVAL).max(now + 2 * WAIT_FOR_COMPANY),
             };
-            // Not `reset`, which leaves the wheel to wake us at the old time, too.
-            self.timer.set(sleep_until(due));
+            if due != self.timer.deadline() || self.timer.is_elapsed() {
+                // Not `reset`, which leaves the wheel to wake us at the old time, too.
+                self.timer.set(sleep_until(due));
+            }
             if self.timer.as_mut().poll(context).is_pending() {
                 return Ok(());
             }

@@ -44,6 +44,7 @@ impl Live<'_> {
         session.link.board.streams_over(session.url);
         // A stream that this one replaces may have sent meanwhile what it still has to.
         session.link.outbox.lock().due = true;
+        session.link.outbox.company.join(self.open.line.as_ref());
         info!(collector = %session.url, from_seq = session.cursor, "streaming");
         let outcome = session.pump(&mut self.open, stop, self.drain_until).await;
         Ended {
@@ -65,13 +66,18 @@ impl Session<'_> {
         mut drain_until: Option<Instant>,
     ) -> Result<End, SessionError> {
         let outbox = &self.link.outbox;
+        if drain_until.is_some() {
+            open.hurry();
+        }
         loop {
             let idle = !self.has_more(drain_until.is_some());
             if drain_until.is_some() && outbox.lock().spool.is_empty() {
                 return Ok(say_bye(open).await);
             }
             let event = tokio::select! {
-                message = open.down.message() => Event::Message(message?),
+                // What is to go is handed over before the connection is driven, once for all of it.
+                biased;
+                () = outbox.news.notified(), if idle => continue,
                 room = open.up.reserve(), if !idle => match room {
                     Ok(room) => {
                         self.send(room);
@@ -79,9 +85,10 @@ impl Session<'_> {
                     }
                     Err(_) => Event::UpClosed,
                 },
-                () = outbox.news.notified(), if idle => continue,
+                message = open.down.message() => Event::Message(message?),
                 () = stop.asked(), if drain_until.is_none() => {
                     drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
+                    open.hurry();
                     continue;
                 }
                 () = sleep_until(drain_until.unwrap_or_else(Instant::now)), if drain_until.is_some() => {
@@ -209,6 +216,17 @@ impl Session<'_> {
         match timeout(BYE_TIMEOUT, open.down.message()).await {
             Ok(Err(status)) => status.into(),
             _ => SessionError::Broken("the collector takes no more messages".to_owned()),
+        }
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    /// No tick will come that reads what is small.
+    fn hurry(&self) {
+        if let Some(line) = &self.line {
+            line.hurry();
         }
     }
 }

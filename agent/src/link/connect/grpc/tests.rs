@@ -23,7 +23,7 @@ async fn asked() -> (
     let (up, messages) = mpsc::channel(8);
     up.send(Bytes::from_static(b"hello")).await.unwrap();
     let opening = tokio::spawn(async move {
-        let connection = Connection::begin(Box::new(ours), "hub:8443", true).await?;
+        let connection = Connection::begin(Box::new(ours), None, "hub:8443", true).await?;
         let token = HeaderValue::from_static("Bearer t0ken");
         connection.stream(Some(token), messages).await
     });
