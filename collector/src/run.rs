@@ -157,11 +157,8 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let registry = Registry::open(data_dir.path())?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
-    let outbox = Arc::new(Outbox::new(
-        &config.notice,
-        registry.clone(),
-        clock.clone(),
-    )?);
+    let outbox = Outbox::new(&config.notice, registry.clone(), clock.clone())?;
+    let outbox = Arc::new(outbox);
     let idle_marks = registry.idle_marks()?;
     let state = recalled_state(&config, &registry, idle_marks.clone())?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
