@@ -1,3 +1,5 @@
+//! Files of history that are damaged, and a clock that would delete them.
+
 use super::*;
 
 fn damaged(fixture: &Fixture, tier: &str) -> usize {
