@@ -36,7 +36,8 @@ pub fn set_aside(path: &Path) -> Result<(), DatabaseError> {
         path: path.to_owned(),
         source,
     };
-    let free = (1..=SET_ASIDE_MAX).find(|n| !name("", *n).exists());
+    let is_free = |n: &u32| name("", *n).try_exists().is_ok_and(|taken| !taken);
+    let free = (1..=SET_ASIDE_MAX).find(is_free);
     let free = free.unwrap_or(SET_ASIDE_MAX);
     std::fs::rename(path, name("", free)).map_err(failed)?;
     for end in ["-wal", "-shm"] {

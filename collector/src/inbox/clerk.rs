@@ -48,8 +48,8 @@ pub(super) struct Failing {
     pub(super) next_try_boot_ms: i64,
 }
 
-/// Missing rows counted one by one: more than an inbox holds is a number that is damaged itself.
-const MISSED_MAX: i64 = 100_000;
+/// Missing rows counted at once, at most: more than that is a number that is damaged itself.
+const MISSED_MAX: i64 = 1_000;
 
 /// Rows older than needed are deleted this often.
 const PRUNE_INTERVAL_MS: i64 = 60_000;

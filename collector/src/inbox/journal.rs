@@ -159,6 +159,12 @@ impl Journal for SqliteJournal {
                 "SELECT row, crc, payload FROM batch WHERE row > ?1 ORDER BY row LIMIT 1",
             )?
             .query_row([row], |found| {
+                if found.get::<_, i64>(0)? <= row {
+                    // Only where a number is damaged; going on would not end.
+                    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+                    let what = "rows are out of order".to_owned();
+                    return Err(rusqlite::Error::SqliteFailure(code, Some(what)));
+                }
                 Ok(Kept {
                     row: found.get(0)?,
                     // A damaged number is a damaged row, not a failure to read.

@@ -263,7 +263,7 @@ pub fn judge_stored(life: &Life, agents: &[Agent], broken: &mut Broken) {
 }
 
 fn clear(dir: &Path) -> Result<()> {
-    if dir.exists() {
+    if dir.try_exists()? {
         fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
     }
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))

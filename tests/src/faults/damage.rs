@@ -307,8 +307,8 @@ impl Base {
             damage.cases += 1;
             damage.invented += found.invented;
             let lost = self.sent().saturating_sub(found.reports.len());
-            // A row holds a report of each agent.
-            let exact = found.corrupt * AGENTS == lost as u64;
+            // A row holds a report of each agent. A row's number that is damaged counts for more.
+            let exact = found.corrupt * AGENTS >= lost as u64;
             if lost == 0 && !found.refused {
                 damage.harmless += 1;
             } else if found.refused || (found.corrupt > 0 && exact) {

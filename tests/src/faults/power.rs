@@ -1,13 +1,7 @@
 //! The plug is pulled: a run of 200 reports is written down, call by call, and what a cut at any
 //! moment of it could leave is opened and looked at.
 
-use std::{
-    fmt, fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-};
+use std::{fmt, fs, io::Write as _, path::Path, process::Command, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use hubmeter_collector::clock::ManualClock;
@@ -179,7 +173,7 @@ fn look(
         let mut disk = Disk::default();
         let mut through = vec![0; AGENTS as usize];
         for deed in &deeds[..cut] {
-            if deed.path == PathBuf::from(PROMISED) {
+            if deed.path == Path::new(PROMISED) {
                 promise(deed, &mut through);
             } else {
                 disk.take(deed, &mut random);

@@ -19,7 +19,7 @@ use crate::swarm::{
 pub const AGENTS: usize = 8;
 
 /// From sample to sample as the wire has it.
-const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(4);
 
 /// Tokens count as verified for so long: longer than any test.
 const TOKENS_KNOWN: Duration = Duration::from_secs(24 * 3600);

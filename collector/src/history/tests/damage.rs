@@ -1,3 +1,5 @@
+//! Files of history that are damaged, and a clock that would delete them.
+
 use super::*;
 
 /// Late enough for the rows' hour to be closed, and their minutes with it.
