@@ -290,10 +290,7 @@ impl Core {
         let (doorman, list) = match &authority {
             Authority::Hub(hub) => {
                 let list = self.hub_list(hub.clone());
-                (
-                    Doorman::Hub(list.identify.clone()),
-                    Some((list, self.census(hub.clone()))),
-                )
+                (Doorman::Hub(list.identify.clone()), Some(list))
             }
             Authority::Local(_) => (Doorman::Local, None),
         };
@@ -313,12 +310,8 @@ impl Core {
             stop = asked.stop(&mut threads) => Some(stop),
         };
         if outcome.is_none() {
-            if let Some((list, census)) = list {
-                let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
-                background.spawn(async move { identify.recheck_for_ever(&sessions).await });
-                background.spawn(self.people_of(&list).run());
-                background.spawn(list.run());
-                background.spawn(census.run());
+            if let Some(list) = list {
+                self.follow_hub(list, &mut background);
             }
             let agents = self.agents(link, certificate.as_ref(), doorman, stopping)?;
             stages.spawn(agents);
@@ -401,6 +394,15 @@ impl Core {
             clock,
             stats,
         }
+    }
+
+    /// Keeps asking the hub: whose tokens still hold, who is who, what runs, who was active.
+    fn follow_hub(&self, list: HubList, background: &mut JoinSet<()>) {
+        let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
+        background.spawn(async move { identify.recheck_for_ever(&sessions).await });
+        background.spawn(self.people_of(&list).run());
+        background.spawn(self.census(list.hub.clone()).run());
+        background.spawn(list.run());
     }
 
     fn census(&self, hub: HubClient) -> Census {

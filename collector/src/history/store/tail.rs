@@ -29,8 +29,7 @@ pub(super) struct Tail {
     path: PathBuf,
     version: u32,
     read_only: bool,
-    /// `None` after a failure: a file whose flush failed is not trusted to be flushed again
-    /// through the same descriptors.
+    /// `None` before the first use, and after a transaction could not even be taken back.
     connection: Option<Connection>,
     /// The number of the last piece, while a transaction is open.
     number: Option<i64>,
@@ -201,13 +200,25 @@ impl Tail {
             .and_then(|mut update| update.execute([number]))
             .and_then(|_| db.execute_batch("COMMIT"));
         committed.map_err(|source| {
-            self.connection = None;
+            self.take_back();
             HistoryError::sql("commit pieces")(source)
         })
     }
 
     pub(super) fn rollback(&mut self) {
         if self.number.take().is_some() {
+            self.take_back();
+        }
+    }
+
+    /// Takes back what was not committed. The connection is kept, also when a flush failed: a new one
+    /// would take what may not have reached the disk for committed, and build on it.
+    fn take_back(&mut self) {
+        let taken_back = self
+            .connection
+            .as_ref()
+            .is_none_or(|db| db.is_autocommit() || db.execute_batch("ROLLBACK").is_ok());
+        if !taken_back {
             self.connection = None;
         }
     }
