@@ -200,10 +200,11 @@ fn points(path: &Path) -> Result<Vec<Point>> {
             .timestamp()
             .as_millisecond();
         let at_ms = at_ms - *first.get_or_insert(at_ms);
-        ensure!(
-            points.last().is_none_or(|last| last.at_ms < at_ms),
-            "a row is not after the one before"
-        );
+        let last_ms = points.last().map_or(i64::MIN, |last| last.at_ms);
+        ensure!(last_ms <= at_ms, "a row is before the one above it");
+        if last_ms == at_ms {
+            continue; // a late tick and the next at once: of the same moment the first counts
+        }
         points.push(Point {
             at_ms,
             used_bytes: row.memory_used_bytes,
