@@ -150,7 +150,8 @@ pub fn flipped_anywhere(root: &Path, count: u64, seed: u64) -> Result<[Damage; 2
     Ok([database, log])
 }
 
-/// Flips `count` random bits, one after another, in a file of history's finest tier.
+/// Flips `count` random bits, one after another, in a file of history's finest tier: in bytes that hold
+/// something, since few rows fill little of its pages.
 ///
 /// # Errors
 /// The files cannot be made.
@@ -159,8 +160,13 @@ pub fn flipped_history(root: &Path, count: u64, seed: u64) -> Result<Damage> {
     let raw = root.join("base/history/raw");
     let (base, agents) = Base::with_history(root, &raw)?;
     let mut damage = Damage::of("bit of a file of history flipped");
+    let used: Vec<u64> = (0..)
+        .zip(&base.bytes)
+        .filter_map(|(at, byte)| (*byte != 0).then_some(at))
+        .collect();
     for _ in 0..count {
-        let bit = random.u64(..base.bytes.len() as u64 * 8);
+        let byte = random.choice(&used).context("an empty file")?;
+        let bit = byte * 8 + random.u64(..8);
         base.restore(|file| flip(file, &base.bytes, bit))?;
         let clock = Arc::new(ManualClock::at(START_MS + 60_000));
         damage.cases += 1;
@@ -221,6 +227,9 @@ impl fmt::Display for Damage {
     }
 }
 
+/// After so long every hour so far is over, and history has closed its chunks.
+const HOUR_OVER_MS: i64 = 64 * 60 * 1000;
+
 /// Files of a run, one of which is damaged again and again.
 struct Base {
     base: PathBuf,
@@ -269,6 +278,9 @@ impl Base {
         let mut base = Self::new(root, PAGE_STEPS, "inbox.db", false)?;
         let (mut life, mut agents) = begin(&root.join("live"))?;
         case::hand_in(&mut life, &mut agents);
+        life.flush();
+        // The hour ends, and its chunks are closed into the file.
+        life.clock.advance(HOUR_OVER_MS);
         life.flush();
         drop(life);
         copy_files(&root.join("live"), &base.base)?;
