@@ -4,6 +4,7 @@
 //! written once, from its pieces. Servers have numbers; a number is never used again, and its row
 //! is on the disk before any chunk refers to it.
 
+mod file;
 mod files;
 mod memory;
 mod name;
