@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import selectors
 import shutil
@@ -258,7 +259,13 @@ class Bed:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Below what the kernel gives to outgoing connections: none of those takes one before it is listened on."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        try:
+            sockets.append(socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))))
+        except OSError:
+            continue  # taken
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
         each.close()

@@ -1,9 +1,16 @@
 //! Loopback ports: taken ones are named together with the flag that changes them.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    ops::Range,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+
+/// Where free ports are looked for: below what the kernel gives to outgoing connections, so that
+/// none of those takes one before it is listened on.
+const FREE: Range<u16> = 20_000..32_000;
 
 /// Where everything listens, all on 127.0.0.1.
 #[derive(Args, Clone, Debug)]
@@ -31,10 +38,12 @@ impl Ports {
     /// Five ports that are free now.
     pub(crate) fn free() -> Result<Self> {
         // All are held until the last is found, so that none is found twice.
-        let held: Vec<TcpListener> = (0..5)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<_, _>>()
-            .context("no free port on 127.0.0.1")?;
+        let first = u16::try_from(std::process::id() % u32::from(FREE.end - FREE.start))?;
+        let held: Vec<TcpListener> = (FREE.start + first..FREE.end)
+            .chain(FREE.start..FREE.start + first)
+            .filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .take(5)
+            .collect();
         let ports: Vec<u16> = held
             .iter()
             .map(|l| l.local_addr().map(|a| a.port()))
