@@ -100,7 +100,7 @@ class Bed:
         shutil.rmtree(work, ignore_errors=True)
         (work / "tokens").mkdir(parents=True)
         self.ports = dict(zip(["public", "hub", "proxy", "service", "link"], _free_ports(5)))
-        names = ["proxy", "password", "service", "script", "tests"]
+        names = ["proxy", "password", "service", "script", "tests", "prometheus"]
         self.secrets = {name: secrets.token_hex(16) for name in names}
         self.url = f"http://127.0.0.1:{self.ports['public']}"
         self.prefix = f"{self.url}/services/hubmeter"

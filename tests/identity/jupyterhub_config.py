@@ -56,6 +56,7 @@ c.JupyterHub.services = [
     },
     {"name": "script", "api_token": bed["secrets"]["script"]},
     {"name": "tests", "api_token": bed["secrets"]["tests"]},
+    {"name": "prometheus", "api_token": bed["secrets"]["prometheus"]},
 ]
 c.JupyterHub.load_roles = [
     {
@@ -74,9 +75,7 @@ c.JupyterHub.load_roles = [
     {
         "name": "tests",
         "services": ["tests"],
-        "scopes": [
-            *("admin:users", "admin:servers", "admin:groups", "tokens", "access:servers", "proxy"),
-            "read:metrics",
-        ],
+        "scopes": ["admin:users", "admin:servers", "admin:groups", "tokens", "access:servers", "proxy"],
     },
+    {"name": "prometheus", "services": ["prometheus"], "scopes": ["read:metrics"]},
 ]

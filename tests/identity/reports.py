@@ -46,7 +46,7 @@ def _activity(bed: Bed) -> list[str]:
     until("the collector has asked who was active", lambda: bed.get(path, bed.reader).status_code == 200)
     served = bed.get(path, bed.reader).text
     ours = {row["scale"]: int(row["users"]) for row in csv.DictReader(served.splitlines())}
-    headers = {"Authorization": f"token {bed.secrets['tests']}"}
+    headers = {"Authorization": f"token {bed.secrets['prometheus']}"}
     metrics = requests.get(f"{bed.url}/hub/metrics", headers=headers, timeout=PATIENCE_SECONDS).text
     found = re.findall(r'jupyterhub_active_users\{period="(\w+)"\} ([\d.]+)', metrics)
     theirs = {SCALES[period]: int(float(users)) for period, users in found}
