@@ -5,6 +5,7 @@ use std::{fmt, fs::File, io, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    causes::chain,
     config::{Config, Flags},
     export::Export,
     replay::{self, ReplayFormat, ReplayOptions},
@@ -174,18 +175,4 @@ impl fmt::Display for Failure {
             Self::Usage(text) | Self::Failed(text) => f.write_str(text.trim_end()),
         }
     }
-}
-
-/// An error with everything that caused it, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::UnixListener, sync::watch};
 
 use crate::{
+    causes::chain,
     forget::{ForgetError, People, Traces},
     link::refusals::Refusals,
     pipeline::SharedState,
@@ -255,18 +256,6 @@ fn master(ends: Ends) -> Option<u32> {
 fn refused(status: StatusCode, error: &str) -> Response {
     let error = error.to_owned();
     (status, Json(Refusal { error })).into_response()
-}
-
-/// An error with everything that caused it, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |line, cause| {
-        let cause = cause.to_string();
-        if line.contains(&cause) {
-            return line;
-        }
-        format!("{line}: {cause}")
-    })
 }
 
 // === impl Control ===

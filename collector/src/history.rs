@@ -35,7 +35,6 @@ use parking_lot::Mutex;
 
 use self::{
     days::Days,
-    error::error_chain,
     pending::{Batch, Pending},
     readers::Readers,
     retention::Retention,
@@ -44,6 +43,7 @@ use self::{
     tier::Tier,
 };
 use crate::{
+    causes::chain,
     clock::Clock,
     fact::{HubServer, InstanceId, Sample, ServerKey},
     usage::{DayUse, Ledger, RunNote, Runs},
@@ -288,13 +288,13 @@ impl History {
         drop(writer);
         written?;
         if let Err(error) = usage {
-            let error = error_chain(&error);
+            let error = chain(&error);
             tracing::error!(error, "usage is not written; tried again soon");
         }
         // What follows moves rows that are on the disk, or deletes old ones: the inbox may forget
         // them whether it works or not.
         if let Err(error) = self.tend() {
-            let error = error_chain(&error);
+            let error = chain(&error);
             tracing::error!(
                 error,
                 "history is written but not put in order; tried again soon"

@@ -20,6 +20,7 @@
 //! flow, each after what came before it has ended, so nothing that was taken is left behind.
 
 pub mod backup;
+mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::Failure;
 use crate::{
     backup,
+    causes::chain,
     clock::{Clock as _, SystemClock},
     config::{Config, Flags},
     control::{self, ForgetAnswer, ForgetOrder, HoldOrder},
@@ -95,7 +96,7 @@ fn take(dir: &Path) -> Result<Option<DataDir>, Failure> {
     match DataDir::take(dir) {
         Ok(taken) => Ok(Some(taken)),
         Err(DataDirError::InUse(_)) => Ok(None),
-        Err(e) => Err(Failure::Failed(super::chain(&e))),
+        Err(e) => Err(Failure::Failed(chain(&e))),
     }
 }
 
@@ -113,11 +114,10 @@ impl Forget {
                     user: self.user.clone(),
                     dry_run: self.dry_run,
                 };
-                control::ask(&dir, "forget", &order)
-                    .map_err(|e| Failure::Failed(super::chain(&e)))?
+                control::ask(&dir, "forget", &order).map_err(|e| Failure::Failed(chain(&e)))?
             }
             Some(taken) => offline(taken.path(), &self.user, self.dry_run)
-                .map_err(|e| Failure::Failed(super::chain(&e)))?,
+                .map_err(|e| Failure::Failed(chain(&e)))?,
         };
         let written = match self.format {
             Format::Json => serde_json::to_writer(io::stdout(), &answer)
@@ -188,7 +188,7 @@ fn table(answer: &ForgetAnswer, dry_run: bool) -> String {
 impl Backup {
     pub(super) fn run(self, environment: Environment) -> Result<(), Failure> {
         let data_dir = self.place.data_dir(environment)?;
-        let failed = |e: &dyn std::error::Error| Failure::Failed(super::chain(e));
+        let failed = |e: &dyn std::error::Error| Failure::Failed(chain(e));
         let dir = std::path::absolute(&self.dir).map_err(|e| failed(&e))?;
         let backup = dir.to_string_lossy().into_owned();
         // Either way nobody is forgotten or renamed while it is made.

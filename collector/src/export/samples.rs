@@ -11,7 +11,8 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use self::{columns::Columns, write::Rows};
 use super::source::Source;
 use crate::{
-    cli::{Failure, chain},
+    causes::chain,
+    cli::Failure,
     clock::{Clock as _, SystemClock},
     config::Config,
     fact::ServerKey,

@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::source::Source;
 use crate::{
-    cli::{Failure, chain},
+    causes::chain,
+    cli::Failure,
     clock::{Clock as _, SystemClock},
     report::{
         ReportError,

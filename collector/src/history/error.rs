@@ -47,15 +47,6 @@ pub enum HistoryError {
     },
 }
 
-/// An error and what it comes from, in one line.
-pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
 // === impl HistoryError ===
 
 impl HistoryError {

@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 
 use super::HubError;
+use crate::causes::chain;
 use crate::{config, limits};
 
 /// A question to the hub takes no longer, connecting and reading the answer included.
@@ -151,14 +152,4 @@ fn unreachable(what: &'static str, source: reqwest::Error) -> HubError {
         what,
         source: source.without_url(),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        out = format!("{out}: {cause}");
-        next = cause.source();
-    }
-    out
 }

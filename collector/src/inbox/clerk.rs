@@ -18,7 +18,7 @@ use super::{
     row,
 };
 use crate::{
-    cli::chain,
+    causes::chain,
     clock::{Clock, Step, Steps},
     fact::Fact,
     limits,

@@ -21,6 +21,7 @@ use super::{
     webhook::Webhook,
 };
 use crate::{
+    causes::chain,
     clock::Clock,
     registry::{DueNotice, NewNotice, Registry, RegistryError},
     verdict::{Rule, Severity, Verdict},
@@ -416,10 +417,4 @@ impl Outbox {
         let registry = self.registry.clone();
         Ok(tokio::task::spawn_blocking(move || work(&registry)).await??)
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }

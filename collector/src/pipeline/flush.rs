@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use super::SharedState;
 use crate::{
-    cli::chain,
+    causes::chain,
     database,
     fact::ServerKey,
     history::History,

@@ -81,7 +81,7 @@ impl HubPeople {
             let turn = inner.turn.lock().await;
             if let Err(error) = self.look(true).await {
                 inner.stats.count(Count::HubFailures);
-                let error = crate::control::chain(&error);
+                let error = crate::causes::chain(&error);
                 tracing::warn!(
                     error,
                     "who is who is not known: nobody is taken for deleted"
@@ -168,7 +168,7 @@ impl WhoIsWho for HubPeople {
     ) -> Pin<Box<dyn Future<Output = Result<(), Denied>> + Send + 'a>> {
         Box::pin(async move {
             self.arrive(user).await.map_err(|error| {
-                let error = crate::control::chain(&error);
+                let error = crate::causes::chain(&error);
                 tracing::warn!(error, "somebody new is not let in: who it is is not known");
                 Denied::HubUnreachable
             })

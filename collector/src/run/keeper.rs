@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{Core, RunError};
 use crate::{
+    causes::chain,
     control::{self, Control},
     limits,
     pipeline::{hub_list::HubList, people::HubPeople},
@@ -43,7 +44,7 @@ impl Core {
                 let (registry, before_ms) = (registry.clone(), clock.now_ms() - kept_ms);
                 let dropped = tokio::task::spawn_blocking(move || registry.drop_titles(before_ms));
                 if let Ok(Err(error)) = dropped.await {
-                    let error = control::chain(&error);
+                    let error = chain(&error);
                     tracing::error!(error, "names of notebooks stay in state.db");
                 }
                 tokio::time::sleep(limits::NAMES_LOOK_INTERVAL).await;
