@@ -7,6 +7,7 @@
 pub mod activity;
 pub mod client;
 pub mod everybody;
+mod pages;
 pub mod servers;
 pub mod users;
 
@@ -54,4 +55,28 @@ pub enum HubError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::client::HubClient;
+    use crate::{config, limits};
+
+    /// Asks a hub at `addr`.
+    pub(super) fn client_of(addr: SocketAddr) -> HubClient {
+        HubClient::new(config::Hub {
+            api_url: format!("http://{addr}/hub/api"),
+            api_token: config::Secret::new("secret".to_owned()),
+            host: String::new(),
+            base_url: "/".to_owned(),
+            service_name: "hubmeter".to_owned(),
+            service_prefix: "/services/hubmeter/".to_owned(),
+            client_id: "service-hubmeter".to_owned(),
+            oauth_callback_url: "/x".to_owned(),
+            people_interval: limits::HUB_PEOPLE_INTERVAL,
+        })
+        .unwrap()
+    }
 }

@@ -8,15 +8,12 @@ use tokio::time::{Instant, sleep};
 use super::{
     HubError,
     client::HubClient,
-    servers::{Page, malformed, time_ms, too_many_pages},
+    pages::{malformed, time_ms, too_many_pages},
 };
 use crate::limits;
 
 /// Between two pages the hub has this many times the page's time for others.
 const PAUSE_TIMES: u32 = 9;
-
-/// The scope that shows every user, spelt without a filter.
-const SEES_ALL: &str = "list:users";
 
 #[derive(Deserialize)]
 struct User {
@@ -43,8 +40,7 @@ impl HubClient {
         mut asked: impl FnMut(),
     ) -> Result<Vec<Option<i64>>, HubError> {
         asked();
-        let ours = self.whoami(self.hub.api_token.expose()).await?;
-        if !ours.is_some_and(|ours| ours.has_scope(SEES_ALL)) {
+        if !self.sees_all().await? {
             return Err(malformed(
                 "it does not show all users: the service's role needs the scope list:users, \
                  without a filter",
@@ -56,7 +52,7 @@ impl HubClient {
         for _ in 0..limits::HUB_PAGES_MAX {
             let asked_at = Instant::now();
             asked();
-            let page: Page<User> = self.users_page(None, offset).await?;
+            let page = self.users_page::<User>(None, offset).await?;
             let took = asked_at.elapsed();
             let next = page.next(offset)?;
             for User {
@@ -92,7 +88,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config;
+    use crate::hub::tests::client_of;
 
     #[derive(Clone)]
     struct Hub {
@@ -132,18 +128,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let client = HubClient::new(config::Hub {
-            api_url: format!("http://{addr}/hub/api"),
-            api_token: config::Secret::new("secret".to_owned()),
-            host: String::new(),
-            base_url: "/".to_owned(),
-            service_name: "hubmeter".to_owned(),
-            service_prefix: "/services/hubmeter/".to_owned(),
-            client_id: "service-hubmeter".to_owned(),
-            oauth_callback_url: "/x".to_owned(),
-            people_interval: limits::HUB_PEOPLE_INTERVAL,
-        })
-        .unwrap();
+        let client = client_of(addr);
         let mut asked = 0;
         let answer = client.last_activities(|| asked += 1).await;
         if answer.is_ok() {

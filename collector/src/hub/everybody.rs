@@ -9,17 +9,16 @@ use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder, StatusCode, header};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::{HubError, client::HubClient};
+use super::{
+    HubError,
+    client::HubClient,
+    pages::{groups, malformed, time, too_many_pages},
+};
 use crate::{limits, text::Label};
 
-/// Asks for pages that say what comes next; without it the hub cuts the list silently.
-const PAGED: &str = "application/jupyterhub-pagination+json";
-const WHAT: &str = "GET /users (everybody)";
-/// The scope that shows every user, spelt without a filter.
-const SEES_ALL: &str = "list:users";
 /// What a name may hold in a path as it is; the hub's own links leave as much alone.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -52,24 +51,6 @@ pub struct Everybody {
 }
 
 #[derive(Deserialize)]
-struct Page {
-    items: Vec<User>,
-    #[serde(rename = "_pagination")]
-    pagination: Pagination,
-}
-
-#[derive(Deserialize)]
-struct Pagination {
-    total: u64,
-    next: Option<Next>,
-}
-
-#[derive(Deserialize)]
-struct Next {
-    offset: u64,
-}
-
-#[derive(Deserialize)]
 struct User {
     name: String,
     created: Option<String>,
@@ -87,15 +68,17 @@ impl HubClient {
     /// # Errors
     /// The hub did not answer, not completely, or its users changed meanwhile: try again later.
     pub async fn everybody(&self) -> Result<Everybody, HubError> {
-        let ours = self.whoami(self.hub.api_token.expose()).await?;
-        let whole = ours.is_some_and(|ours| ours.has_scope(SEES_ALL));
+        let whole = self.sees_all().await?;
         let mut users = Vec::new();
         let mut total = None;
         let mut offset = 0;
         for _ in 0..limits::HUB_PAGES_MAX {
-            let page = self.everybody_page(offset).await?;
+            // By id: who is new comes last, and moves nobody to another page.
+            let page = self.users_page::<User>(Some("sort=id"), offset).await?;
+            let next = page.next(offset)?;
             // Somebody who is deleted between two pages moves all who come after up by one.
-            if *total.get_or_insert(page.pagination.total) != page.pagination.total {
+            let of_page = page.total()?;
+            if *total.get_or_insert(of_page) != of_page {
                 return Err(malformed("its users changed while it was read"));
             }
             for user in page.items {
@@ -104,13 +87,12 @@ impl HubClient {
                 }
                 users.push(HubUser::read(user)?);
             }
-            match page.pagination.next {
-                None => return complete(users, whole, total.unwrap_or_default()),
-                Some(next) if next.offset > offset => offset = next.offset,
-                Some(_) => return Err(malformed("its pages do not move on")),
+            match next {
+                None => return complete(users, whole, of_page),
+                Some(next) => offset = next,
             }
         }
-        Err(malformed("it has more pages than any hub has users"))
+        Err(too_many_pages())
     }
 
     /// One user; `None` when the hub knows none of this name, or does not show it to us.
@@ -131,28 +113,6 @@ impl HubClient {
             .await?;
         answer.map(HubUser::read).transpose()
     }
-
-    async fn everybody_page(&self, offset: u64) -> Result<Page, HubError> {
-        // By id: who is new comes last, and moves nobody to another page.
-        let path = format!(
-            "/users?sort=id&limit={}&offset={offset}",
-            limits::HUB_PAGE_USERS
-        );
-        let request = self
-            .with_our_token(self.request(Method::GET, &path))?
-            .header(header::ACCEPT, PAGED);
-        self.ask(WHAT, request, limits::HUB_PAGE_BYTES_MAX, &[])
-            .await?
-            .ok_or_else(|| malformed("it is empty"))
-    }
-
-    fn with_our_token(&self, request: RequestBuilder) -> Result<RequestBuilder, HubError> {
-        let mut token =
-            header::HeaderValue::from_str(&format!("token {}", self.hub.api_token.expose()))
-                .map_err(|_| malformed("our own token has characters that no header takes"))?;
-        token.set_sensitive(true);
-        Ok(request.header(header::AUTHORIZATION, token))
-    }
 }
 
 /// The list, if it is one: as many users as the hub counts, each once.
@@ -168,13 +128,6 @@ fn complete(users: Vec<HubUser>, whole: bool, total: u64) -> Result<Everybody, H
 
 impl HubUser {
     fn read(user: User) -> Result<Self, HubError> {
-        let mut groups: Vec<Label> = user
-            .groups
-            .iter()
-            .take(limits::GROUPS_PER_USER_MAX)
-            .map(|group| Label::clean(group, limits::HUB_NAME_BYTES_MAX))
-            .collect();
-        groups.sort();
         if user.name.is_empty() || user.name.len() > limits::HUB_NAME_BYTES_MAX {
             return Err(malformed("a user in it has no usable name"));
         }
@@ -182,24 +135,8 @@ impl HubUser {
             name: user.name.into(),
             created_us: time(user.created.as_deref())?.map(Timestamp::as_microsecond),
             last_activity_ms: time(user.last_activity.as_deref())?.map(Timestamp::as_millisecond),
-            groups,
+            groups: groups(&user.groups),
         })
-    }
-}
-
-/// The hub's times are RFC 3339; it drops the fraction when it is zero.
-fn time(text: Option<&str>) -> Result<Option<Timestamp>, HubError> {
-    text.map(|text| {
-        text.parse()
-            .map_err(|_| malformed("a time in it is not RFC 3339"))
-    })
-    .transpose()
-}
-
-fn malformed(why: &str) -> HubError {
-    HubError::Malformed {
-        what: WHAT,
-        why: why.to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config;
+use crate::hub::{pages::SEES_ALL, tests::client_of};
 
 #[derive(Default)]
 struct Fake {
@@ -81,18 +81,7 @@ async fn ask(fake: Fake) -> (Hub, HubClient) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let client = HubClient::new(config::Hub {
-        api_url: format!("http://{addr}/hub/api"),
-        api_token: config::Secret::new("secret".to_owned()),
-        host: String::new(),
-        base_url: "/".to_owned(),
-        service_name: "hubmeter".to_owned(),
-        service_prefix: "/services/hubmeter/".to_owned(),
-        client_id: "service-hubmeter".to_owned(),
-        oauth_callback_url: "/x".to_owned(),
-        people_interval: limits::HUB_PEOPLE_INTERVAL,
-    })
-    .unwrap();
+    let client = client_of(addr);
     (hub, client)
 }
 
