@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::{
     DAY_MS, HistoryError,
-    pending::Batch,
+    pending::{Batch, Windows},
     row,
     shelf::Shelf,
     store::ServerId,
@@ -72,7 +72,7 @@ impl Days {
 pub(super) fn of(shelf: &mut Shelf, days: &[ServerDay]) -> Result<Vec<DayUse>, HistoryError> {
     let mut uses = Vec::with_capacity(days.len());
     for (server, day_ms) in days {
-        let hours = shelf.steps(Tier::Hour, *server, *day_ms)?;
+        let hours = shelf.steps(Tier::Hour, Some(*server), *day_ms, &Windows::new())?;
         uses.extend(day_of(*server, *day_ms, &hours));
     }
     Ok(uses)

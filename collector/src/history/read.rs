@@ -3,16 +3,14 @@
 //! A step is taken from the coarsest tier that is fine enough and still kept that far back; where
 //! only coarser ones are, the step grows, and the answer says so.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     Cells, Column, Field, HistoryConfig, HistoryError, ReadQuery, Table,
     columns::{Gather, Samples, Wanted, metric},
     pending::Windows,
-    row::{self, Rows},
-    shelf::{self, Shelf},
+    row,
+    shelf::Shelf,
     store::{ServerId, Span},
-    tier::{self, Step, Steps, Tier},
+    tier::{self, Tier},
 };
 
 /// Rows that one answer is made of, at most: 48 hours at one sample a second.
@@ -108,31 +106,6 @@ fn choose(
 // === impl Reader ===
 
 impl Reader<'_> {
-    /// All rows of one window, pending ones included.
-    fn window(&mut self, start_ms: i64) -> Result<Rows, HistoryError> {
-        let mut rows = match self.server {
-            Some(server) => self.shelf.rows(server, start_ms)?,
-            None => Rows::new(),
-        };
-        if let Some(fresh) = self.pending.get(&start_ms) {
-            rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
-        }
-        Ok(rows)
-    }
-
-    /// Begins of the chunks of `tier` that more is known of than what is closed.
-    fn touched(
-        &mut self,
-        tier: Tier,
-        fresh: impl Iterator<Item = i64>,
-    ) -> Result<Vec<i64>, HistoryError> {
-        let mut touched: BTreeSet<i64> = fresh.collect();
-        if self.server.is_some() {
-            touched.append(&mut self.shelf.open_starts(tier)?);
-        }
-        Ok(touched.into_iter().collect())
-    }
-
     /// Samples with `from_ms <= time < to_ms`.
     pub(super) fn samples(
         &mut self,
@@ -141,13 +114,13 @@ impl Reader<'_> {
         wanted: &Wanted,
     ) -> Result<Samples, HistoryError> {
         let within = (from_ms.max(self.oldest_ms), to_ms.min(self.newest_ms));
-        let pending = self.pending;
-        let touched = self.touched(Tier::Raw, pending.keys().copied())?;
+        let touched = self.shelf.open_starts(Tier::Raw, self.pending)?;
         let mut samples = Samples::default();
         for stretch in stretches(Tier::Raw, within, &touched) {
             match (stretch, self.server) {
                 (Stretch::Touched { start_ms }, _) => {
-                    samples.push_rows(&self.window(start_ms)?, wanted, within);
+                    let rows = self.shelf.rows(self.server, start_ms, self.pending)?;
+                    samples.push_rows(&rows, wanted, within);
                 }
                 (Stretch::Stored { from_ms, to_ms }, Some(server)) => {
                     let span = Span {
@@ -180,22 +153,12 @@ impl Reader<'_> {
         gather: &mut Gather<'_>,
     ) -> Result<(), HistoryError> {
         let within = (within.0.max(self.oldest_ms), within.1.min(self.newest_ms));
-        let fresh = match tier {
-            Tier::Raw => Vec::new(),
-            Tier::Minute => self.fresh_minutes()?,
-            Tier::Hour => self.fresh_hours()?,
-        };
-        let mut fresh = shelf::by_chunk(tier, fresh.into_iter().collect());
-        let touched = self.touched(tier, fresh.keys().copied())?;
+        let touched = self.shelf.open_starts(tier, self.pending)?;
         let mut count = 0;
         for stretch in stretches(tier, within, &touched) {
             match (stretch, self.server) {
                 (Stretch::Touched { start_ms }, server) => {
-                    let mut steps = match server {
-                        Some(server) => self.shelf.steps(tier, server, start_ms)?,
-                        None => Steps::new(),
-                    };
-                    steps.extend(fresh.remove(&start_ms).unwrap_or_default());
+                    let steps = self.shelf.steps(tier, server, start_ms, self.pending)?;
                     count += gather.push_steps(&steps, within);
                 }
                 (Stretch::Stored { from_ms, to_ms }, Some(server)) => {
@@ -217,34 +180,6 @@ impl Reader<'_> {
             enough(count)?;
         }
         Ok(())
-    }
-
-    fn fresh_minutes(&mut self) -> Result<Vec<(i64, Step)>, HistoryError> {
-        let mut minutes = Vec::new();
-        let pending = self.pending;
-        for (start_ms, fresh) in pending {
-            let rows = self.window(*start_ms)?;
-            minutes.extend(shelf::minutes_of(&rows, fresh));
-        }
-        Ok(minutes)
-    }
-
-    fn fresh_hours(&mut self) -> Result<Vec<(i64, Step)>, HistoryError> {
-        let mut chunks = BTreeMap::<i64, Steps>::new();
-        for (start_ms, minute) in self.fresh_minutes()? {
-            let chunk_ms = tier::floor(start_ms, Tier::Minute.chunk_ms());
-            chunks.entry(chunk_ms).or_default().insert(start_ms, minute);
-        }
-        let mut hours = Vec::new();
-        for (chunk_ms, fresh) in chunks {
-            let mut minutes = match self.server {
-                Some(server) => self.shelf.steps(Tier::Minute, server, chunk_ms)?,
-                None => Steps::new(),
-            };
-            minutes.extend(fresh);
-            hours.extend(shelf::hours_of(&minutes));
-        }
-        Ok(hours)
     }
 
     /// Steps of `step_ms`, each whole, from the first that holds `from_ms` on.

@@ -13,7 +13,7 @@ use super::{
     Counters, DAY_MS, HistoryError,
     chunk::{self, Chunk, ChunkError, Codec},
     days::{self, ServerDay},
-    pending::Batch,
+    pending::{Batch, Windows},
     row::{self, RowId, Rows},
     store::{Files, Place, ServerId, Span, Store},
     tier::{self, Step, Steps, Tier},
@@ -57,81 +57,107 @@ impl Shelf {
         std::mem::take(&mut self.skipped)
     }
 
-    /// The rows of one chunk, none if it is not there.
-    pub(super) fn rows(&mut self, server: ServerId, start_ms: i64) -> Result<Rows, HistoryError> {
-        let (mut rows, fresh) = self.rows_of(server, start_ms)?;
-        rows.extend(fresh);
-        Ok(rows)
+    /// The rows of one raw chunk, `pending` ones included.
+    pub(super) fn rows(
+        &mut self,
+        server: Option<ServerId>,
+        start_ms: i64,
+        pending: &Windows,
+    ) -> Result<Rows, HistoryError> {
+        Ok(self.rows_and_fresh(server, start_ms, pending)?.0)
     }
 
-    /// The steps of one chunk, none if it is not there; those of rows whose chunk is not closed
-    /// are computed from the rows.
+    /// The steps of one chunk; those of rows whose chunk is not closed, and of `pending` ones, are
+    /// computed from the rows.
     pub(super) fn steps(
         &mut self,
         tier: Tier,
-        server: ServerId,
+        server: Option<ServerId>,
         start_ms: i64,
+        pending: &Windows,
     ) -> Result<Steps, HistoryError> {
         // The rows first: when another shelf closes their chunk meanwhile, the steps are there.
         let within = start_ms..start_ms.saturating_add(tier.chunk_ms());
-        let mut fresh = Steps::new();
-        for window_ms in self.store.open_chunks(Tier::Raw)? {
-            if !within.contains(&window_ms) {
-                continue;
+        let mut steps = Steps::new();
+        for window_ms in self.open_windows(pending)?.range(within) {
+            let (rows, fresh) = self.rows_and_fresh(server, *window_ms, pending)?;
+            let minutes = minutes_of(&rows, &fresh);
+            match tier {
+                Tier::Raw => {}
+                Tier::Minute => steps.extend(minutes),
+                Tier::Hour if minutes.is_empty() => {}
+                Tier::Hour => steps.extend(self.hours_with(server, *window_ms, minutes)?),
             }
-            fresh.extend(match tier {
-                Tier::Raw => Vec::new(),
-                Tier::Minute => self.fresh_minutes(server, window_ms)?,
-                Tier::Hour => self.fresh_hours(server, window_ms)?,
-            });
         }
-        let mut steps = self.steps_of(tier, server, start_ms)?;
-        steps.extend(fresh);
-        Ok(steps)
+        let mut all = self.steps_of(tier, server, start_ms)?;
+        all.extend(steps);
+        Ok(all)
     }
 
-    fn fresh_minutes(
+    /// Begins of the chunks of `tier` that more is known of than what is closed, whosever they are.
+    pub(super) fn open_starts(
         &mut self,
-        server: ServerId,
-        window_ms: i64,
-    ) -> Result<Vec<(i64, Step)>, HistoryError> {
-        let (mut rows, fresh) = self.rows_of(server, window_ms)?;
-        if fresh.is_empty() {
-            return Ok(Vec::new());
+        tier: Tier,
+        pending: &Windows,
+    ) -> Result<Vec<i64>, HistoryError> {
+        let mut starts = self.open_windows(pending)?;
+        for finer in [Tier::Minute, Tier::Hour] {
+            if finer <= tier {
+                starts.extend(self.store.open_chunks(finer)?);
+            }
+        }
+        let floors = starts
+            .into_iter()
+            .map(|start_ms| tier::floor(start_ms, tier.chunk_ms()));
+        let mut floors: Vec<i64> = floors.collect();
+        floors.sort_unstable();
+        floors.dedup();
+        Ok(floors)
+    }
+
+    /// Begins of the raw chunks with pieces or `pending` rows.
+    fn open_windows(&mut self, pending: &Windows) -> Result<BTreeSet<i64>, HistoryError> {
+        let mut windows: BTreeSet<i64> = self.store.open_chunks(Tier::Raw)?.into_iter().collect();
+        windows.extend(pending.keys());
+        Ok(windows)
+    }
+
+    /// All rows of one raw chunk, and those of them whose steps are not stored.
+    fn rows_and_fresh(
+        &mut self,
+        server: Option<ServerId>,
+        start_ms: i64,
+        pending: &Windows,
+    ) -> Result<(Rows, Rows), HistoryError> {
+        let (mut rows, mut fresh) = self.load(Tier::Raw, server, start_ms, row::from_chunk)?;
+        if let Some(pending) = pending.get(&start_ms) {
+            fresh.extend(pending.iter().map(|(id, row)| (*id, row.clone())));
         }
         rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
-        Ok(minutes_of(&rows, &fresh))
+        Ok((rows, fresh))
     }
 
-    fn fresh_hours(
+    /// The hours of the raw chunk at `window_ms`, of the minutes that are stored and those `fresh`.
+    fn hours_with(
         &mut self,
-        server: ServerId,
+        server: Option<ServerId>,
         window_ms: i64,
+        fresh: Vec<(i64, Step)>,
     ) -> Result<Vec<(i64, Step)>, HistoryError> {
-        let fresh = self.fresh_minutes(server, window_ms)?;
-        if fresh.is_empty() {
-            return Ok(Vec::new());
-        }
         let chunk_ms = tier::floor(window_ms, Tier::Minute.chunk_ms());
         let mut minutes = self.steps_of(Tier::Minute, server, chunk_ms)?;
         minutes.extend(fresh);
-        let within = minutes.range(window_ms..window_ms + Tier::Raw.chunk_ms());
-        Ok(hours_of(
-            &within.map(|(at, step)| (*at, step.clone())).collect(),
-        ))
+        let window = window_ms..window_ms + Tier::Raw.chunk_ms();
+        minutes.retain(|start_ms, _| window.contains(start_ms));
+        Ok(hours_of(&minutes))
     }
 
     // === stored chunks ===
 
-    /// Rows of a closed chunk, and those of its pieces.
-    fn rows_of(&mut self, server: ServerId, start_ms: i64) -> Result<(Rows, Rows), HistoryError> {
-        self.load(Tier::Raw, server, start_ms, row::from_chunk)
-    }
-
     fn steps_of(
         &mut self,
         tier: Tier,
-        server: ServerId,
+        server: Option<ServerId>,
         start_ms: i64,
     ) -> Result<Steps, HistoryError> {
         let (mut steps, pieces) = self.load(tier, server, start_ms, tier::from_chunk)?;
@@ -143,16 +169,19 @@ impl Shelf {
     fn load<T: Default + Extend<I> + IntoIterator<Item = I>, I>(
         &mut self,
         tier: Tier,
-        server: ServerId,
+        server: Option<ServerId>,
         start_ms: i64,
         read: impl Fn(&Chunk, i64) -> Result<T, ChunkError>,
     ) -> Result<(T, T), HistoryError> {
+        let (mut closed, mut pieces) = (T::default(), T::default());
+        let Some(server) = server else {
+            return Ok((closed, pieces)); // nothing of it was ever stored
+        };
         let place = Place {
             tier,
             start_ms,
             server,
         };
-        let (mut closed, mut pieces) = (T::default(), T::default());
         for stored in self.store.load(place)? {
             let known = self.codec.decode(&stored.body).and_then(|chunk| {
                 let known = read(&chunk, stored.start_ms);
@@ -168,21 +197,6 @@ impl Shelf {
         Ok((closed, pieces))
     }
 
-    /// Begins of the chunks of `tier` that more may be known of than what is closed: those with
-    /// pieces, their own or of the rows that their steps are of, whosever they are.
-    pub(super) fn open_starts(&mut self, tier: Tier) -> Result<BTreeSet<i64>, HistoryError> {
-        let mut starts: BTreeSet<i64> = self.store.open_chunks(tier)?.into_iter().collect();
-        if tier != Tier::Raw {
-            let rows = self.store.open_chunks(Tier::Raw)?.into_iter();
-            starts.extend(rows.map(|start_ms| tier::floor(start_ms, tier.chunk_ms())));
-        }
-        if tier == Tier::Hour {
-            let minutes = self.store.open_chunks(Tier::Minute)?.into_iter();
-            starts.extend(minutes.map(|start_ms| tier::floor(start_ms, tier.chunk_ms())));
-        }
-        Ok(starts)
-    }
-
     /// Hands on what is closed of the chunks of `span`, oldest first, each with its begin. What
     /// `each` refuses counts as not readable, and says where.
     pub(super) fn look(
@@ -196,10 +210,7 @@ impl Shelf {
                 start_ms,
                 server: span.server,
             };
-            for stored in self.store.load(place)? {
-                if stored.is_piece {
-                    continue; // of rows that came while this was asked
-                }
+            for stored in self.store.closed(place)? {
                 let known = self.codec.decode(&stored.body).and_then(|chunk| {
                     let known = each(stored.start_ms, &chunk);
                     self.codec.recycle(chunk);
@@ -322,23 +333,18 @@ impl Shelf {
     }
 
     fn settle_rows(&mut self, place: Place, tiers: &[Tier]) -> Result<(), HistoryError> {
-        let (mut rows, fresh) = self.rows_of(place.server, place.start_ms)?;
-        rows.extend(fresh.iter().map(|(id, row)| (*id, row.clone())));
+        let server = Some(place.server);
+        let (rows, fresh) = self.rows_and_fresh(server, place.start_ms, &Windows::new())?;
         self.count_dropped(&rows);
         let body = self.encode(Tier::Raw, &row::to_chunk(&rows, place.start_ms));
         self.store.close(place, body)?;
         if !tiers.contains(&Tier::Minute) {
             return Ok(());
         }
-        let fresh = minutes_of(&rows, &fresh);
-        let chunk_ms = tier::floor(place.start_ms, Tier::Minute.chunk_ms());
-        let mut minutes = self.steps_of(Tier::Minute, place.server, chunk_ms)?;
-        minutes.extend(fresh.iter().cloned());
-        let touched = place.start_ms..place.start_ms + Tier::Raw.chunk_ms();
-        minutes.retain(|start_ms, _| touched.contains(start_ms));
-        self.append_steps(Tier::Minute, place.server, fresh.into_iter().collect())?;
-        let hours = hours_of(&minutes).into_iter().collect();
-        self.append_steps(Tier::Hour, place.server, hours)
+        let minutes = minutes_of(&rows, &fresh);
+        let hours = self.hours_with(server, place.start_ms, minutes.clone())?;
+        self.append_steps(Tier::Minute, place.server, minutes.into_iter().collect())?;
+        self.append_steps(Tier::Hour, place.server, hours.into_iter().collect())
     }
 
     fn append_steps(
@@ -360,7 +366,7 @@ impl Shelf {
     }
 
     fn settle_steps(&mut self, place: Place) -> Result<(), HistoryError> {
-        let steps = self.steps_of(place.tier, place.server, place.start_ms)?;
+        let steps = self.steps_of(place.tier, Some(place.server), place.start_ms)?;
         let body = self.encode(place.tier, &tier::to_chunk(&steps, place.start_ms));
         self.store.close(place, body)
     }
@@ -383,7 +389,7 @@ pub(super) fn minutes_of(rows: &Rows, fresh: &Rows) -> Vec<(i64, Step)> {
 }
 
 /// The hours of `minutes`, which are all there are of these hours.
-pub(super) fn hours_of(minutes: &Steps) -> Vec<(i64, Step)> {
+fn hours_of(minutes: &Steps) -> Vec<(i64, Step)> {
     let length_ms = Tier::Hour.step_ms();
     let starts: BTreeSet<i64> = minutes
         .keys()
@@ -399,7 +405,7 @@ pub(super) fn hours_of(minutes: &Steps) -> Vec<(i64, Step)> {
     starts.into_iter().map(step).collect()
 }
 
-pub(super) fn by_chunk(tier: Tier, steps: Steps) -> BTreeMap<i64, Steps> {
+fn by_chunk(tier: Tier, steps: Steps) -> BTreeMap<i64, Steps> {
     let mut chunks = BTreeMap::<i64, Steps>::new();
     for (start_ms, step) in steps {
         let chunk_ms = tier::floor(start_ms, tier.chunk_ms());

@@ -56,6 +56,8 @@ pub(super) trait Store: People + Send {
     /// Gives a number to every server that has none, all at once.
     fn number(&mut self, keys: &mut dyn Iterator<Item = &ServerKey>) -> Result<(), HistoryError>;
 
+    /// What is closed of one chunk.
+    fn closed(&mut self, place: Place) -> Result<Vec<Stored>, HistoryError>;
     /// Everything there is of one chunk: what is closed, then its pieces, oldest first.
     fn load(&mut self, place: Place) -> Result<Vec<Stored>, HistoryError>;
     /// Adds a piece to a chunk, open or closed.

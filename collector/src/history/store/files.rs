@@ -209,14 +209,10 @@ impl Store for Files {
         Ok(())
     }
 
-    fn load(&mut self, place: Place) -> Result<Vec<Stored>, HistoryError> {
-        // Pieces first: another connection that closes the chunk meanwhile has it in its file
-        // before the pieces go.
-        let pieces = self.tail.load(place)?;
-        let mut all = Vec::new();
+    fn closed(&mut self, place: Place) -> Result<Vec<Stored>, HistoryError> {
+        let mut closed = Vec::new();
         if let Some(file) = self.file(place, false)? {
-            let found = file.load(place, &mut all);
-            match found {
+            match file.load(place, &mut closed) {
                 Err(e) if database::is_damage(&e) => {
                     let file = self.path(place.tier, place.file_start_ms());
                     tracing::error!(error = %e, file = %file.display(), "a chunk of history is lost");
@@ -224,6 +220,14 @@ impl Store for Files {
                 found => found.map_err(HistoryError::sql("read a chunk"))?,
             }
         }
+        Ok(closed)
+    }
+
+    fn load(&mut self, place: Place) -> Result<Vec<Stored>, HistoryError> {
+        // Pieces first: another connection that closes the chunk meanwhile has it in its file
+        // before the pieces go.
+        let pieces = self.tail.load(place)?;
+        let mut all = self.closed(place)?;
         all.extend(pieces);
         Ok(all)
     }

@@ -18,6 +18,14 @@ pub(in crate::history) struct Memory {
     pieces: BTreeMap<Place, Vec<Vec<u8>>>,
 }
 
+fn stored(place: Place, body: &[u8], is_piece: bool) -> Stored {
+    Stored {
+        start_ms: place.start_ms,
+        is_piece,
+        body: body.to_owned(),
+    }
+}
+
 impl Store for Memory {
     fn server(&mut self, key: &ServerKey) -> Result<Option<ServerId>, HistoryError> {
         Ok(self.ids.get(key).copied())
@@ -33,17 +41,16 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn closed(&mut self, place: Place) -> Result<Vec<Stored>, HistoryError> {
+        let closed = self.closed.get(&place).into_iter();
+        Ok(closed.map(|body| stored(place, body, false)).collect())
+    }
+
     fn load(&mut self, place: Place) -> Result<Vec<Stored>, HistoryError> {
-        let stored = |is_piece| {
-            move |body: &Vec<u8>| Stored {
-                start_ms: place.start_ms,
-                is_piece,
-                body: body.clone(),
-            }
-        };
-        let closed = self.closed.get(&place).into_iter().map(stored(false));
+        let mut all = self.closed(place)?;
         let pieces = self.pieces.get(&place).into_iter().flatten();
-        Ok(closed.chain(pieces.map(stored(true))).collect())
+        all.extend(pieces.map(|body| stored(place, body, true)));
+        Ok(all)
     }
 
     fn append(&mut self, place: Place, body: Vec<u8>) -> Result<(), HistoryError> {
