@@ -73,6 +73,11 @@ const PSEUDONYM_BYTES: usize = 8;
 /// What a pseudonym begins with.
 pub const PSEUDONYM_PREFIX: &str = "deleted-";
 
+/// A name that no hub gives: where a name waits until all have left theirs.
+pub(crate) fn waiting(at: usize) -> String {
+    format!("\u{1}{at}")
+}
+
 // === impl Fate ===
 
 impl Fate {

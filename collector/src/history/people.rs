@@ -32,10 +32,10 @@ impl History {
     pub fn move_people(&self, fates: &Fates) -> Result<u64, HistoryError> {
         let mut writer = self.inner.writer.lock();
         self.inner.pending.lock().move_people(fates);
+        self.inner.runs.lock().move_people(fates);
         let moved = writer.store.move_people(fates);
         drop(writer);
         self.inner.readers.give_up();
-        self.inner.runs.lock().move_people(fates);
         moved
     }
 

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::{Registry, RegistryError};
-use crate::person::{Fate, Fates, PSEUDONYM_PREFIX, Person};
+use crate::person::{Fate, Fates, PSEUDONYM_PREFIX, Person, waiting};
 
 /// Rows about people in `state.db`, by table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,11 +47,6 @@ pub struct Forgotten {
 
 /// Tables with a column `user`.
 const TABLES: [&str; 5] = ["token", "episode", "notice", "idle_mark", "person"];
-
-/// A name that no hub gives: where a name waits until all have left theirs.
-fn waiting(at: usize) -> String {
-    format!("\u{1}{at}")
-}
 
 // === impl Registry ===
 

@@ -93,11 +93,6 @@ impl Runs {
         due.take(WRITTEN_AT_ONCE_MAX).map(note).collect()
     }
 
-    /// Lets go of what is known of servers that are `gone`.
-    pub fn forget(&mut self, gone: impl Fn(&ServerKey) -> bool) {
-        self.0.retain(|(key, _), _| !gone(key));
-    }
-
     /// Those are on the disk.
     pub fn written(&mut self, notes: &[RunNote]) {
         for note in notes {

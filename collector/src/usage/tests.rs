@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     database,
     fact::{HubServer, ServerKey},
+    person::{Fate, Fates},
     text::Label,
 };
 
@@ -279,7 +280,7 @@ fn who_is_forgotten_leaves_no_row_and_nobody_else_loses_one() {
     fixture.write(&[day(1, TODAY - 40, 2), day(1, TODAY, 2), day(3, TODAY, 3)]);
     fixture.list(TODAY_MS + HOUR_MS, TODAY_MS, &["secret"]);
     fixture.ledger.sweep(TODAY_MS, 0).unwrap();
-    fixture.runs.forget(|key| &*key.user == "ann");
+    fixture.runs.move_people(&Fates::one("ann", Fate::Erased));
     fixture.ledger.forget(&[1]).unwrap();
     fixture.write(&[]);
     for window in Window::ALL {

@@ -12,7 +12,7 @@ use crate::{
     database,
     fact::ServerKey,
     history::HistoryError,
-    person::{Fate, Fates, Moved},
+    person::{Fate, Fates, Moved, PSEUDONYM_PREFIX, waiting},
 };
 
 /// Moves servers between users.
@@ -35,10 +35,6 @@ pub(in crate::history) trait People {
 
 /// Where doomed numbers are kept.
 pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS doomed (id INTEGER PRIMARY KEY)";
-
-fn waiting(at: usize) -> String {
-    format!("\u{1}{at}")
-}
 
 // === impl Files ===
 
@@ -134,7 +130,7 @@ fn move_servers(servers: &mut rusqlite::Connection, fates: &Fates) -> rusqlite::
         tx.execute(
             "UPDATE server SET user = ?3 || lower(hex(randomblob(8)))
              WHERE user = ?1 AND server IN (SELECT server FROM server WHERE user = ?2)",
-            params![waiting(at), &**name, crate::person::PSEUDONYM_PREFIX],
+            params![waiting(at), &**name, PSEUDONYM_PREFIX],
         )?;
         tx.execute(
             "UPDATE server SET user = ?2 WHERE user = ?1",
