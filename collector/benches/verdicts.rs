@@ -9,7 +9,7 @@ use std::fs;
 
 use hubmeter_collector::{
     fact::{
-        Fact, InstanceId, MemorySource, Sample, ServerKey, Vitals, WorkloadKey, WorkloadKind,
+        Fact, InstanceId, MemorySource, Sample, ServerKey, WorkloadKey, WorkloadKind,
         WorkloadSample, WorkloadState,
     },
     state::{Policy, State},
@@ -165,36 +165,17 @@ fn report(key: &ServerKey, round: u64, kernel: Kernel) -> Fact {
         Kernel::Computes | Kernel::Spins => round * INTERVAL_MS,
     };
     let sample = Sample {
-        at_ms,
-        mono_ms,
         interval_ms: 5_000,
-        burst: false,
         memory_used_bytes: 600 * MB + round % 3 * 4 * MB,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Cgroup2,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(4_000 * MB),
-        memory_limit_source: None,
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes: 600 * MB,
-        pss_bytes: None,
-        swap_bytes: None,
-        unattributed_bytes: None,
         cpu_millis: cpu_millis + round * 20,
         cpu_limit_millicores: Some(4_000),
-        cpu_guarantee_millicores: None,
         processes: 4,
         threads: 48,
         oom_kills: Some(0),
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: Vitals::default(),
         workloads: workloads(round, kernel, cpu_millis),
-        ended: Vec::new(),
+        ..Sample::of_memory(at_ms, mono_ms, MemorySource::Cgroup2, 600 * MB)
     };
     Fact::Report {
         arrived_ms: at_ms,

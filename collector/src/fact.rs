@@ -248,6 +248,44 @@ pub struct Sample {
 // === impl Sample ===
 
 impl Sample {
+    /// A sample of which no more is known than that `bytes` were resident and in use at `at_ms` of our
+    /// clock and `mono_ms` of the agent's.
+    #[must_use]
+    pub fn of_memory(at_ms: i64, mono_ms: u64, source: MemorySource, bytes: u64) -> Self {
+        Self {
+            at_ms,
+            mono_ms,
+            interval_ms: 0,
+            burst: false,
+            memory_used_bytes: bytes,
+            memory_working_set_bytes: None,
+            memory_source: source,
+            memory_age_ms: 0,
+            memory_limit_bytes: None,
+            memory_limit_source: None,
+            memory_limit_enforced: false,
+            memory_limit_shared: false,
+            memory_guarantee_bytes: None,
+            rss_bytes: bytes,
+            pss_bytes: None,
+            swap_bytes: None,
+            unattributed_bytes: None,
+            cpu_millis: 0,
+            cpu_limit_millicores: None,
+            cpu_guarantee_millicores: None,
+            processes: 0,
+            threads: 0,
+            oom_kills: None,
+            memory_limit_used_bytes: None,
+            memory_corrected_bytes: 0,
+            cpu_may_miss: false,
+            processes_beyond: 0,
+            vitals: Vitals::default(),
+            workloads: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
     /// What counts against the limit: the server's own use, or everybody's who shares it.
     #[must_use]
     pub fn limited_bytes(&self) -> u64 {

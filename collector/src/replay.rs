@@ -211,36 +211,13 @@ impl Player {
         let interval_ms = previous.map_or(0, |previous| at_ms - previous.at.as_millisecond());
         let limit_bytes = row.limit_bytes.or(self.limit_bytes);
         Sample {
-            at_ms,
-            mono_ms: self.mono_ms,
             interval_ms: u32::try_from(interval_ms).unwrap_or(u32::MAX),
-            burst: false,
-            memory_used_bytes: row.rss_bytes,
-            memory_working_set_bytes: None,
-            memory_source: MemorySource::Rss,
-            memory_age_ms: 0,
             memory_limit_bytes: limit_bytes,
-            memory_limit_source: None,
             memory_limit_enforced: limit_bytes.is_some(),
-            memory_limit_shared: false,
-            memory_guarantee_bytes: None,
-            rss_bytes: row.rss_bytes,
-            pss_bytes: None,
-            swap_bytes: None,
-            unattributed_bytes: None,
             cpu_millis: row.cpu_millis.unwrap_or(0),
-            cpu_limit_millicores: None,
-            cpu_guarantee_millicores: None,
-            memory_limit_used_bytes: None,
-            memory_corrected_bytes: 0,
-            cpu_may_miss: false,
-            processes_beyond: 0,
-            vitals: crate::fact::Vitals::default(),
             processes: row.processes.unwrap_or(0),
             threads: row.threads.unwrap_or(0),
-            oom_kills: None,
-            workloads: Vec::new(),
-            ended: Vec::new(),
+            ..Sample::of_memory(at_ms, self.mono_ms, MemorySource::Rss, row.rss_bytes)
         }
     }
 }

@@ -50,30 +50,14 @@ fn sample(server: usize, at_ms: i64) -> Sample {
     let since_ms = (at_ms - NOW_MS + 2 * MONTH_MS) as u64;
     let name = |text: &str| Label::clean(text, 128);
     Sample {
-        at_ms,
-        mono_ms: since_ms,
         interval_ms: INTERVAL_MS as u32,
-        burst: false,
         memory_used_bytes: rss_bytes - 30_000_000,
         memory_working_set_bytes: Some(rss_bytes - 10_000_000),
-        memory_source: MemorySource::Cgroup2,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(4 << 30),
         memory_limit_source: Some(name("cgroup2:/")),
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes,
-        pss_bytes: None,
         swap_bytes: Some(0),
-        unattributed_bytes: None,
         cpu_millis: since_ms / 20 + rss_bytes / 4096 % 50,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
         vitals: Vitals {
             read_bytes: Some(since_ms * 37),
             written_bytes: Some(since_ms * 11),
@@ -83,9 +67,7 @@ fn sample(server: usize, at_ms: i64) -> Sample {
         },
         processes: 4,
         threads: 31,
-        oom_kills: None,
-        workloads: Vec::new(),
-        ended: Vec::new(),
+        ..Sample::of_memory(at_ms, since_ms, MemorySource::Cgroup2, rss_bytes)
     }
 }
 

@@ -53,36 +53,20 @@ fn key() -> ServerKey {
 
 fn sample(at_ms: i64, rss_bytes: u64) -> Sample {
     Sample {
-        at_ms,
-        mono_ms: (at_ms - NOW_MS + 10 * DAY_MS) as u64,
         interval_ms: 5_000,
-        burst: false,
         memory_used_bytes: rss_bytes / 2,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Pss,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(2_000_000_000),
-        memory_limit_source: None,
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes,
-        pss_bytes: None,
         swap_bytes: Some(0),
-        unattributed_bytes: None,
         cpu_millis: 7,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: crate::fact::Vitals::default(),
         processes: 3,
         threads: 12,
-        oom_kills: None,
-        workloads: vec![],
-        ended: vec![],
+        ..Sample::of_memory(
+            at_ms,
+            (at_ms - NOW_MS + 10 * DAY_MS) as u64,
+            MemorySource::Pss,
+            rss_bytes,
+        )
     }
 }
 

@@ -68,36 +68,15 @@ fn connected(at_ms: i64) -> Fact {
 
 fn report(seq: u64, at_ms: i64) -> Fact {
     let sample = Sample {
-        at_ms,
-        mono_ms: u64::try_from(at_ms).unwrap(),
         interval_ms: 5_000,
-        burst: false,
-        memory_used_bytes: 1 << 30,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Rss,
-        memory_age_ms: 0,
-        memory_limit_bytes: None,
-        memory_limit_source: None,
-        memory_limit_enforced: false,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes: 1 << 30,
-        pss_bytes: None,
-        swap_bytes: None,
-        unattributed_bytes: None,
-        cpu_millis: 0,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: crate::fact::Vitals::default(),
         processes: 1,
         threads: 1,
-        oom_kills: None,
-        workloads: Vec::new(),
-        ended: Vec::new(),
+        ..Sample::of_memory(
+            at_ms,
+            u64::try_from(at_ms).unwrap(),
+            MemorySource::Rss,
+            1 << 30,
+        )
     };
     Fact::Report {
         arrived_ms: at_ms,

@@ -63,36 +63,20 @@ pub(crate) fn sample(after_ms: u64, used_bytes: u64) -> Sample {
         ..kernel(100 * MB)
     };
     Sample {
-        at_ms,
-        mono_ms: 1_000_000 + after_ms,
         interval_ms: 5_000,
-        burst: false,
-        memory_used_bytes: used_bytes,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Cgroup2,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(2_000 * MB),
         memory_limit_source: Some(label("cgroup2:/user/ada")),
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes: used_bytes,
-        pss_bytes: None,
-        swap_bytes: None,
-        unattributed_bytes: None,
-        cpu_millis: 0,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: crate::fact::Vitals::default(),
         processes: 2,
         threads: 8,
         oom_kills: Some(0),
         workloads: vec![kernel(used_bytes.saturating_sub(100 * MB)), jupyter],
-        ended: Vec::new(),
+        ..Sample::of_memory(
+            at_ms,
+            1_000_000 + after_ms,
+            MemorySource::Cgroup2,
+            used_bytes,
+        )
     }
 }
 

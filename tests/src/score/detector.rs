@@ -1,7 +1,7 @@
 //! What is judged: ours, by the code that judges live servers, and the interface of the others.
 
 use hubmeter_collector::{
-    fact::{Fact, InstanceId, MemorySource, Sample, ServerKey, Vitals},
+    fact::{Fact, InstanceId, MemorySource, Sample, ServerKey},
     state::{Policy, State},
     verdict::Rule,
 };
@@ -76,35 +76,18 @@ impl Detector for Ours {
 
 fn sample(point: &Point, interval_ms: i64, limit_bytes: u64) -> Sample {
     Sample {
-        at_ms: point.at_ms,
-        mono_ms: u64::try_from(point.at_ms).unwrap_or(0) + 1,
         interval_ms: u32::try_from(interval_ms).unwrap_or(u32::MAX),
-        burst: false,
         memory_used_bytes: point.used_bytes,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Pss,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(limit_bytes),
-        memory_limit_source: None,
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes: point.rss_bytes,
-        pss_bytes: None,
-        swap_bytes: None,
-        unattributed_bytes: None,
         cpu_millis: point.cpu_millis,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: Vitals::default(),
         processes: point.processes,
         threads: point.threads,
-        oom_kills: None,
-        workloads: Vec::new(),
-        ended: Vec::new(),
+        ..Sample::of_memory(
+            point.at_ms,
+            u64::try_from(point.at_ms).unwrap_or(0) + 1,
+            MemorySource::Pss,
+            point.rss_bytes,
+        )
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     clock::ManualClock,
-    fact::{InstanceId, MemorySource, Sample, Vitals},
+    fact::{InstanceId, MemorySource, Sample},
     history::{Column as Kept, Field, History, HistoryConfig, HistoryEntry, ReadQuery, Table},
     replay::{ReplayFormat, ReplayOptions, replay},
 };
@@ -31,36 +31,20 @@ struct Kept48 {
 
 fn sample(at_ms: i64, rss_bytes: u64, burst: bool) -> Sample {
     Sample {
-        at_ms,
-        mono_ms: (at_ms - NOW_MS + 100 * HOUR_MS) as u64,
         interval_ms: 5_000,
         burst,
         memory_used_bytes: rss_bytes / 2,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Pss,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(2_000_000_000),
-        memory_limit_source: None,
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes,
-        pss_bytes: None,
-        swap_bytes: None,
-        unattributed_bytes: None,
         cpu_millis: (at_ms - NOW_MS + 100 * HOUR_MS) as u64 / 10,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: Vitals::default(),
         processes: 2,
         threads: 9,
-        oom_kills: None,
-        workloads: Vec::new(),
-        ended: Vec::new(),
+        ..Sample::of_memory(
+            at_ms,
+            (at_ms - NOW_MS + 100 * HOUR_MS) as u64,
+            MemorySource::Pss,
+            rss_bytes,
+        )
     }
 }
 

@@ -41,36 +41,21 @@ fn kernel() -> WorkloadSample {
 
 fn sample() -> Sample {
     Sample {
-        at_ms: NOW_MS - 500,
-        mono_ms: 5_000,
         interval_ms: 5_000,
-        burst: false,
         memory_used_bytes: 1_700_000_000,
         memory_working_set_bytes: Some(1_750_000_000),
-        memory_source: MemorySource::Cgroup2,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(2_147_483_648),
         memory_limit_source: Some(label("cgroup2:/demo")),
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes: 1_802_223_616,
-        pss_bytes: None,
         swap_bytes: Some(0),
         unattributed_bytes: Some(-4096),
         cpu_millis: 12_000,
         cpu_limit_millicores: Some(1_500),
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: crate::fact::Vitals::default(),
         processes: 3,
         threads: 19,
         oom_kills: Some(0),
         workloads: vec![kernel()],
-        ended: Vec::new(),
+        ..Sample::of_memory(NOW_MS - 500, 5_000, MemorySource::Cgroup2, 1_802_223_616)
     }
 }
 

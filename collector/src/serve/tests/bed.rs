@@ -164,34 +164,12 @@ fn label(text: &str) -> Label {
 /// What an agent measured at `at_ms`.
 pub(super) fn sample(at_ms: i64, rss_bytes: u64) -> Sample {
     Sample {
-        at_ms,
-        mono_ms: u64::try_from(at_ms - NOW_MS + 10_000_000).expect("after boot"),
         interval_ms: 5_000,
-        burst: false,
-        memory_used_bytes: rss_bytes,
-        memory_working_set_bytes: None,
-        memory_source: MemorySource::Cgroup2,
-        memory_age_ms: 0,
         memory_limit_bytes: Some(4 << 30),
         memory_limit_source: Some(label("cgroup2:/demo")),
         memory_limit_enforced: true,
-        memory_limit_shared: false,
-        memory_guarantee_bytes: None,
-        rss_bytes,
-        pss_bytes: None,
-        swap_bytes: None,
-        unattributed_bytes: None,
-        cpu_millis: 0,
-        cpu_limit_millicores: None,
-        cpu_guarantee_millicores: None,
-        memory_limit_used_bytes: None,
-        memory_corrected_bytes: 0,
-        cpu_may_miss: false,
-        processes_beyond: 0,
-        vitals: crate::fact::Vitals::default(),
         processes: 2,
         threads: 9,
-        oom_kills: None,
         workloads: vec![WorkloadSample {
             key: WorkloadKey {
                 kind: WorkloadKind::Kernel,
@@ -212,7 +190,12 @@ pub(super) fn sample(at_ms: i64, rss_bytes: u64) -> Sample {
             written_bytes: None,
             remote: false,
         }],
-        ended: Vec::new(),
+        ..Sample::of_memory(
+            at_ms,
+            u64::try_from(at_ms - NOW_MS + 10_000_000).expect("after boot"),
+            MemorySource::Cgroup2,
+            rss_bytes,
+        )
     }
 }
 
