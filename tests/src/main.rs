@@ -3,17 +3,20 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use hubmeter_tests::swarm::{
-    account::{self, Entry, Stage},
-    collector::{Carrier, Collector},
-    cut,
-    fleet::Rhythm,
-    load::Load,
-    rounds,
-    steady::{self, Steady},
-    storm::{self, End, Storm},
+use hubmeter_tests::{
+    program::{clean, say},
+    swarm::{
+        account::{self, Entry, Stage},
+        collector::{Carrier, Collector},
+        cut,
+        fleet::Rhythm,
+        load::Load,
+        rounds,
+        steady::{self, Steady},
+        storm::{self, End, Storm},
+    },
 };
 use serde_json::json;
 
@@ -257,19 +260,6 @@ impl Place {
             _removed: Some(removed),
         })
     }
-}
-
-fn clean(is_clean: bool) -> Result<()> {
-    if !is_clean {
-        bail!("a promise was broken");
-    }
-    Ok(())
-}
-
-fn say(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }
 
 /// `500ms`, `5s`, `10m`, `1h`; a bare number is seconds.

@@ -2,11 +2,14 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use hubmeter_tests::faults::{
-    damage::{self, Damage},
-    power, sweep,
+use hubmeter_tests::{
+    faults::{
+        damage::{self, Damage},
+        power, sweep,
+    },
+    program::{clean, say},
 };
 
 /// The collector's store on disks that fail, as tables.
@@ -124,17 +127,4 @@ fn fast_dir() -> Result<tempfile::TempDir> {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .context("no temporary folder")
-}
-
-fn clean(is_clean: bool) -> Result<()> {
-    if !is_clean {
-        bail!("a promise was broken");
-    }
-    Ok(())
-}
-
-fn say(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }
