@@ -5,6 +5,7 @@
 //! few points, whatever the horizon.
 
 use crate::{
+    forecast::Outlook,
     series::{Kept, Point},
     trend::{Trend, trend_of_all},
 };
@@ -153,20 +154,41 @@ impl Tracker {
             .map(Kept::point)
     }
 
-    /// The trend in force: of the longest horizon that the shorter ones do not contradict. While
-    /// nothing new happens that is the precise long one; when a kernel takes off, the seconds
-    /// since then speak.
+    /// The trend in force.
     #[must_use]
     pub fn trend(&self) -> Option<Trend> {
         let longer = [self.middle_says, self.long_says, self.longest_says].map(Said::trend);
-        let mut best = self.trend_of(&self.fast, HORIZON_FAST_MS);
-        for longer in longer.into_iter().flatten() {
-            match best {
-                Some(shorter) if !shorter.agrees_with(&longer) => break,
-                _ => best = Some(longer),
-            }
-        }
-        best
+        in_force(self.trend_of(&self.fast, HORIZON_FAST_MS), longer)
+    }
+
+    /// The trend in force, and how far the horizons are from each other.
+    #[must_use]
+    pub fn outlook(&self) -> Option<Outlook> {
+        let fast = self.trend_of(&self.fast, HORIZON_FAST_MS);
+        let longer = [self.middle_says, self.long_says, self.longest_says].map(Said::trend);
+        let trend = in_force(fast, longer)?;
+        let rate = trend.bytes_per_second;
+        let rates = || {
+            let longer = longer.iter().flatten();
+            longer.map(|trend| trend.bytes_per_second)
+        };
+        Some(Outlook {
+            trend,
+            slowest_bytes_per_second: rates().fold(rate, f64::min),
+            fastest_bytes_per_second: rates().fold(rate, f64::max),
+            fall_bytes: self.largest_fall(),
+        })
+    }
+
+    /// The largest fall from one kept point to the next: what came and went.
+    fn largest_fall(&self) -> u64 {
+        let falls = [
+            self.fast.largest_fall(),
+            self.middle.largest_fall(),
+            self.long.largest_fall(),
+            self.longest.largest_fall(),
+        ];
+        falls.into_iter().max().unwrap_or(0)
     }
 
     fn trend_of<const N: usize>(&self, ring: &Ring<N>, horizon_ms: u64) -> Option<Trend> {
@@ -216,6 +238,19 @@ impl Tracker {
         self.long.count_from(later_ms);
         self.longest.count_from(later_ms);
     }
+}
+
+/// The trend of the longest horizon that the shorter ones do not contradict. While nothing new
+/// happens that is the precise long one; when a kernel takes off, the seconds since then speak.
+fn in_force(fast: Option<Trend>, longer: [Option<Trend>; 3]) -> Option<Trend> {
+    let mut best = fast;
+    for longer in longer.into_iter().flatten() {
+        match best {
+            Some(shorter) if !shorter.agrees_with(&longer) => break,
+            _ => best = Some(longer),
+        }
+    }
+    best
 }
 
 fn spacing_ms(horizon_ms: u64, points: usize) -> u32 {
@@ -327,6 +362,14 @@ impl<const N: usize> Ring<N> {
             });
         }
         *self = moved;
+    }
+
+    fn largest_fall(&self) -> u64 {
+        let mut fall = 0;
+        for index in 1..self.places() {
+            fall = fall.max(self.at(index - 1).bytes - self.at(index).bytes);
+        }
+        fall.unsigned_abs()
     }
 
     fn newest(&self) -> Option<After> {
