@@ -25,8 +25,12 @@ pub const FLOOR_BYTES_PER_SECOND: f64 = 65_536.0;
 /// This share of a rise given back is growth undone.
 pub const UNDONE_SHARE: f64 = 0.5;
 
-/// No new high for this long, or for three intervals, is growth stopped.
+/// No new high for this long, for three intervals, or for half as long as it rose, whichever is longest,
+/// is growth stopped;
 pub const STOPPED_AFTER_MS: u64 = 60_000;
+
+/// however long it rose, no rest is longer than this.
+pub const STOPPED_AFTER_MS_MAX: u64 = 300_000;
 
 /// How long a peak that came down by itself excuses the next climb to it.
 pub const PEAK_KEPT_MS: u64 = 30 * 60 * 1000;
@@ -114,7 +118,7 @@ impl Runaway {
             evidence,
             clears_when: format!(
                 "memory stops growing for {} s, or half of the rise is given back",
-                STOPPED_AFTER_MS / 1000
+                self.growth.stops_after_ms(view.interval_ms) / 1000
             ),
         }
     }

@@ -407,7 +407,7 @@ fn the_same_samples_give_the_same_verdicts_bit_for_bit() {
 
 #[test]
 fn what_is_remembered_of_a_quiet_server_is_bounded() {
-    const { assert!(DETECTORS_BYTES <= 768) };
+    const { assert!(DETECTORS_BYTES <= 1024) };
     let (course, state) = play(Policy::default(), 3_000, |_, _| {});
     assert_eq!(course, []);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use hubmeter_kinetics::series::Point;
 
-use super::{FLOOR_BYTES_PER_SECOND, STOPPED_AFTER_MS, UNDONE_SHARE};
+use super::{FLOOR_BYTES_PER_SECOND, STOPPED_AFTER_MS, STOPPED_AFTER_MS_MAX, UNDONE_SHARE};
 
 /// A climb is of so many steps of its usual size at least; one large step among small ones counts
 /// for little.
@@ -85,10 +85,18 @@ impl Climb {
         if given_back_bytes > 0 && undone {
             return Step::Undone;
         }
-        if since_high_ms >= STOPPED_AFTER_MS.max(3 * u64::from(interval_ms)) {
+        if since_high_ms >= self.stops_after_ms(interval_ms) {
             return Step::Stopped;
         }
         Step::GoesOn
+    }
+
+    /// How long it may rest: what rose for long may rest for long.
+    pub(super) fn stops_after_ms(&self, interval_ms: u32) -> u64 {
+        let by_age_ms = (self.rising_ms() / 2).min(STOPPED_AFTER_MS_MAX);
+        by_age_ms
+            .max(STOPPED_AFTER_MS)
+            .max(3 * u64::from(interval_ms))
     }
 
     pub(super) fn risen_bytes(&self) -> u64 {

@@ -3,6 +3,7 @@
 use hubmeter_kinetics::{series::Point, trend::Trend};
 
 use super::{
+    STOPPED_AFTER_MS,
     burst::Burst,
     climb::{Climb, Step},
     excuse::Excuse,
@@ -127,6 +128,12 @@ impl Growth {
     fn teeth_seconds(&self, left_bytes: f64) -> Option<f64> {
         let (teeth, climb) = (self.teeth.as_ref()?, self.climb?);
         teeth.seconds_to_limit(self.now, climb.from_bytes, left_bytes)
+    }
+
+    /// Without a new high for so long it has stopped.
+    pub(super) fn stops_after_ms(&self, interval_ms: u32) -> u64 {
+        let climb = self.climb.as_ref();
+        climb.map_or(STOPPED_AFTER_MS, |climb| climb.stops_after_ms(interval_ms))
     }
 
     /// Bytes since growth began.
