@@ -14,7 +14,7 @@ const RISES_MIN: u32 = 3;
 const WENT_ON_MS: u64 = 5_000;
 
 /// and are, without the largest, this share of what is left.
-const RISEN_SHARE_MIN: f64 = 0.85;
+const RISEN_SHARE_MIN: f64 = 0.7;
 
 /// A step that is this share of what is left may be the last but one.
 const LAST_STEP_SHARE: f64 = 0.8;
@@ -64,8 +64,8 @@ impl Burst {
         self.largest = self.largest.max(self.last);
     }
 
-    /// Whether it goes on to the limit, of which `left_bytes` are left.
-    pub(super) fn reaches(&self, left_bytes: f64) -> bool {
+    /// Whether it goes on to the limit, of which `left_bytes` are left, within so many seconds.
+    pub(super) fn reaches(&self, left_bytes: f64, within_seconds: f64) -> bool {
         if self.rises < 2 {
             return false;
         }
@@ -75,13 +75,13 @@ impl Burst {
         let enough = near || self.rises >= RISES_MIN;
         let one_more = enough && self.last as f64 >= LAST_STEP_SHARE * left_bytes;
         // A large array among small rises says nothing of the next.
-        let trimmed = now
-            .bytes
-            .saturating_sub(self.from.bytes)
-            .saturating_sub(self.largest);
+        let risen = now.bytes.saturating_sub(self.from.bytes);
+        let trimmed = risen.saturating_sub(self.largest) as f64;
+        let rose_ms = now.mono_ms - self.from.mono_ms;
         let goes_on = self.rises >= RISES_MIN
-            && now.mono_ms - self.from.mono_ms >= WENT_ON_MS
-            && trimmed as f64 >= RISEN_SHARE_MIN * left_bytes;
+            && rose_ms >= WENT_ON_MS
+            && trimmed >= RISEN_SHARE_MIN * left_bytes
+            && left_bytes * rose_ms as f64 <= within_seconds * 1000.0 * risen as f64;
         one_more || goes_on
     }
 
@@ -113,7 +113,7 @@ mod tests {
                 mono_ms: second * 1_000,
                 bytes: **mb * MB,
             });
-            burst.reaches(((LIMIT_MB - **mb) * MB) as f64)
+            burst.reaches(((LIMIT_MB - **mb) * MB) as f64, 3_600.0)
         });
         said.map(|(_, mb)| *mb)
     }

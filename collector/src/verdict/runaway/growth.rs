@@ -119,7 +119,7 @@ impl Growth {
     fn burst_reaches(&self, ahead: &Ahead) -> bool {
         let began_ms = self.began_ms.unwrap_or(self.now.mono_ms);
         self.now.mono_ms - began_ms >= WATCHED_MS
-            && self.burst.reaches(ahead.left_bytes)
+            && self.burst.reaches(ahead.left_bytes, ahead.within_seconds)
             && !self
                 .excuse
                 .excuses_samples(self.now.bytes, ahead.left_bytes)
