@@ -52,8 +52,10 @@ struct Said {
     bytes_per_second: f32,
     low_bytes_per_second: f32,
     high_bytes_per_second: f32,
-    rising_share: f32,
+    fall_bytes: f32,
     span_ms: u32,
+    /// Steps that went up.
+    rising: u8,
     /// None: it said nothing.
     points: u8,
 }
@@ -114,19 +116,19 @@ impl Tracker {
             .middle
             .keep(after, spacing_ms(HORIZON_MIDDLE_MS, MIDDLE_POINTS))
         {
-            self.middle_says = Said::of(self.trend_of(&self.middle, HORIZON_MIDDLE_MS));
+            self.middle_says = self.said_of(&self.middle, HORIZON_MIDDLE_MS);
         }
         if self
             .long
             .keep_if_due(after, spacing_ms(HORIZON_LONG_MS, LONG_POINTS))
         {
-            self.long_says = Said::of(self.trend_of(&self.long, HORIZON_LONG_MS));
+            self.long_says = self.said_of(&self.long, HORIZON_LONG_MS);
         }
         if self
             .longest
             .keep_if_due(after, spacing_ms(HORIZON_LONGEST_MS, LONGEST_POINTS))
         {
-            self.longest_says = Said::of(self.trend_of(&self.longest, HORIZON_LONGEST_MS));
+            self.longest_says = self.said_of(&self.longest, HORIZON_LONGEST_MS);
         }
         true
     }
@@ -182,13 +184,16 @@ impl Tracker {
 
     /// The largest fall from one kept point to the next: what came and went.
     fn largest_fall(&self) -> u64 {
-        let falls = [
-            self.fast.largest_fall(),
-            self.middle.largest_fall(),
-            self.long.largest_fall(),
-            self.longest.largest_fall(),
-        ];
-        falls.into_iter().max().unwrap_or(0)
+        let said = [&self.middle_says, &self.long_says, &self.longest_says];
+        let fall_bytes = said.iter().map(|said| said.fall_bytes as u64);
+        fall_bytes.fold(self.fast.largest_fall(), u64::max)
+    }
+
+    fn said_of<const N: usize>(&self, ring: &Ring<N>, horizon_ms: u64) -> Said {
+        Said {
+            fall_bytes: ring.largest_fall() as f32,
+            ..Said::of(self.trend_of(ring, horizon_ms))
+        }
     }
 
     fn trend_of<const N: usize>(&self, ring: &Ring<N>, horizon_ms: u64) -> Option<Trend> {
@@ -278,7 +283,8 @@ impl Said {
             } else {
                 high
             },
-            rising_share: trend.rising_share as f32,
+            fall_bytes: 0.0,
+            rising: (trend.rising_share * (trend.points - 1) as f64).round() as u8,
             span_ms: u32::try_from(trend.span_ms).unwrap_or(u32::MAX),
             points: u8::try_from(trend.points).unwrap_or(u8::MAX),
         }
@@ -289,7 +295,7 @@ impl Said {
             bytes_per_second: self.bytes_per_second.into(),
             low_bytes_per_second: self.low_bytes_per_second.into(),
             high_bytes_per_second: self.high_bytes_per_second.into(),
-            rising_share: self.rising_share.into(),
+            rising_share: f64::from(self.rising) / f64::from(self.points - 1),
             span_ms: self.span_ms.into(),
             points: self.points.into(),
         })
