@@ -31,7 +31,8 @@ enum Shows {
     Threads,
 }
 
-/// One picture: a rule, on a trace.
+/// One picture: a rule, on a trace. Rules that ask what a kernel was doing are not drawn: the corpus has no
+/// words of Jupyter's.
 struct Portrait {
     rule: Rule,
     trace: &'static str,
@@ -41,7 +42,7 @@ struct Portrait {
     policy: fn() -> Policy,
 }
 
-const PORTRAITS: [Portrait; 7] = [
+const PORTRAITS: [Portrait; 5] = [
     Portrait::of(
         Rule::RunawayMemory,
         "leak_list-fast-5s",
@@ -49,7 +50,6 @@ const PORTRAITS: [Portrait; 7] = [
         0.75,
     ),
     Portrait::of(Rule::NearLimit, "explore-heavy-5s", Shows::Memory, 1.05),
-    Portrait::of(Rule::RunawayCpu, "spin-ever-5s", Shows::Cores, 4.0),
     Portrait::of(
         Rule::ProcessStorm,
         "fork_storm-heavy-5s",
@@ -63,7 +63,6 @@ const PORTRAITS: [Portrait; 7] = [
         4.0,
     ),
     Portrait::of(Rule::Idle, "quiet_lab-1-5s", Shows::Cores, 4.0),
-    Portrait::of(Rule::Overuse, "joblib_pool-four-5s", Shows::Cores, 4.0),
 ];
 
 /// Every picture, as file name and SVG.
@@ -91,9 +90,7 @@ impl Portrait {
             shows,
             limit_times,
             policy: match rule {
-                Rule::ProcessStorm => small_storms,
-                Rule::ThreadStorm => small_storms,
-                Rule::Overuse => half_a_core,
+                Rule::ProcessStorm | Rule::ThreadStorm => small_storms,
                 _ => Policy::default,
             },
         }
@@ -204,14 +201,6 @@ fn small_storms() -> Policy {
     Policy {
         process_storm: 60,
         thread_storm: 400,
-        ..Policy::default()
-    }
-}
-
-/// A share of half a core, as on a crowded login node.
-fn half_a_core() -> Policy {
-    Policy {
-        overuse_cpu_cores: 0.5,
         ..Policy::default()
     }
 }
