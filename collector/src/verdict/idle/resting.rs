@@ -3,19 +3,24 @@
 
 use std::collections::VecDeque;
 
+use super::WORK_MARGIN_CORES;
 use crate::state::series::CPU_MEAN_MS;
 
 /// No server rests at more than this: beyond it somebody computes.
 pub const RESTING_CORES_MAX: f64 = 0.05;
 
-/// Means that are remembered: four hours of rest.
-const MEANS_MAX: usize = 48;
+/// Means that are remembered: eight hours of rest.
+const MEANS_MAX: usize = 96;
 
 /// As long as there are fewer, nothing is known: an hour of rest.
 const MEANS_MIN: usize = 12;
 
 /// Means are kept in so many parts of the most there may be.
 const PARTS: f64 = 250.0;
+
+/// Of means that count as work one in so many is remembered, one an hour: who starts to use more
+/// works, and who does so for hours rests at that.
+const OF_WORK_EVERY: u8 = 12;
 
 /// Which part of the means lies at or below the level.
 const SHARE: f64 = 0.95;
@@ -27,6 +32,8 @@ pub(super) struct Resting {
     from_ms: Option<u64>,
     /// Newest last.
     means: VecDeque<u8>,
+    /// Means of work since one was remembered.
+    passed_over: u8,
     /// What was learnt, in the same parts.
     level: Option<u8>,
 }
@@ -53,6 +60,13 @@ impl Resting {
         }
         // The mean is of this time alone.
         self.from_ms = Some(mono_ms);
+        if self.level.is_some() && mean_cores > self.cores() + WORK_MARGIN_CORES {
+            self.passed_over += 1;
+            if self.passed_over < OF_WORK_EVERY {
+                return;
+            }
+            self.passed_over = 0;
+        }
         if self.means.len() >= MEANS_MAX {
             self.means.pop_front();
         }
@@ -106,6 +120,16 @@ mod tests {
         assert_eq!(never.cores(), RESTING_CORES_MAX);
         let breaks = learnt(600, |_| 0.001, |minute| minute % 5 != 0);
         assert_eq!(breaks.cores(), RESTING_CORES_MAX);
+    }
+
+    #[test]
+    fn who_uses_more_for_an_hour_works_and_who_does_for_a_day_rests_at_that() {
+        let more_for = |hours: u64| {
+            let mean = |minute| if minute < 180 { 0.01 } else { 0.025 };
+            learnt(180 + hours * 60, mean, |_| true).cores()
+        };
+        assert!((more_for(1) - 0.01).abs() < 0.000_3, "{}", more_for(1));
+        assert!((more_for(24) - 0.025).abs() < 0.000_3, "{}", more_for(24));
     }
 
     #[test]
