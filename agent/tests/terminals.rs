@@ -97,12 +97,14 @@ impl Terminal {
         seen.expect("a terminal")
     }
 
+    #[track_caller]
     fn until_job(&mut self, name: &str) {
         let terminal = self.until(|terminal| terminal.job.as_deref() == Some(name));
         assert_eq!(terminal.job.as_deref(), Some(name));
         assert_eq!(terminal.state, Some(WorkloadState::Busy));
     }
 
+    #[track_caller]
     fn until_prompt(&mut self) -> Workload {
         let terminal = self.until(|terminal| terminal.state == Some(WorkloadState::Idle));
         assert_eq!(terminal.state, Some(WorkloadState::Idle), "{terminal:?}");

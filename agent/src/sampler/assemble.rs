@@ -342,12 +342,9 @@ impl Assembly {
         let (WorkloadKind::Terminal, Owner::Root(root)) = (workload.kind, owner) else {
             return;
         };
-        let find = |pid: u32| {
-            let mut readings = tick.readings.iter().copied();
-            readings.find(|reading| reading.key.pid == pid)
-        };
-        let shell = find(root.pid).filter(|shell| shell.key == root);
-        let front = shell.map_or(Front::Unknown, |shell| Front::of(shell, find));
+        let readings = tick.readings.iter().copied();
+        let shell = readings.clone().find(|reading| reading.key == root);
+        let front = shell.map_or(Front::Unknown, |shell| Front::of(shell, readings));
         (workload.state, workload.job) = match front {
             Front::Unknown => (None, None),
             Front::Prompt => (Some(WorkloadState::Idle), None),

@@ -5,9 +5,6 @@
 
 use crate::sample::process::Reading;
 
-/// Shells in shells that are looked through.
-const SHELLS_DEEP_MAX: usize = 8;
-
 /// Programs that only show other terminals: what runs in those is somewhere else.
 const MULTIPLEXERS: [&str; 5] = ["tmux", "screen", "zellij", "abduco", "dtach"];
 
@@ -25,28 +22,34 @@ pub(crate) enum Front<'a> {
 // === impl Front ===
 
 impl<'a> Front<'a> {
-    /// What is in front in the terminal of `shell`; `find` knows the server's processes by pid.
-    pub(crate) fn of(shell: &'a Reading, find: impl Fn(u32) -> Option<&'a Reading>) -> Self {
-        let mut at = shell;
-        for _ in 0..SHELLS_DEEP_MAX {
-            let Some(front) = at.front_group else {
-                return Self::Unknown;
-            };
-            if front == at.group {
-                return Self::Prompt;
-            }
-            let Some(leader) = find(front) else {
-                return Self::Job(None);
-            };
-            if MULTIPLEXERS.contains(&leader.identity.program.as_str()) {
-                return Self::Prompt;
-            }
-            if !leader.identity.waits_for_a_person || leader.key == at.key {
-                return Self::Job(Some(&leader.identity.program));
-            }
-            at = leader;
+    /// What is in front in the terminal of `shell`, which is one of the server's `readings`.
+    ///
+    /// A process is read again when it ran, so it knows what was in front when it ran last. Who
+    /// moves the front is the innermost shell: that one knows.
+    pub(crate) fn of(
+        shell: &'a Reading,
+        readings: impl Iterator<Item = &'a Reading> + Clone,
+    ) -> Self {
+        let waits = |reading: &&Reading| reading.identity.waits_for_a_person;
+        let here = readings.clone().filter(waits);
+        let here = here.filter(|reading| reading.terminal == shell.terminal);
+        let innermost = here.max_by_key(|reading| reading.key);
+        let at = innermost.filter(|at| at.key > shell.key).unwrap_or(shell);
+        let Some(front) = at.front_group else {
+            return Self::Unknown;
+        };
+        if front == at.group {
+            return Self::Prompt;
         }
-        Self::Job(None)
+        let Some(leader) = readings.clone().find(|reading| reading.key.pid == front) else {
+            return Self::Job(None);
+        };
+        let program = leader.identity.program.as_str();
+        // A shell in front of the innermost one is another that waits.
+        if waits(&leader) || MULTIPLEXERS.contains(&program) {
+            return Self::Prompt;
+        }
+        Self::Job(Some(program))
     }
 }
 
@@ -83,9 +86,7 @@ mod tests {
     }
 
     fn front(processes: &[Reading]) -> Front<'_> {
-        Front::of(&processes[0], |pid| {
-            processes.iter().find(|reading| reading.key.pid == pid)
-        })
+        Front::of(&processes[0], processes.iter())
     }
 
     #[test]
@@ -129,16 +130,31 @@ mod tests {
     }
 
     #[test]
-    fn a_multiplexers_client_is_no_job_and_a_circle_of_shells_ends() {
+    fn what_an_outer_shell_saw_last_is_not_believed_where_an_inner_one_knows_better() {
+        // The outer one was looked at while the inner one's job, since gone or stopped, ran.
+        let mut shells = vec![
+            process(7, 7, Some(11), &["bash"]),
+            process(9, 9, Some(9), &["bash", "-i"]),
+        ];
+        assert_eq!(front(&shells), Front::Prompt);
+        shells.push(process(11, 11, Some(11), &["sleep", "9"]));
+        assert_eq!(front(&shells), Front::Prompt);
+        // Another terminal's shell says nothing of this one.
+        shells[1].terminal = Some("pts/1".to_owned());
+        assert_eq!(front(&shells), Front::Job(Some("sleep")));
+    }
+
+    #[test]
+    fn a_multiplexers_client_is_no_job_and_neither_is_a_shell_that_another_let_in_front() {
         let tmux = [
             process(7, 7, Some(9), &["bash"]),
             process(9, 9, Some(9), &["tmux", "attach"]),
         ];
         assert_eq!(front(&tmux), Front::Prompt);
-        let circle = [
-            process(7, 7, Some(9), &["bash"]),
+        let suspended = [
+            process(7, 7, Some(7), &["bash"]),
             process(9, 9, Some(7), &["bash"]),
         ];
-        assert_eq!(front(&circle), Front::Job(None));
+        assert_eq!(front(&suspended), Front::Prompt);
     }
 }
