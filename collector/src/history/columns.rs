@@ -2,7 +2,7 @@
 
 use super::{
     Column, Field, Stat,
-    chunk::{Chunk, ChunkError},
+    chunk::{Chunk, ChunkError, Format},
     row::{self, METRICS, Row, RowId, Rows},
     tier::{self, Span, Step, Steps},
 };
@@ -77,6 +77,18 @@ impl Wanted {
         wanted
     }
 
+    /// How many columns of a chunk of rows that takes, from the first on.
+    pub(super) fn columns_of_rows(&self) -> usize {
+        // Momentum is told by rss.
+        let momentum = self.momentum.then_some(row::RSS);
+        row::columns_of(self.metrics().chain(momentum).max().map_or(0, |at| at + 1))
+    }
+
+    /// The same of a chunk of steps.
+    pub(super) fn columns_of_steps(&self) -> usize {
+        tier::columns_of(self.metrics().max().map_or(0, |at| at + 1))
+    }
+
     fn metrics(&self) -> impl Iterator<Item = usize> + use<> {
         let metrics = self.metrics;
         (0..METRICS.len()).filter(move |at| metrics[*at])
@@ -100,6 +112,42 @@ impl Samples {
             .map(|(_, row)| row)
         {
             self.push(row, wanted);
+        }
+    }
+
+    /// Adds those of a chunk of rows with `from_ms <= time < to_ms`, which are after all that were
+    /// added. A chunk with an error in it adds nothing.
+    pub(super) fn push_chunk(
+        &mut self,
+        chunk: &Chunk,
+        start_ms: i64,
+        wanted: &Wanted,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<(), ChunkError> {
+        if chunk.format == Format::First {
+            self.push_rows(&row::from_chunk(chunk, start_ms)?, wanted, (from_ms, to_ms));
+            return Ok(());
+        }
+        let before = self.len();
+        let read = row::each(chunk, start_ms, |row| {
+            if (from_ms..to_ms).contains(&row.id.at_ms) {
+                self.push(row, wanted);
+            }
+        });
+        if read.is_err() {
+            self.truncate(before);
+        }
+        read
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.at_ms.truncate(rows);
+        self.instances.truncate(rows);
+        self.interval_ms.truncate(rows);
+        self.burst.truncate(rows);
+        self.momentum_bytes.truncate(rows);
+        for cells in &mut self.metrics {
+            cells.truncate(rows);
         }
     }
 

@@ -243,6 +243,11 @@ pub(super) fn hint(column: usize) -> Option<usize> {
     (column > 4 && column % 4 == 1).then(|| column - 4)
 }
 
+/// How many columns hold the first `metrics` of a chunk of steps.
+pub(super) fn columns_of(metrics: usize) -> usize {
+    1 + 4 * metrics
+}
+
 /// How many metrics a chunk of steps has, today's or an earlier one; the first layouts have no sums
 /// behind them.
 pub(super) fn metrics_of(chunk: &Chunk) -> Result<usize, ChunkError> {
