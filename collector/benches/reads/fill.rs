@@ -34,7 +34,7 @@ pub fn user(server: usize) -> String {
     format!("user-{server:05}")
 }
 
-fn key(server: usize) -> ServerKey {
+pub fn key(server: usize) -> ServerKey {
     ServerKey::new(&user(server), "")
 }
 
