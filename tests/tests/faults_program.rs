@@ -74,7 +74,7 @@ fn error_trigger(dir: &Path) -> Option<PathBuf> {
     let trigger = Path::new("/sys/fs/ext4")
         .join(name)
         .join("trigger_fs_error");
-    trigger.exists().then_some(trigger)
+    trigger.try_exists().ok()?.then_some(trigger)
 }
 
 fn fill(path: &Path) {
