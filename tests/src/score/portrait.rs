@@ -26,13 +26,12 @@ const COLUMNS: usize = 160;
 #[derive(Clone, Copy, Debug)]
 enum Shows {
     Memory,
-    Cores,
     Processes,
     Threads,
 }
 
-/// One picture: a rule, on a trace. Rules that ask what a kernel was doing are not drawn: the corpus has no
-/// words of Jupyter's.
+/// One picture: a rule, on a trace. Rules that ask what kernels and people were doing are not drawn: the corpus
+/// has no words of Jupyter's.
 struct Portrait {
     rule: Rule,
     trace: &'static str,
@@ -42,7 +41,7 @@ struct Portrait {
     policy: fn() -> Policy,
 }
 
-const PORTRAITS: [Portrait; 5] = [
+const PORTRAITS: [Portrait; 4] = [
     Portrait::of(
         Rule::RunawayMemory,
         "leak_list-fast-5s",
@@ -62,7 +61,6 @@ const PORTRAITS: [Portrait; 5] = [
         Shows::Threads,
         4.0,
     ),
-    Portrait::of(Rule::Idle, "quiet_lab-1-5s", Shows::Cores, 4.0),
 ];
 
 /// Every picture, as file name and SVG.
@@ -211,7 +209,6 @@ impl Shows {
     fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
-            Self::Cores => "cores in use",
             Self::Processes => "processes",
             Self::Threads => "threads",
         }
@@ -220,19 +217,12 @@ impl Shows {
     fn text(self, value: f64) -> String {
         match self {
             Self::Memory => format!("{:.0} MB", value / 1e6),
-            Self::Cores => format!("{value:.2}"),
             Self::Processes | Self::Threads => format!("{value:.0}"),
         }
     }
 
     fn values(self, points: &[Point]) -> Vec<(i64, f64)> {
-        let cores = |pair: &[Point]| {
-            let passed_ms = (pair[1].at_ms - pair[0].at_ms).max(1) as f64;
-            let spent_ms = pair[1].cpu_millis.saturating_sub(pair[0].cpu_millis) as f64;
-            (pair[1].at_ms, spent_ms / passed_ms)
-        };
         match self {
-            Self::Cores => points.windows(2).map(cores).collect(),
             Self::Memory => of_points(points, |point| point.used_bytes as f64),
             Self::Processes => of_points(points, |point| f64::from(point.processes)),
             Self::Threads => of_points(points, |point| f64::from(point.threads)),
