@@ -181,9 +181,12 @@ impl Window {
         let lone = size > 0.5 * rise.abs() && size >= LONE_JUMP_RATIO * next;
         if size > 0.0 && lone {
             let mut taken = 0.0;
-            for i in first..steps {
-                taken += if i <= last { excess[i] } else { 0.0 };
-                self.bytes[i + 1] -= taken;
+            let points = self.bytes[..self.len].iter_mut().enumerate();
+            for (i, bytes) in points.skip(first + 1) {
+                if i <= last + 1 {
+                    taken += excess[i - 1];
+                }
+                *bytes -= taken;
             }
         }
     }
