@@ -72,11 +72,11 @@ TRUSTING = validators.extend(
 )
 
 
-class Rows(list[dict[str, Any]]):
-    """Rows made for one event and for nobody else: the bus need not copy them one by one."""
+class Event(dict[str, Any]):
+    """Made for the bus and for nobody else: it need not be copied value by value."""
 
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Rows:
-        return self
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Event:
+        return Event(self)
 
 
 def register(bus: EventLogger) -> None:
@@ -111,17 +111,14 @@ def sample(raw: Any) -> dict[str, Any] | None:
     return kept
 
 
-def sample_event(kept: Mapping[str, Any] | None) -> dict[str, Any]:
+def sample_event(kept: Mapping[str, Any] | None) -> Event:
     """The event for a kept sample; None is the event that says that there is no data."""
     if kept is None:
         empty = dict.fromkeys((*_INTEGERS, *_NUMBERS, *_TEXTS, *_FLAGS, *_EXTRA))
-        return {**empty, "state": "no_data", "workloads": [], "workloads_left_out": 0}
+        return Event(empty, state="no_data", workloads=[], workloads_left_out=0)
     rows = kept["workloads"]
-    return {
-        **kept,
-        "workloads": Rows(rows[:ROWS_SENT_MAX]),
-        "workloads_left_out": max(0, len(rows) - ROWS_SENT_MAX),
-    }
+    left_out = max(0, len(rows) - ROWS_SENT_MAX)
+    return Event(kept, workloads=rows[:ROWS_SENT_MAX], workloads_left_out=left_out)
 
 
 def notice(raw: Any) -> dict[str, Any] | None:

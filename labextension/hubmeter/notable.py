@@ -1,7 +1,7 @@
 """Which samples are worth an event.
 
 Every open tab gets every event, and an event costs the server's loop more than all the rest of a tick. So
-a sample goes out when somebody who looks would see a difference, and else every half minute.
+a sample goes out when somebody who looks would see a difference, and else once a minute.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from .events import INTEGER_MAX
 
-QUIET_S = 30.0
+QUIET_S = 60.0
 SHARE = 0.0025  # of the limit: a quarter of a percent is less than a pixel of the meter
 BYTES_MIN = 1024 * 1024
 CORES = 0.05
@@ -56,20 +56,18 @@ class Notable:
 
 def _seen(raw: Mapping[str, Any]) -> dict[Any, Seen]:
     """What a sample says of the server and of each workload."""
-    link = raw.get("link")
-    state = link.get("state") if isinstance(link, Mapping) else None
-    ends = raw.get("seconds_to_limit") is None
-    every: dict[Any, Seen] = {None: (*_moving(raw), [*(raw.get(name) for name in _SAME), state, ends])}
-    rows = raw.get("workloads")
+    get = raw.get
+    link, rows = get("link"), get("workloads")
+    state = link.get("state") if isinstance(link, dict) else None
+    same = [*map(get, _SAME), state, get("seconds_to_limit") is None]
+    every: dict[Any, Seen] = {None: (_number(get("memory_used_bytes")), _number(get("cpu_cores")), same)}
     for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, Mapping):
-            key = str(row.get("kind")), str(row.get("id"))
-            every[key] = (*_moving(row), [row.get("notebook"), row.get("state")])
+        if isinstance(row, dict):
+            get = row.get
+            key = f"{get('kind')} {get('id')}"
+            moving = _number(get("memory_used_bytes")), _number(get("cpu_cores"))
+            every[key] = (*moving, [get("notebook"), get("state")])
     return every
-
-
-def _moving(part: Mapping[str, Any]) -> tuple[float, float]:
-    return _number(part.get("memory_used_bytes")), _number(part.get("cpu_cores"))
 
 
 def _differs(before: Mapping[Any, Seen], now: Mapping[Any, Seen]) -> bool:
@@ -85,4 +83,4 @@ def _differs(before: Mapping[Any, Seen], now: Mapping[Any, Seen]) -> bool:
 
 
 def _number(value: Any) -> float:
-    return value if isinstance(value, (int, float)) and abs(value) <= INTEGER_MAX else 0.0
+    return value if isinstance(value, (int, float)) and -INTEGER_MAX <= value <= INTEGER_MAX else 0.0

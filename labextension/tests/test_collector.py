@@ -1,4 +1,4 @@
-"""The collector's answers reach the browser only if they are about this server, whose token goes nowhere else."""
+"""Only what is about this server is passed on from the collector, and its token goes nowhere else."""
 
 from __future__ import annotations
 

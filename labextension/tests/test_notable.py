@@ -30,7 +30,7 @@ def takes(sample, after_s=1.0):
         {"workloads": [{**ROW, "idle_seconds": 9.0}]},
     ],
 )
-def test_what_nobody_would_see_waits_for_half_a_minute(over):
+def test_what_nobody_would_see_waits_for_a_minute(over):
     assert not takes({**BEFORE, **over})
     assert takes({**BEFORE, **over}, notable.QUIET_S)
 
