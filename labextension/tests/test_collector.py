@@ -201,6 +201,14 @@ async def test_a_refusal_is_passed_on_with_its_words_cut(hub):
     assert hub.asked[0][0::3] == ("PUT", b'{"until": "2026-11-22T00:00:00Z"}')
 
 
+async def test_a_hold_that_policy_forbids_is_not_taken_for_a_bad_token(hub):
+    hub.answer({"detail": "holds are off"}, 403, "application/problem+json")
+    with pytest.raises(Refused, match="holds are off"):
+        await asking(hub.url).hold(None)
+    with pytest.raises(Away, match="token"):
+        await asking(hub.url).server()
+
+
 async def test_a_hold_is_taken_back(hub):
     hub.answer({"held_until": None})
     assert await asking(hub.url).hold(None) == {"held_until": None}
