@@ -34,8 +34,8 @@ LOG_LINES_PER_MINUTE_MAX = 20  # the server's log belongs to the server
 LOG_CHARS_MAX = 500
 ATTACH_TRIES = 3  # an agent that started us may still be binding its socket
 LEFT_S_MIN = 180.0  # an agent that is not ours makes a lost socket anew within a minute
-HUNG_S_MIN = 30.0  # an agent whose socket was silent for this long is started anew
-CHECK_S = 10.0
+HUNG_S_MIN = 60.0  # an agent whose socket was silent for this long is started anew
+CHECK_S = 30.0
 
 
 class AgentError(Exception):
