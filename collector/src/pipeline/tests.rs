@@ -37,6 +37,7 @@ fn bench() -> Bench {
         stats,
     };
     let progress = Progress {
+        looked_ms: i64::MIN,
         ticked_ms: None,
         row: 0,
         replayed: Some(oneshot::channel().0),

@@ -28,6 +28,10 @@ use crate::{
     text::Label,
 };
 
+mod hand;
+
+pub(crate) use hand::{Hand, WORD_COOKIE, WRITE_ALL, Words};
+
 /// The scope that opens all rows and the metrics.
 const READ_ALL: &str = "custom:hubmeter:read:all";
 
@@ -57,6 +61,12 @@ pub(crate) struct Viewer {
     pub(crate) metrics: bool,
     /// Tells one login from another.
     pub(crate) session: Fingerprint,
+    /// Who asks, for logs: a user or a service.
+    pub(crate) name: Option<Arc<str>>,
+    /// What may be changed.
+    pub(crate) hand: Hand,
+    /// A browser lends its login to whatever page it shows.
+    pub(crate) browser: bool,
 }
 
 /// Rows that may be seen.
@@ -103,13 +113,16 @@ impl Viewer {
                 (Sight::All, _) => None,
             },
             metrics: metrics && !is_server_token(identity),
+            name: Some(identity.name.as_str().into()),
+            hand: Hand::of_hub(identity, service, &sight, browser),
             sight,
             session,
+            browser,
         }
     }
 
-    /// What a local login opens.
-    fn of_peer(Caller { peer, user, .. }: &Caller) -> Self {
+    /// What a local login opens; `browser` when one sent this.
+    fn of_peer(Caller { peer, user, .. }: &Caller, browser: bool) -> Self {
         let mut session = [0; 32];
         session[..4].copy_from_slice(&peer.uid.to_be_bytes());
         let user: Arc<str> = user.as_str().into();
@@ -118,6 +131,9 @@ impl Viewer {
             ..Partial::default()
         };
         Self {
+            hand: Hand::of_peer(&user, peer.is_root()),
+            name: Some(user.clone()),
+            browser,
             user: Some(user),
             sight: if peer.is_root() {
                 Sight::All
@@ -344,7 +360,9 @@ pub(crate) async fn viewer(
         if !peer.by_unix_socket {
             local_page_only(headers)?;
         }
-        return Ok(Viewer::of_peer(peer));
+        // Browsers say so, and a page cannot keep them from it.
+        let browser = headers.contains_key("sec-fetch-site") || headers.contains_key("origin");
+        return Ok(Viewer::of_peer(peer, browser));
     };
     let credential = Credential::of(headers, &site.sessions).await;
     let credential = credential.ok_or_else(|| {
@@ -401,7 +419,7 @@ fn local_page_only(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// A person opened an address, rather than a script having asked for it.
-fn is_navigation(headers: &HeaderMap) -> bool {
+pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
     let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match said("sec-fetch-mode") {
         Some(mode) => mode == "navigate",
