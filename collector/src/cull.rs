@@ -14,8 +14,8 @@ use crate::{
     verdict::idle::in_words,
     warning::{About, Warned},
 };
-pub use policy::{CullPolicy, Mode};
 use policy::{Book, Terms};
+pub use policy::{CullPolicy, Mode};
 
 /// A server whose agent is silent this long is judged by the hub's own idea of its activity.
 pub const SILENT_MS: i64 = 10 * 60 * 1000;
@@ -195,10 +195,12 @@ impl<'a> Judge<'a> {
         // An agent's first word is no start: only the hub knows how old a server is.
         let started_ms = server.started_ms.filter(|_| server.started_by_hub);
         let max_age_ms = self.question.max_age_ms.unwrap_or(terms.max_age_ms);
-        let old = started_ms.zip(max_age_ms).map(|(started_ms, max_age_ms)| Due {
-            at_ms: started_ms.saturating_add(max_age_ms),
-            about: About::Age { max_age_ms },
-        });
+        let old = started_ms
+            .zip(max_age_ms)
+            .map(|(started_ms, max_age_ms)| Due {
+                at_ms: started_ms.saturating_add(max_age_ms),
+                about: About::Age { max_age_ms },
+            });
         let mut due = idle.into_iter().chain(old).min_by_key(|due| due.at_ms)?;
         if let Some(until_ms) = held_until_ms(server, self.now_ms) {
             due.at_ms = due.at_ms.max(until_ms);
@@ -226,7 +228,10 @@ pub(crate) fn permit(
     warned: Option<&Warned>,
     now_ms: i64,
 ) -> Permit {
-    let Some(last_ms) = policy.last_warning_ms().filter(|_| can_warn(policy, server)) else {
+    let Some(last_ms) = policy
+        .last_warning_ms()
+        .filter(|_| can_warn(policy, server))
+    else {
         return Permit::From(due.at_ms);
     };
     let from_ms = match warned {
@@ -380,7 +385,12 @@ pub fn held_in_words(until_ms: i64) -> String {
     let until = jiff::Timestamp::from_millisecond(until_ms);
     until.map_or_else(
         |_| "held by its user".to_owned(),
-        |until| format!("held until {} UTC by its user", until.strftime("%Y-%m-%d %H:%M")),
+        |until| {
+            format!(
+                "held until {} UTC by its user",
+                until.strftime("%Y-%m-%d %H:%M")
+            )
+        },
     )
 }
 

@@ -57,8 +57,8 @@ use crate::{
 
 mod certificate;
 mod keeper;
-mod recall;
 mod process;
+mod recall;
 mod threads;
 
 use process::{Asked, Stop};
@@ -202,7 +202,12 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("pipeline", move || {
         pipeline.run(&incoming_facts, tell_replayed);
     })?;
-    let desk = Desk::new(registry.clone(), state.clone(), clock.clone(), stats.clone());
+    let desk = Desk::new(
+        registry.clone(),
+        state.clone(),
+        clock.clone(),
+        stats.clone(),
+    );
     let people = People::new(&registry, &history, &inbox, &sessions, &clock);
     let flusher = Flusher {
         history: history.clone(),

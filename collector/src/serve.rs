@@ -133,7 +133,7 @@ struct Route {
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
 fn routes() -> [Route; 22] {
-    use Access::{All, Metrics, Open, Page, Rows};
+    use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
         route("",                                          Page,    get(page::home)),
@@ -149,8 +149,8 @@ fn routes() -> [Route; 22] {
         route("api/v1/servers",                            Rows,    get(now::servers)),
         route("api/v1/users/{user}/server",                Rows,    get(now::default_server)),
         route("api/v1/users/{user}/server/history",        Rows,    get(history::default_history)),
-        route("api/v1/users/{user}/server/hold",           Rows,    put(hold::hold_default).delete(hold::release_default)),
-        route("api/v1/users/{user}/servers/{name}/hold",   Rows,    put(hold::hold_named).delete(hold::release_named)),
+        route("api/v1/users/{user}/server/hold",           Own,     put(hold::hold_default).delete(hold::release_default)),
+        route("api/v1/users/{user}/servers/{name}/hold",   Own,     put(hold::hold_named).delete(hold::release_named)),
         route("api/v1/users/{user}/servers/{name}",        Rows,    get(now::named_server)),
         route("api/v1/users/{user}/servers/{name}/history", Rows,   get(history::named_history)),
         route("api/v1/verdicts",                           Rows,    get(verdicts::verdicts)),

@@ -229,7 +229,11 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stops_in = in_words(to_minute(self.stops_in_ms()));
         match self.idle_ms {
-            Some(idle_ms) => write!(f, "idle {}, stops in {stops_in}", in_words(to_minute(idle_ms))),
+            Some(idle_ms) => write!(
+                f,
+                "idle {}, stops in {stops_in}",
+                in_words(to_minute(idle_ms))
+            ),
             None => write!(f, "as old as a server may get, stops in {stops_in}"),
         }
     }

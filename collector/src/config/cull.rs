@@ -69,7 +69,9 @@ pub(super) fn cull(draft: &mut Draft, judging: &Policy) -> CullConfig {
     let max_age_ms = age(draft, "cull.max_age").flatten();
     let hold_max_ms = hold_max(draft, "cull.hold_max").unwrap_or(default.hold_max_ms);
     let warn = draft.take_placed::<Vec<Duration>>("cull.warn");
-    let zone = draft.take("cull.zone").map_or(TimeZone::UTC, |Zone(zone)| zone);
+    let zone = draft
+        .take("cull.zone")
+        .map_or(TimeZone::UTC, |Zone(zone)| zone);
     let groups = groups(draft);
     let schedules = schedules(draft, &zone);
     let exempt = exempt(draft);
@@ -143,9 +145,13 @@ fn schedules(draft: &mut Draft, zone: &TimeZone) -> Vec<Schedule> {
     let mut schedules = Vec::new();
     for (number, place) in numbers {
         let key = |of: &str| format!("{SCHEDULE}{number}.{of}");
-        let days = draft.take(&key("days")).map_or([true; 7], |Days(days)| days);
+        let days = draft
+            .take(&key("days"))
+            .map_or([true; 7], |Days(days)| days);
         let from = draft.take(&key("from")).map_or(0, |TimeOfDay(at)| at);
-        let to = draft.take(&key("to")).map_or(DAY_MINUTES, |TimeOfDay(at)| at);
+        let to = draft
+            .take(&key("to"))
+            .map_or(DAY_MINUTES, |TimeOfDay(at)| at);
         let own = draft.take(&key("zone")).map(|Zone(zone)| zone);
         let groups: Option<Vec<String>> = draft.take(&key("groups"));
         let was = draft.mistakes();
@@ -174,7 +180,10 @@ fn exempt(draft: &mut Draft) -> Exempt {
             return Vec::new();
         };
         if names.len() > EXEMPT_MAX {
-            draft.mistake(place, format!("{key}: no more than {EXEMPT_MAX}; use a group"));
+            draft.mistake(
+                place,
+                format!("{key}: no more than {EXEMPT_MAX}; use a group"),
+            );
         }
         names
     };
@@ -215,7 +224,10 @@ fn hold_max(draft: &mut Draft, key: &str) -> Option<i64> {
     let (time, place) = draft.take_placed::<Duration>(key)?;
     let ms = millis(time);
     if ms > HOLD_MAX_MS {
-        draft.mistake(place, format!("{key}: at most 31d; cull.exempt spares whom you name"));
+        draft.mistake(
+            place,
+            format!("{key}: at most 31d; cull.exempt spares whom you name"),
+        );
         return None;
     }
     Some(ms)
@@ -290,7 +302,10 @@ fn hub_advice(draft: &mut Draft, path: &Path, place: Place) -> Option<String> {
             ))
         }
         Err(e) => {
-            draft.mistake(place, format!("cull.hub_config: cannot read {}: {e}", path.display()));
+            draft.mistake(
+                place,
+                format!("cull.hub_config: cannot read {}: {e}", path.display()),
+            );
             None
         }
     }
@@ -334,14 +349,13 @@ impl Setting for Days {
             let text = text.to_ascii_lowercase();
             let day = |name: &str| NAMES.iter().position(|known| *known == name.trim());
             let bad = || {
-                format!("expected days such as \"sat,sun\", \"mon-fri\" or \"daily\", found {text:?}")
+                format!(
+                    "expected days such as \"sat,sun\", \"mon-fri\" or \"daily\", found {text:?}"
+                )
             };
             let (first, last) = match text.split_once('-') {
                 _ if text == "daily" => (0, 6),
-                Some((first, last)) => (
-                    day(first).ok_or_else(bad)?,
-                    day(last).ok_or_else(bad)?,
-                ),
+                Some((first, last)) => (day(first).ok_or_else(bad)?, day(last).ok_or_else(bad)?),
                 None => {
                     let only = day(&text).ok_or_else(bad)?;
                     (only, only)
@@ -396,7 +410,9 @@ impl Setting for ServerPattern {
             ));
         };
         if (user, server) == ("*", "*") || user.is_empty() {
-            return Err(format!("expected one user or one server's name, found {text:?}"));
+            return Err(format!(
+                "expected one user or one server's name, found {text:?}"
+            ));
         }
         let part = |part: &str| (part != "*").then(|| part.to_owned());
         Ok(Self {

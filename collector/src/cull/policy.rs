@@ -333,10 +333,7 @@ mod tests {
         let terms = policy().terms(&[], now_ms);
         let since_ms = at("2026-01-14T05:45:00Z");
         // At 06:05 it was idle for 20 minutes, but nobody asked; now an hour counts again.
-        assert_eq!(
-            terms.due_ms(since_ms, HOUR_MS, now_ms),
-            since_ms + HOUR_MS
-        );
+        assert_eq!(terms.due_ms(since_ms, HOUR_MS, now_ms), since_ms + HOUR_MS);
     }
 
     #[test]

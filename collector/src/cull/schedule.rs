@@ -175,7 +175,11 @@ pub(crate) mod tests {
         let night = around(&every, "2026-01-14T02:00:00Z").unwrap();
         assert_eq!(night.0, "2026-01-13T19:00:00Z", "20:00 in Zurich");
         assert_eq!(night.1, "2026-01-14T06:00:00Z");
-        assert_eq!(around(&every, "2026-01-14T06:00:00Z"), None, "over at 07:00");
+        assert_eq!(
+            around(&every, "2026-01-14T06:00:00Z"),
+            None,
+            "over at 07:00"
+        );
         // The day names when it begins: Friday's night reaches into Saturday.
         let mut days = [false; 7];
         days[4] = true;
@@ -229,7 +233,12 @@ pub(crate) mod tests {
             to_ms,
             timeout_ms,
         };
-        let spans = merged(&[span(0, 10, 5), span(4, 6, 9), span(8, 12, 5), span(20, 30, 1)]);
+        let spans = merged(&[
+            span(0, 10, 5),
+            span(4, 6, 9),
+            span(8, 12, 5),
+            span(20, 30, 1),
+        ]);
         assert_eq!(
             spans,
             [

@@ -15,7 +15,7 @@ use crate::{
     person::PeopleMove,
     registry::Registry,
     stats::Stats,
-    verdict::{Severity, Verdict},
+    verdict::{Rule, Severity, Verdict},
     warning::{TakenBack, Warned, Warning},
 };
 
@@ -166,7 +166,8 @@ impl Teller {
 
     fn show(&self, verdict: &Verdict) {
         // What is merely good to know is on the pages; it interrupts nobody's work.
-        if verdict.severity < Severity::Warning {
+        // A kernel that could be shut down is offered: nobody works with it.
+        if verdict.severity < Severity::Warning && verdict.rule != Rule::IdleHog {
             return;
         }
         match self.words.for_user(verdict) {
@@ -224,7 +225,6 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Rule;
 
     #[test]
     fn a_runaway_is_news_when_its_limit_is_near_and_only_then_is_its_end() {

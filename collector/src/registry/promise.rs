@@ -98,10 +98,7 @@ impl Registry {
     }
 
     /// Keeps what was told of the end of servers; `None`: nothing any more. All or nothing.
-    pub fn put_warned(
-        &self,
-        warned: &[(ServerKey, Option<Warned>)],
-    ) -> Result<(), RegistryError> {
+    pub fn put_warned(&self, warned: &[(ServerKey, Option<Warned>)]) -> Result<(), RegistryError> {
         self.transact("keep what was warned of", |tx| {
             let mut put = tx.prepare_cached(
                 "INSERT OR REPLACE INTO warning VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -44,6 +44,9 @@ pub(crate) enum Access {
     Page,
     /// Whoever may see some rows; the answer holds only those.
     Rows,
+    /// Whoever may see some rows and act for one of them: the handler looks whose it is. No browser
+    /// does by its cookie alone.
+    Own,
     /// Whoever may see every row: the answer is about all of them together.
     All,
     /// Whoever may read the collector's own figures.
@@ -320,7 +323,11 @@ pub(crate) async fn check(
             };
         }
     };
-    if let Err(problem) = allow(access, &viewer) {
+    let mut allowed = allow(access, &viewer);
+    if access == Access::Own {
+        allowed = allowed.and_then(|()| site.words.check(&viewer, request.headers()));
+    }
+    if let Err(problem) = allowed {
         return problem.into_response();
     }
     request.extensions_mut().insert(viewer);
@@ -335,7 +342,7 @@ fn allow(access: Access, viewer: &Viewer) -> Result<(), Problem> {
         Access::All if viewer.sight != Sight::All => Err(Problem::missing_scope(format!(
             "what is told of everybody together needs {READ_ALL}, or list:users with read:servers"
         ))),
-        Access::Rows | Access::Page if viewer.sight.is_blind() => {
+        Access::Rows | Access::Own | Access::Page if viewer.sight.is_blind() => {
             Err(Problem::missing_scope(format!(
                 "this token opens no rows: it is neither a server's own nor allowed to access this \
                  service, and holds neither {READ_ALL} nor list:users with read:servers"

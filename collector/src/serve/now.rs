@@ -176,7 +176,10 @@ pub(crate) async fn me(State(site): State<Arc<Site>>, viewer: Viewer) -> Json<Me
     let hub = site.verifier.as_ref().map(|v| v.hub().settings());
     let policy = site.state.read().cull.clone();
     let warns = policy.mode == Mode::Act && policy.last_warning_ms().is_some();
-    let channels = [("jupyterlab", warns), ("mail", warns && policy.warns_by_mail)];
+    let channels = [
+        ("jupyterlab", warns),
+        ("mail", warns && policy.warns_by_mail),
+    ];
     Json(Me {
         cull: CullTerms {
             mode: policy.mode.as_str(),

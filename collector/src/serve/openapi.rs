@@ -12,7 +12,8 @@ use utoipa::{
 };
 
 use super::{
-    Site, cull, health, history, hold, link, live, metrics, now, problem::ProblemJson, reports, verdicts,
+    Site, cull, health, history, hold, link, live, metrics, now, problem::ProblemJson, reports,
+    verdicts,
 };
 
 #[derive(OpenApi)]

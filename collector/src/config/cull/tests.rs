@@ -49,7 +49,10 @@ fn timeouts_groups_schedules_and_exemptions_are_read() {
     assert_eq!(nights.days, [true, true, true, true, true, false, false]);
     assert_eq!((nights.from_minutes, nights.to_minutes), (1_200, 420));
     assert_eq!(nights.zone.iana_name(), Some("Europe/Zurich"));
-    assert_eq!(weekends.days, [false, false, false, false, false, true, true]);
+    assert_eq!(
+        weekends.days,
+        [false, false, false, false, false, true, true]
+    );
     assert_eq!((weekends.from_minutes, weekends.to_minutes), (0, 1_440));
     assert_eq!(weekends.zone, TimeZone::UTC);
     assert_eq!(weekends.groups.len(), 1);
@@ -83,7 +86,10 @@ fn every_mistake_is_told_at_once_with_its_line() {
         "FILE:19: cull.exempt.servers: expected \"user/server\"",
     ];
     for (line, expected) in lines.iter().zip(expected) {
-        assert!(line.starts_with(expected), "{line:?} is not {expected:?}: {told}");
+        assert!(
+            line.starts_with(expected),
+            "{line:?} is not {expected:?}: {told}"
+        );
     }
     assert_eq!(lines.len(), expected.len(), "{told}");
 }
@@ -91,9 +97,16 @@ fn every_mistake_is_told_at_once_with_its_line() {
 #[test]
 fn a_warning_is_shorter_than_any_timeout() {
     let told = load("[cull]\ntimeout = \"10m\"\nwarn = [\"15m\", \"5m\"]\n").unwrap_err();
-    assert!(told.starts_with("FILE:3: cull.warn: a warning must be shorter"), "{told}");
+    assert!(
+        told.starts_with("FILE:3: cull.warn: a warning must be shorter"),
+        "{told}"
+    );
     let fits = load("[cull]\ntimeout = \"10m\"\n").unwrap();
-    assert_eq!(fits.policy.warn_ms, [5 * MINUTE_MS], "of the defaults what fits");
+    assert_eq!(
+        fits.policy.warn_ms,
+        [5 * MINUTE_MS],
+        "of the defaults what fits"
+    );
     let seconds = load("[cull]\ntimeout = 30\nwarn = [10, 5]\n").unwrap();
     assert_eq!(seconds.policy.warn_ms, [10_000, 5_000]);
 }
@@ -127,13 +140,19 @@ fn an_age_that_the_idle_culler_has_is_found_in_the_hubs_settings() {
     let advice = load(&file).unwrap().advice;
     assert!(advice[0].contains(":1: the idle culler"), "{advice:?}");
     let told = load("[cull]\nhub_config = \"/no/such/file\"\n").unwrap_err();
-    assert!(told.starts_with("FILE:2: cull.hub_config: cannot read"), "{told}");
+    assert!(
+        told.starts_with("FILE:2: cull.hub_config: cannot read"),
+        "{told}"
+    );
 }
 
 #[test]
 fn days_may_go_over_the_end_of_the_week() {
     let days = |text: &str| Days::read(&Raw::Text(text.to_owned())).map(|Days(days)| days);
-    assert_eq!(days("fri-mon"), Ok([true, false, false, false, true, true, true]));
+    assert_eq!(
+        days("fri-mon"),
+        Ok([true, false, false, false, true, true, true])
+    );
     assert_eq!(days("Daily"), Ok([true; 7]));
     for bad in ["", "mon-", "monday", "1", "mon..fri"] {
         assert!(days(bad).is_err(), "{bad:?}");

@@ -35,10 +35,7 @@ fn holds_and_warnings_survive_a_restart() {
     holds.sort();
     assert_eq!(holds, [(key("ann"), 100), (key("bob"), 50)]);
     assert_eq!(registry.holds(50).unwrap(), [(key("ann"), 100)]);
-    assert_eq!(
-        registry.warned().unwrap(),
-        [(key("ann"), warned(Some(12)))]
-    );
+    assert_eq!(registry.warned().unwrap(), [(key("ann"), warned(Some(12)))]);
     registry.put_warned(&[(key("ann"), None)]).unwrap();
     assert!(registry.warned().unwrap().is_empty());
 }
@@ -46,7 +43,11 @@ fn holds_and_warnings_survive_a_restart() {
 #[test]
 fn it_is_written_down_who_asked_for_which_hold() {
     let (_dir, registry) = registry();
-    for (until_ms, by, at_ms) in [(Some(100), "ann", 1), (Some(100), "ann", 2), (None, "root", 3)] {
+    for (until_ms, by, at_ms) in [
+        (Some(100), "ann", 1),
+        (Some(100), "ann", 2),
+        (None, "root", 3),
+    ] {
         assert!(registry.put_hold(&key("ann"), until_ms, by, at_ms).unwrap());
     }
     let asked = registry.holds_asked(10).unwrap();
@@ -80,7 +81,9 @@ fn holds_follow_a_user_who_is_renamed_and_go_with_one_who_is_forgotten() {
     let (_dir, registry) = registry();
     registry.put_hold(&key("ann"), Some(100), "ann", 1).unwrap();
     registry.put_hold(&key("bob"), Some(100), "ann", 2).unwrap();
-    registry.put_warned(&[(key("ann"), Some(warned(None)))]).unwrap();
+    registry
+        .put_warned(&[(key("ann"), Some(warned(None)))])
+        .unwrap();
     let renamed = Fates::one("ann", Fate::Renamed("anna".into()));
     assert_eq!(registry.move_people(&renamed).unwrap().promises, 3);
     assert!(registry.holds(0).unwrap().contains(&(key("anna"), 100)));
@@ -92,14 +95,20 @@ fn holds_follow_a_user_who_is_renamed_and_go_with_one_who_is_forgotten() {
     assert!(registry.warned().unwrap().is_empty());
     let asked = registry.holds_asked(10).unwrap();
     let by: Vec<_> = asked.iter().map(|asked| asked.asked_by.as_str()).collect();
-    assert_eq!(by, [""], "who asked for somebody else's is forgotten as well");
+    assert_eq!(
+        by,
+        [""],
+        "who asked for somebody else's is forgotten as well"
+    );
 }
 
 #[test]
 fn what_is_over_for_long_is_pruned() {
     let (_dir, registry) = registry();
     registry.put_hold(&key("ann"), Some(100), "ann", 1).unwrap();
-    registry.put_warned(&[(key("ann"), Some(warned(None)))]).unwrap();
+    registry
+        .put_warned(&[(key("ann"), Some(warned(None)))])
+        .unwrap();
     registry.prune(101).unwrap();
     assert_eq!(registry.count_of("ann").unwrap().promises, 0);
 }

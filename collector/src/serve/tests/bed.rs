@@ -396,7 +396,9 @@ impl Bed {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Body::from(body.to_owned())).expect("a request");
+        let request = request
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
         let response = self.router.clone().oneshot(request).await;
         Answer(response.expect("an answer"))
     }

@@ -7,14 +7,8 @@ use serde_json::{Value, json};
 
 use super::bed::{Answer, Bed, Known, NOW_MS};
 use crate::{
-    clock::ManualClock,
-    fact::ServerKey,
-    inbox::Batch,
-    limits,
-    pipeline::desk::Desk,
-    registry::Registry,
-    state::State,
-    stats::Stats,
+    clock::ManualClock, fact::ServerKey, inbox::Batch, limits, pipeline::desk::Desk,
+    registry::Registry, state::State, stats::Stats,
 };
 
 const HOLD: &str = "api/v1/users/ann/server/hold";
@@ -59,7 +53,10 @@ async fn bed() -> Bed {
     );
     service(
         "of-class-b",
-        &["custom:hubmeter:read:all", "custom:hubmeter:write:all!group=class-b"],
+        &[
+            "custom:hubmeter:read:all",
+            "custom:hubmeter:write:all!group=class-b",
+        ],
     );
     bed
 }
@@ -143,7 +140,10 @@ async fn what_is_past_or_past_policy_or_no_time_is_refused() {
     let zone = put(&bed, "ann-lab", HOLD, "2019-11-18T09:00:00+01:00").await;
     assert_eq!(zone.json().await["held_until"], TOMORROW);
     let authorization = [("authorization", "token ann-lab")];
-    let long = format!("{{\"until\":\"{}\"}}", "1".repeat(limits::HOLD_BODY_BYTES_MAX));
+    let long = format!(
+        "{{\"until\":\"{}\"}}",
+        "1".repeat(limits::HOLD_BODY_BYTES_MAX)
+    );
     for (body, query) in [
         ("", ""),
         ("[]", ""),
@@ -156,7 +156,10 @@ async fn what_is_past_or_past_policy_or_no_time_is_refused() {
         let answer = bed.ask("PUT", &path, &authorization, body).await;
         assert_eq!(answer.status(), 400, "{body:.60}{query}");
     }
-    assert_eq!(bed.ask("POST", HOLD, &authorization, "").await.status(), 405);
+    assert_eq!(
+        bed.ask("POST", HOLD, &authorization, "").await.status(),
+        405
+    );
     assert_eq!(bed.get_as("ann-lab", HOLD).await.status(), 405);
 }
 
@@ -237,7 +240,15 @@ async fn an_admin_may_hold_by_login_and_not_by_a_token_for_reading() {
 
 #[tokio::test]
 async fn names_of_any_kind_are_held_by_their_address() {
-    let hostile = ["a/b", "..", "🐙 squid", "<script>", "x\r\ny", "%00", "a?b#c"];
+    let hostile = [
+        "a/b",
+        "..",
+        "🐙 squid",
+        "<script>",
+        "x\r\ny",
+        "%00",
+        "a?b#c",
+    ];
     let known: Vec<Known> = hostile
         .iter()
         .map(|name| Known {

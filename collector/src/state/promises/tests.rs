@@ -89,7 +89,11 @@ fn nobody_is_stopped_unwarned_when_the_collector_was_away_at_the_time() {
     let mut state = idle_for(70, policy());
     let before = row(&state, 70);
     assert!(!before.cull);
-    assert!(before.reason.ends_with("its user is warned first"), "{}", before.reason);
+    assert!(
+        before.reason.ends_with("its user is warned first"),
+        "{}",
+        before.reason
+    );
     let late = look(&mut state, 70);
     assert_eq!(stages(&late), [Stage::Last]);
     assert_eq!(late.warn[0].to_string(), "idle 1 h, stops in 5 min");
@@ -170,7 +174,11 @@ fn where_mail_goes_to_users_it_must_have_been_taken() {
     let told = look(&mut state, 55);
     let waits = row(&state, 61);
     assert!(!waits.cull);
-    assert!(waits.reason.ends_with("warning is delivered"), "{}", waits.reason);
+    assert!(
+        waits.reason.ends_with("warning is delivered"),
+        "{}",
+        waits.reason
+    );
     assert_eq!(waits.stops_at_ms, None, "nobody knows when that is");
     let mailed = |taken| Fact::Mailed {
         at_ms: START_MS + 62 * MINUTE_MS,
@@ -179,7 +187,10 @@ fn where_mail_goes_to_users_it_must_have_been_taken() {
         taken,
     };
     state.apply(&mailed(false));
-    assert!(row(&state, 62).cull, "who has no address is warned no other way");
+    assert!(
+        row(&state, 62).cull,
+        "who has no address is warned no other way"
+    );
     state.apply(&mailed(true));
     assert!(!row(&state, 66).cull && row(&state, 67).cull);
 }
@@ -202,7 +213,11 @@ fn policy_that_watches_warns_nobody_and_says_what_it_would_do() {
     assert!(look(&mut state, 50).is_empty());
     assert!(row(&state, 60).cull);
     assert_eq!(row(&state, 30).stops_at_ms, Some(START_MS + 60 * MINUTE_MS));
-    assert_eq!(state.servers[&ada()].stops_at_ms, None, "nothing is announced");
+    assert_eq!(
+        state.servers[&ada()].stops_at_ms,
+        None,
+        "nothing is announced"
+    );
 }
 
 #[test]
@@ -236,7 +251,10 @@ fn an_age_is_warned_of_at_work_as_well() {
     state.apply(&hub(0, Some(START_MS)));
     go_on(&mut state, 0, 121, WorkloadState::Busy);
     let news = look(&mut state, 105);
-    assert_eq!(news.warn[0].to_string(), "as old as a server may get, stops in 15 min");
+    assert_eq!(
+        news.warn[0].to_string(),
+        "as old as a server may get, stops in 15 min"
+    );
     look(&mut state, 115);
     assert!(row(&state, 120).cull);
     assert_eq!(row(&state, 120).reason, "older than 2 h");
