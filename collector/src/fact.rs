@@ -398,7 +398,7 @@ pub enum Fact {
         /// Whose server.
         key: ServerKey,
         /// Which ones.
-        episodes: Vec<Box<str>>,
+        episodes: Vec<Label>,
     },
     /// Mail about a warning was taken by a mail server, or has nowhere to go.
     Mailed {

@@ -10,9 +10,6 @@ use crate::{
     verdict::{Evidence, Rule, Severity, Verdict, episode, idle::in_words},
 };
 
-/// Bytes of an episode's id that an agent may name.
-pub const EPISODE_BYTES_MAX: usize = 64;
-
 /// Which of the warnings it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {

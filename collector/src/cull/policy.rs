@@ -258,6 +258,8 @@ impl<'a> Book<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         cull::schedule::tests::{at, nights},
@@ -355,6 +357,39 @@ mod tests {
             at("2026-01-18T23:00:00Z"),
             "Monday's midnight"
         );
+    }
+
+    proptest! {
+        /// Tried minute by minute: it is due at the first moment at which it was idle for as long as
+        /// then counts, and at none before.
+        #[test]
+        fn a_server_is_due_at_the_first_moment_its_hour_allows(
+            spans in prop::collection::vec((0..40_i64, 1..20_i64, 0..30_i64), 0..4),
+            base_ms in 1..30_i64,
+            since_ms in 0..20_i64,
+            now_ms in 20..40_i64,
+        ) {
+            let span = |(from_ms, length_ms, timeout_ms)| Span {
+                from_ms,
+                to_ms: from_ms + length_ms,
+                timeout_ms,
+            };
+            let spans: Vec<Span> = spans.into_iter().map(span).collect();
+            let in_force = |at_ms: i64| {
+                let holds = |span: &&Span| (span.from_ms..span.to_ms).contains(&at_ms);
+                let longest = spans.iter().filter(holds).map(|span| span.timeout_ms).max();
+                longest.unwrap_or(base_ms)
+            };
+            let first = (now_ms..).find(|at_ms| at_ms - since_ms >= in_force(*at_ms));
+            let terms = Terms {
+                timeout_ms: None,
+                max_age_ms: None,
+                hold_max_ms: 0,
+                spans: merged(&spans),
+            };
+            let due_ms = terms.due_ms(since_ms, base_ms, now_ms);
+            prop_assert_eq!(Some(due_ms.max(now_ms)), first);
+        }
     }
 
     #[test]

@@ -273,6 +273,39 @@ fn an_agent_that_comes_is_told_what_is_open() {
 }
 
 #[test]
+fn what_is_warned_of_is_kept_before_it_is_told_and_never_in_a_replay() {
+    let mut bench = bench();
+    let policy = crate::cull::CullPolicy {
+        mode: crate::cull::Mode::Act,
+        timeout_ms: Some(20_000),
+        warn_ms: vec![10_000],
+        ..crate::cull::CullPolicy::default()
+    };
+    bench.pipeline.state.write().cull = Arc::new(policy);
+    let origin = Origin::Replayed { in_history: true };
+    let facts = (0..6).map(|at| report(at + 1, START_MS - 30_000 + at as i64 * 5_000));
+    let mut facts: Vec<Fact> = facts.collect();
+    facts.insert(0, connected(START_MS - 30_000));
+    bench.take(Some(1), origin, facts);
+    assert!(bench.tells.try_recv().is_err(), "that was before");
+    bench.take(Some(2), Origin::Live, vec![report(7, START_MS)]);
+    bench
+        .clock
+        .advance(limits::START_GRACE_MS + limits::TICK_MS);
+    let live = report(8, bench.clock.now_ms());
+    bench.take(Some(3), Origin::Live, vec![live]);
+    bench.pipeline.tick(&mut bench.progress);
+    let told: Vec<Tell> = bench.tells.try_iter().collect();
+    let [Tell::Kept(kept), Tell::Warn(warned)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!((kept.len(), warned.len()), (1, 1));
+    bench.clock.advance(limits::LOOK_MS);
+    bench.pipeline.tick(&mut bench.progress);
+    assert!(bench.tells.try_recv().is_err(), "once");
+}
+
+#[test]
 fn what_waits_for_a_slow_disk_is_not_silence() {
     let mut bench = bench();
     bench.take(None, Origin::Live, vec![connected(START_MS)]);

@@ -10,6 +10,7 @@ use crate::{
     cull::{Judge, Mode, Question},
     fact::ServerKey,
     person::Fates,
+    text::Label,
     warning::{self, Next, Stage, TakenBack, Warned, Warning},
 };
 
@@ -89,8 +90,12 @@ impl State {
     }
 
     /// A warning of `key` was seen: one of `episodes`, or none of them.
-    pub(super) fn shown(&mut self, at_ms: i64, key: &ServerKey, episodes: &[Box<str>]) -> Changed {
-        let is_it = |warned: &Warned| episodes.iter().any(|e| **e == *warned.episode);
+    pub(super) fn shown(&mut self, at_ms: i64, key: &ServerKey, episodes: &[Label]) -> Changed {
+        let is_it = |warned: &Warned| {
+            episodes
+                .iter()
+                .any(|shown| shown.as_str() == warned.episode)
+        };
         self.deliver(key, is_it, |warned| warned.delivered_ms = Some(at_ms))
     }
 

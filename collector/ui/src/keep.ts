@@ -59,7 +59,7 @@ export function endWords(row: { held_until: string | null; stops_at: string | nu
 /// What an admin should know of how servers are stopped.
 export function policyWords(cull: { mode: string; warns_by: string[] }): string {
   if (cull.mode !== 'act') {
-    return 'Policy only watches: nobody is warned, and whoever asks is told not to stop anybody.';
+    return 'Policy on idle servers only watches: it warns nobody and stops nobody.';
   }
   if (cull.warns_by.length === 0) {
     return 'Idle servers are stopped without a warning: none is set.';

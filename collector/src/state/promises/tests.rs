@@ -5,7 +5,7 @@ use crate::{
     cull::CullPolicy,
     fact::{Fact, WorkloadState},
     person::{Fate, Fates, PeopleMove},
-    state::tests::{MB, START_MS, ada, hub, report, sample},
+    state::tests::{MB, START_MS, ada, hub, label, report, sample},
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -150,7 +150,7 @@ fn a_warning_that_is_seen_late_gives_as_much_time_as_the_last_one() {
     let shown = |episode: &str, minute: i64| Fact::Shown {
         at_ms: START_MS + minute * MINUTE_MS,
         key: ada(),
-        episodes: vec!["another".into(), episode.into()],
+        episodes: vec![label("another"), label(episode)],
     };
     let changed = state.apply(&shown("not this one", 57));
     assert!(changed.warnings.is_empty());
