@@ -290,6 +290,9 @@ pub const TICK_MS: i64 = 1_000;
 /// Servers are looked at for their end this often: a warning comes at most so much late.
 pub const LOOK_MS: i64 = 5_000;
 
+/// A hold keeps nobody's server for longer, whatever is set.
+pub const HOLD_MS_MAX: i64 = 31 * 24 * 60 * 60 * 1000;
+
 /// Changes of holds that one user may ask for in an hour: each is a row on the disk.
 pub const HOLD_CHANGES_PER_HOUR_MAX: u32 = 60;
 

@@ -39,9 +39,6 @@ const SCHEDULES_MAX: usize = 16;
 /// Users, groups and servers that are exempt.
 const EXEMPT_MAX: usize = 10_000;
 
-/// A hold keeps nobody's server for longer, whatever is set.
-const HOLD_MAX_MS: i64 = 31 * 24 * 60 * 60 * 1000;
-
 /// Bytes of the hub's settings that are looked at.
 const HUB_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -75,7 +72,7 @@ pub(super) fn cull(draft: &mut Draft, judging: &Policy) -> CullConfig {
     let groups = groups(draft);
     let schedules = schedules(draft, &zone);
     let exempt = exempt(draft);
-    let hub_config: Option<(PathBuf, Place)> = draft.take_placed("cull.hub_config");
+    let hub_config: Option<PathBuf> = draft.take("cull.hub_config");
     let mut policy = CullPolicy {
         mode,
         timeout_ms,
@@ -97,7 +94,7 @@ pub(super) fn cull(draft: &mut Draft, judging: &Policy) -> CullConfig {
         policy.warn_ms.retain(|warn_ms| *warn_ms < shortest_ms);
     }
     let mut advice = advice(&policy);
-    advice.extend(hub_config.and_then(|(path, place)| hub_advice(draft, &path, place)));
+    advice.extend(hub_config.and_then(|path| hub_advice(&path)));
     CullConfig { policy, advice }
 }
 
@@ -223,7 +220,7 @@ fn age(draft: &mut Draft, key: &str) -> Option<Option<i64>> {
 fn hold_max(draft: &mut Draft, key: &str) -> Option<i64> {
     let (time, place) = draft.take_placed::<Duration>(key)?;
     let ms = millis(time);
-    if ms > HOLD_MAX_MS {
+    if ms > limits::HOLD_MS_MAX {
         draft.mistake(
             place,
             format!("{key}: at most 31d; cull.exempt spares whom you name"),
@@ -285,7 +282,7 @@ fn advice(policy: &CullPolicy) -> Vec<String> {
 }
 
 /// What the hub's own settings say about stopping servers: a search for words, no more.
-fn hub_advice(draft: &mut Draft, path: &Path, place: Place) -> Option<String> {
+fn hub_advice(path: &Path) -> Option<String> {
     let small = std::fs::metadata(path).and_then(|about| {
         if about.len() > HUB_CONFIG_BYTES_MAX {
             return Err(std::io::ErrorKind::FileTooLarge.into());
@@ -301,13 +298,11 @@ fn hub_advice(draft: &mut Draft, path: &Path, place: Place) -> Option<String> {
                 path.display()
             ))
         }
-        Err(e) => {
-            draft.mistake(
-                place,
-                format!("cull.hub_config: cannot read {}: {e}", path.display()),
-            );
-            None
-        }
+        // The collector starts without it.
+        Err(e) => Some(format!(
+            "cull.hub_config: cannot read {}: {e}",
+            path.display()
+        )),
     }
 }
 

@@ -178,13 +178,13 @@ impl Exempt {
     #[must_use]
     pub fn reason(&self, key: &ServerKey, groups: &[Label]) -> Option<String> {
         if self.users.contains(&*key.user) {
-            return Some("exempt: its user is".to_owned());
+            return Some("exempt: its user".to_owned());
         }
         if let Some(group) = groups.iter().find(|group| self.groups.contains(*group)) {
-            return Some(format!("exempt: group {group} is"));
+            return Some(format!("exempt: group {group}"));
         }
         let servers = self.servers.iter().any(|pattern| pattern.is(key));
-        servers.then(|| "exempt: this server is".to_owned())
+        servers.then(|| "exempt: this server".to_owned())
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     shape::rfc3339,
 };
 use crate::{
-    cull::is_up, fact::ServerKey, limits, pipeline::desk::DeskError, text::Label,
+    cull::is_up, fact::ServerKey, limits, pipeline::desk::DeskError, state::Server, text::Label,
     verdict::idle::in_words,
 };
 
@@ -128,7 +128,7 @@ async fn hold(
     key: &ServerKey,
     request: Request,
 ) -> Result<Json<HoldJson>, Problem> {
-    may(site, viewer, key, &request)?;
+    may(site, viewer, key, &request, is_up)?;
     let body = to_bytes(request.into_body(), limits::HOLD_BODY_BYTES_MAX).await;
     let body = body.map_err(|_| Problem::unreadable("the body is broken or too long"))?;
     let wish: HoldWish = serde_json::from_slice(&body)
@@ -143,17 +143,24 @@ async fn release(
     key: &ServerKey,
     request: Request,
 ) -> Result<Json<HoldJson>, Problem> {
-    may(site, viewer, key, &request)?;
+    // What stopped may come back, and its hold with it.
+    may(site, viewer, key, &request, |_| true)?;
     drop(request);
     set(site, viewer, key, None).await
 }
 
-/// Whether `viewer` may keep `key`, which must be there.
-fn may(site: &Site, viewer: &Viewer, key: &ServerKey, request: &Request) -> Result<(), Problem> {
+/// Whether `viewer` may keep `key`, which must be known and as it `should` be.
+fn may(
+    site: &Site,
+    viewer: &Viewer,
+    key: &ServerKey,
+    request: &Request,
+    should: impl Fn(&Server) -> bool,
+) -> Result<(), Problem> {
     Query::parse(request.uri().query())?.finish(&[])?;
     let truth = site.state.read();
     let server = truth.servers.get(key);
-    let server = server.filter(|server| viewer.sight.sees(server) && is_up(server));
+    let server = server.filter(|server| viewer.sight.sees(server) && should(server));
     let server = server.ok_or_else(no_server)?;
     if viewer.hand.reaches(server) {
         return Ok(());

@@ -9,6 +9,7 @@ use super::{Changed, Phase, State, people::move_keys};
 use crate::{
     cull::{Judge, Mode, Question},
     fact::ServerKey,
+    limits,
     person::Fates,
     text::Label,
     warning::{self, Next, Stage, TakenBack, Warned, Warning},
@@ -138,8 +139,14 @@ impl State {
 
     /// Looks at all servers: who is to be warned, and when each stops.
     pub(super) fn look(&mut self, now_ms: i64) -> Changed {
-        self.promises.holds.retain(|_, until_ms| *until_ms > now_ms);
         let mut changed = Changed::default();
+        for key in self.promises.keep_to_time(now_ms) {
+            if let Some(server) = self.servers.get_mut(&key)
+                && server.held_until_ms.take().is_some()
+            {
+                changed.servers.push(key);
+            }
+        }
         let found = self.find(now_ms);
         for found in found {
             self.note(found, now_ms, &mut changed);
@@ -278,6 +285,21 @@ impl Found {
 impl Promises {
     pub(super) fn of(&self, key: &ServerKey) -> Option<i64> {
         self.holds.get(key).copied()
+    }
+
+    /// Lets go of what is over, and of what a clock that was ahead has put out of reach. Gives whose
+    /// holds ended.
+    fn keep_to_time(&mut self, now_ms: i64) -> Vec<ServerKey> {
+        for warned in self.warned.values_mut() {
+            warned.told_ms = warned.told_ms.min(now_ms);
+            warned.delivered_ms = warned.delivered_ms.map(|ms| ms.min(now_ms));
+        }
+        let times = now_ms.saturating_add(1)..=now_ms.saturating_add(limits::HOLD_MS_MAX);
+        let ended = |_: &ServerKey, until_ms: &mut i64| !times.contains(until_ms);
+        self.holds
+            .extract_if(.., ended)
+            .map(|(key, _)| key)
+            .collect()
     }
 
     pub(super) fn move_people(&mut self, fates: &Fates) {

@@ -139,10 +139,10 @@ fn an_age_that_the_idle_culler_has_is_found_in_the_hubs_settings() {
     let file = format!("[cull]\nhub_config = {:?}\n", hub.path());
     let advice = load(&file).unwrap().advice;
     assert!(advice[0].contains(":1: the idle culler"), "{advice:?}");
-    let told = load("[cull]\nhub_config = \"/no/such/file\"\n").unwrap_err();
+    let none = load("[cull]\nhub_config = \"/no/such/file\"\n").unwrap();
     assert!(
-        told.starts_with("FILE:2: cull.hub_config: cannot read"),
-        "{told}"
+        none.advice[0].contains("cannot read /no/such/file"),
+        "it starts all the same"
     );
 }
 

@@ -273,6 +273,22 @@ fn a_hold_is_by_name_and_meets_the_server_when_it_comes() {
 }
 
 #[test]
+fn what_was_promised_by_a_clock_that_was_ahead_does_not_hold_for_years() {
+    const YEAR_MS: i64 = 365 * 24 * 60 * MINUTE_MS;
+    let mut before = idle_for(46, policy());
+    let told = look(&mut before, 46);
+    let (key, warned) = told.kept[0].clone();
+    let mut warned = warned.unwrap();
+    warned.told_ms += YEAR_MS;
+    let mut state = idle_for(60, policy());
+    let until_ms = START_MS + YEAR_MS;
+    state.recall_promises([(key.clone(), until_ms)], [(key.clone(), warned)]);
+    look(&mut state, 56);
+    assert_eq!(state.held_until_ms(&key), None);
+    assert!(row(&state, 61).cull, "{:?}", row(&state, 61));
+}
+
+#[test]
 fn a_renamed_users_promises_go_along_and_a_forgotten_ones_go() {
     let mut state = idle_for(46, policy());
     look(&mut state, 46);
@@ -297,5 +313,5 @@ fn an_exempt_server_is_neither_warned_nor_stopped() {
     assert!(look(&mut state, 58).is_empty());
     let row = row(&state, 60);
     assert!(!row.cull && row.stops_at_ms.is_none());
-    assert_eq!(row.reason, "exempt: its user is");
+    assert_eq!(row.reason, "exempt: its user");
 }
