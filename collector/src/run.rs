@@ -202,12 +202,6 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("pipeline", move || {
         pipeline.run(&incoming_facts, tell_replayed);
     })?;
-    let desk = Desk::new(
-        registry.clone(),
-        state.clone(),
-        clock.clone(),
-        stats.clone(),
-    );
     let people = People::new(&registry, &history, &inbox, &sessions, &clock);
     let flusher = Flusher {
         history: history.clone(),
@@ -219,6 +213,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
     let core = Core {
+        desk: Desk::new(&registry, &state, &clock, &stats),
         activity: Newest::kept(config.report.clone(), &registry)?,
         config,
         clock,
@@ -231,7 +226,6 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         sessions,
         outbox,
         people,
-        desk,
         facts,
         stop_flusher,
         replayed,

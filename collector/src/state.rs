@@ -284,23 +284,9 @@ impl State {
                 hold_ms,
             } => self.paced(*at_ms, key, *instance, *hold_ms),
             Fact::Hub { at_ms, servers } => self.hub_list(*at_ms, servers),
-            Fact::Hold {
-                at_ms: _,
-                key,
-                until_ms,
-            } => self.hold(key, *until_ms),
-            Fact::Shown {
-                at_ms,
-                key,
-                episodes,
-            } => self.shown(*at_ms, key, episodes),
-            Fact::Mailed {
-                at_ms,
-                key,
-                episode,
-                taken,
-            } => self.mailed(*at_ms, key, episode, *taken),
-            Fact::Look { at_ms } => self.look(*at_ms),
+            Fact::Hold { .. } | Fact::Shown { .. } | Fact::Mailed { .. } | Fact::Look { .. } => {
+                self.promise(fact)
+            }
             Fact::Started { at_ms } => self.started(*at_ms),
             Fact::People { at_ms: _, people } => self.move_people(people.fates()),
             Fact::Tick { at_ms } => self.tick(*at_ms),
