@@ -63,11 +63,7 @@ struct Follower {
 
 impl Touched {
     /// Runs an agent under lackey; `None` without valgrind.
-    pub(crate) fn of(
-        bed: &Bed<'_>,
-        sink: &mut Sink,
-        step: &mut Step,
-    ) -> Result<Option<Self>> {
+    pub(crate) fn of(bed: &Bed<'_>, sink: &mut Sink, step: &mut Step) -> Result<Option<Self>> {
         let Some(valgrind) = on_path("valgrind") else {
             return Ok(None);
         };
