@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { include: ['src/**/*.spec.ts'] }
+  test: { include: ['src/**/*.spec.{ts,tsx}'], setupFiles: ['src/spec/setup.ts'] }
 });
