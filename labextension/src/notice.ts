@@ -183,8 +183,8 @@ export class Notices {
     };
     if (notice.rule === 'idle' && notice.stopsAtMs !== null) {
       return KEEP_HOURS.map(hours => ({
-        label: trans._n('Keep %1 h', 'Keep %1 h', hours, hours),
-        caption: trans._n('Keep this server for %1 hour', 'Keep this server for %1 hours', hours, hours),
+        label: trans._n('Keep %1 h', 'Keep %1 h', hours),
+        caption: trans._n('Keep this server for %1 hour', 'Keep this server for %1 hours', hours),
         run: () => this._deeds.keepAlive(hours)
       }));
     }

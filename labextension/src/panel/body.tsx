@@ -34,6 +34,7 @@ export function Body({ state, actions, trans }: IBodyProps): JSX.Element {
       <Open state={state} trans={trans} />
       {settings.chart && <Past state={state} trans={trans} />}
       <Deaths state={state} trans={trans} />
+      {settings.idle && <IdleKernels rows={rows} units={settings.units} actions={actions} trans={trans} />}
       {sample !== null && (
         <Workloads
           rows={rows}
@@ -45,14 +46,15 @@ export function Body({ state, actions, trans }: IBodyProps): JSX.Element {
           trans={trans}
         />
       )}
-      {settings.idle && <IdleKernels rows={rows} units={settings.units} actions={actions} trans={trans} />}
       {sample !== null && <Counted sample={sample} units={settings.units} trans={trans} />}
     </div>
   );
 }
 
 function Now({ state, trans }: Omit<IBodyProps, 'actions'>): JSX.Element {
-  const view = viewOf(state.feed.sample, state.settings.units, trans);
+  const { sample } = state.feed;
+  const view = viewOf(sample, state.settings.units, trans);
+  const words = sample === null ? null : stateOfMemory(sample, trans);
   return (
     <header className={`hm-Now jp-mod-${view.level}`}>
       <h2>{trans.__('Memory of this server')}</h2>
@@ -60,9 +62,7 @@ function Now({ state, trans }: Omit<IBodyProps, 'actions'>): JSX.Element {
       {view.share !== null && (
         <meter className="hm-Now-meter" min={0} max={1} value={view.share} aria-label={view.label} />
       )}
-      {state.feed.sample !== null && (
-        <p className="hm-hint">{stateOfMemory(state.feed.sample, trans)}</p>
-      )}
+      {words !== null && !view.text.includes(words) && <p className="hm-hint">{words}</p>}
       {view.level === 'no-data' && <p className="hm-hint">{view.title}</p>}
     </header>
   );

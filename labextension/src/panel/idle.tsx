@@ -46,7 +46,7 @@ export function IdleKernels({ rows, units, actions, trans }: IIdleProps): JSX.El
   return (
     <details className="hm-Idle">
       <summary>
-        {trans._n('%2 idle kernel holds %1', '%2 idle kernels hold %1', idle.length, bytes(held, units), idle.length)}
+        {trans._n('%1 idle kernel holds %2', '%1 idle kernels hold %2', idle.length, bytes(held, units))}
       </summary>
       <label className="hm-Idle-row">
         <input
@@ -70,13 +70,13 @@ export function IdleKernels({ rows, units, actions, trans }: IIdleProps): JSX.El
         </label>
       ))}
       {idle.length > SHOWN_MAX && (
-        <p className="hm-hint">{trans._n('and %1 more', 'and %1 more', idle.length - SHOWN_MAX, idle.length - SHOWN_MAX)}</p>
+        <p className="hm-hint">{trans._n('and %1 more', 'and %1 more', idle.length - SHOWN_MAX)}</p>
       )}
       <p className="hm-hint">{trans.__('Variables are lost; notebooks and their outputs stay.')}</p>
       <button type="button" className="hm-button jp-mod-warn" disabled={picked.length === 0} onClick={end}>
         {picked.length === 0
           ? trans.__('Shut down what is chosen')
-          : trans._n('Shut down %2 kernel, %1', 'Shut down %2 kernels, %1', picked.length, bytes(sum(picked), units), picked.length)}
+          : trans._n('Shut down %1 kernel, %2', 'Shut down %1 kernels, %2', picked.length, bytes(sum(picked), units))}
       </button>
     </details>
   );

@@ -32,7 +32,7 @@ export function Stopping({ state, trans }: IStoppingProps): JSX.Element | null {
         {row.heldUntilMs === null ? (
           KEEP_HOURS.map(hours => (
             <button key={hours} type="button" className="hm-button" onClick={() => void state.hold(hours)}>
-              {trans._n('Keep for %1 hour', 'Keep for %1 hours', hours, hours)}
+              {trans._n('Keep for %1 hour', 'Keep for %1 hours', hours)}
             </button>
           ))
         ) : (

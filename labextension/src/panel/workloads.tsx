@@ -44,12 +44,12 @@ export function Workloads(props: IWorkloadsProps): JSX.Element {
       </ul>
       {hidden > 0 && (
         <button type="button" className="hm-button" onClick={() => setMost(most + 5 * ROWS_STEP)}>
-          {trans._n('and %1 more', 'and %1 more', hidden + props.leftOut, hidden + props.leftOut)}
+          {trans._n('and %1 more', 'and %1 more', hidden + props.leftOut)}
         </button>
       )}
       {hidden === 0 && props.leftOut > 0 && (
         <p className="hm-hint">
-          {trans._n('and %1 smaller one', 'and %1 smaller ones', props.leftOut, props.leftOut)}
+          {trans._n('and %1 smaller one', 'and %1 smaller ones', props.leftOut)}
         </p>
       )}
     </section>

@@ -68,7 +68,7 @@ export const panel: JupyterFrontEndPlugin<PanelState> = {
     });
     app.commands.addCommand(Commands.keepAlive, {
       label: args =>
-        trans._n('Keep This Server for %1 Hour', 'Keep This Server for %1 Hours', hoursOf(args), hoursOf(args)),
+        trans._n('Keep This Server for %1 Hour', 'Keep This Server for %1 Hours', hoursOf(args)),
       caption: trans.__('It is not stopped for being idle until then'),
       describedBy: {
         args: {

@@ -12,7 +12,8 @@ export const MIB = 1024 ** 2;
 /** Fills in %1, %2 as gettext bundles do. */
 export const trans: ITranslate = {
   __: (id, ...args) => fill(id, args),
-  _n: (id, plural, n, ...args) => fill(n === 1 ? id : plural, args)
+  // The number is %1, what comes behind it %2.
+  _n: (id, plural, n, ...args) => fill(n === 1 ? id : plural, [n, ...args])
 };
 
 function fill(id: string, args: unknown[]): string {
