@@ -56,6 +56,11 @@ class Agent:
         self._task: asyncio.Task[None] | None = None
         self._lines = LineBudget(log)
         self._told: str | None = None
+        self._started: float | None = None
+
+    def up_s(self) -> float | None:
+        """For how long the agent that we started has run."""
+        return None if self._started is None else asyncio.get_running_loop().time() - self._started
 
     def start(self) -> None:
         """Begins to watch over the agent; returns at once."""
@@ -122,6 +127,7 @@ class Agent:
             limit=4 * LOG_CHARS_MAX,
         )
         self._process = process
+        self._started = asyncio.get_running_loop().time()
         self._log.debug("hubmeter: agent %s started as process %d", binary, process.pid)
         chores = [asyncio.create_task(self._pass_on_log(process)), asyncio.create_task(self._watch(process))]
         try:
@@ -130,7 +136,7 @@ class Agent:
         finally:
             await end(process)
             await cancel(chores)
-            self._process = None
+            self._process = self._started = None
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Kills an agent that lives but has not answered for HUNG_S_MIN."""

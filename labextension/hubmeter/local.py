@@ -37,25 +37,25 @@ class Answer:
         self._headers = headers
         self._reader = reader
 
-    async def body(self) -> bytes:
-        """The whole body, at most LINE_BYTES_MAX."""
+    async def body(self, bytes_max: int = LINE_BYTES_MAX) -> bytes:
+        """The whole body, at most so long."""
         parts, size = [], 0
-        async for part in self.parts():
+        async for part in self.parts(bytes_max):
             size += len(part)
-            if size > LINE_BYTES_MAX:
+            if size > bytes_max:
                 raise LocalError("answer is too long")
             parts.append(part)
         return b"".join(parts)
 
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes in."""
+    async def parts(self, bytes_max: int = LINE_BYTES_MAX) -> AsyncIterator[bytes]:
+        """The body as it comes in; what says itself that it is longer is not read at all."""
         if self.status in (204, 304):
             return
         if self._headers.get("transfer-encoding", "").lower() == "chunked":
             async for part in self._chunks():
                 yield part
         elif "content-length" in self._headers:
-            size = _number(self._headers["content-length"], 10)
+            size = _number(self._headers["content-length"], 10, bytes_max)
             if size:
                 yield await self._reader.readexactly(size)
         else:
@@ -155,6 +155,14 @@ async def answers(path: str) -> bool:
         return False
 
 
+async def get(path: str, target: str, bytes_max: int) -> bytes:
+    """The body of an answer; raises one of FAILURES when there is none."""
+    async with Connection(path, "GET", target) as answer:
+        if answer.status != 200:
+            raise LocalError(f"{target} answered {answer.status}")
+        return await answer.body(bytes_max)
+
+
 async def put_json(path: str, target: str, value: Any) -> None:
     """Sends `value`; raises one of FAILURES when it was not taken."""
     async with Connection(path, "PUT", target, json.dumps(value, ensure_ascii=False).encode()) as answer:
@@ -184,12 +192,12 @@ async def stream(path: str, target: str, quiet_s_max: Callable[[], float]) -> As
                     yield line
 
 
-def _number(text: str, base: int) -> int:
+def _number(text: str, base: int, most: int = LINE_BYTES_MAX) -> int:
     text = text.strip()
     # int() takes signs, underscores and any length; a peer's number is none of these.
     if not text or len(text) > 8 or not text.isalnum() or not text.isascii():
         raise LocalError("answer holds no length where one belongs")
     value = int(text, base)
-    if value > LINE_BYTES_MAX:
+    if value > most:
         raise LocalError("answer is too long")
     return value
