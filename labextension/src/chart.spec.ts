@@ -12,10 +12,10 @@ describe('runsOf', () => {
     const points = [
       ...[0, 5, 10].map(s => point(s * 1000, 1)),
       point(15_000, null),
-      ...[20, 25].map(s => point(s * 1000, 1)),
-      point(90_000, 1)
+      ...[20, 25, 80].map(s => point(s * 1000, 1)),
+      point(240_000, 1)
     ];
-    expect(runsOf(points, used, 0).map(run => run.length)).toEqual([3, 2, 1]);
+    expect(runsOf(points, used, 0).map(run => run.length)).toEqual([3, 3, 1]);
   });
 
   it('takes the usual distance of what is there: hours are no holes among days', () => {

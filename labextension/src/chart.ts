@@ -19,7 +19,8 @@ export interface ISpread {
 
 /** Points further apart than this many usual steps have a hole between them. */
 const HOLE_STEPS = 4;
-const HOLE_MS_MIN = 30_000;
+/** Figures that hold come once a minute; a hole is longer than that. */
+const HOLE_MS_MIN = 150_000;
 /** A limit further away than this is not drawn: what is used would be a flat line. */
 const LIMIT_SHARE_MIN = 0.25;
 

@@ -106,6 +106,12 @@ describe('Feed', () => {
     expect(feed.sparkOf('kernel:old')).toEqual([]);
   });
 
+  it('has no data as soon as nobody answers', () => {
+    feed.take(LIVE);
+    feed.lose();
+    expect(feed.sample).toBeNull();
+  });
+
   it('leaves no timer behind', () => {
     feed.take(LIVE);
     feed.dispose();

@@ -13,8 +13,9 @@ export interface IPoint {
   readonly cores: number | null;
 }
 
-/** A sample may be this late before there is no data. */
-const STALE_MS_MIN = 30_000;
+/** An event comes at least once a minute, and "no data" at once; two that are missing are an open socket
+ * with nobody at its other end. */
+const STALE_MS_MIN = 150_000;
 const STALE_INTERVALS = 4;
 /** Every sample of the last ten minutes, a sample a second at most. */
 const RECENT_MS = 10 * 60_000;
@@ -72,6 +73,13 @@ export class Feed {
   take(raw: unknown): void {
     this._told = true;
     this._set(parseSample(raw));
+  }
+
+  /** Nobody answers: what was known last is of no use. */
+  lose(): void {
+    if (this._sample !== null) {
+      this._set(null);
+    }
   }
 
   /** What was known when the page loaded; an event that came meanwhile is newer. */

@@ -20,6 +20,8 @@ export const feed: JupyterFrontEndPlugin<Meter> = {
         meter.feed.take(event);
       }
     });
+    // JupyterLab found its server gone before our events could be missed.
+    app.serviceManager.connectionFailure.connect(() => meter.feed.lose());
     void whenVisible().then(async () => {
       if (!meter.feed.told) {
         // Without an answer it is "no data" until an event comes.
