@@ -78,6 +78,7 @@ function Row(props: IWorkloadsProps & { readonly one: IWorkload }): JSX.Element 
             {name}
           </span>
         )}
+        <Spark values={props.sparkOf(one.key)} />
         <span className="hm-Row-bytes">
           {one.memoryUsedBytes === null ? trans.__('unknown') : bytes(one.memoryUsedBytes, units)}
         </span>
@@ -85,7 +86,6 @@ function Row(props: IWorkloadsProps & { readonly one: IWorkload }): JSX.Element 
       {share !== null && <span className="hm-Row-bar" style={{ inlineSize: `${100 * share}%` }} />}
       <div className="hm-Row-foot">
         <span className="hm-Row-words">{wordsOf(one, units, trans)}</span>
-        <Spark values={props.sparkOf(one.key)} />
         <Deeds one={one} title={title} actions={actions} trans={trans} />
       </div>
     </li>

@@ -32,6 +32,7 @@ for (const theme of ['light', 'dark'] as const) {
     const panel = await openPanel(page);
     const shot = async (state: string) => {
       await expectAccessible(page, PARTS);
+      await panel.evaluate(node => node.scrollTo(0, 0));
       await page.screenshot({ path: `${access.screenshots}/lab-${state}-${theme}.png` });
     };
 

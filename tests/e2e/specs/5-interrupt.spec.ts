@@ -1,6 +1,7 @@
 import { expect, test } from '@playwright/test';
 
 import { access, INTERVAL_MS } from '../support/access.ts';
+import { film } from '../support/film.ts';
 import { logIn, startServer, writeNotebook } from '../support/hub.ts';
 import { meterBytes, openNotebook, runCell } from '../support/lab.ts';
 import { openPanel, rowOf, toast } from '../support/panel.ts';
@@ -21,6 +22,7 @@ test('a warning names a growing notebook in time, and its button stops the cell'
   const panel = await openPanel(page);
   const asked: string[] = [];
   page.on('request', request => asked.push(`${request.method()} ${new URL(request.url()).pathname}`));
+  const cut = film(page);
   await runCell(page, 0, false);
 
   const warning = toast(page, /grows/);
@@ -35,6 +37,7 @@ test('a warning names a growing notebook in time, and its button stops the cell'
   await page.waitForTimeout(2 * INTERVAL_MS);
   const stopped = await meterBytes(page);
   await page.waitForTimeout(2 * INTERVAL_MS);
+  await cut();
   expect(Math.abs((await meterBytes(page)) - stopped), 'it grows no more').toBeLessThan(0.15e9);
   expect(await page.locator('.Toastify__toast', { hasText: /grows/ }).count(), 'said once').toBeLessThanOrEqual(1);
   expect(asked.filter(one => /hubmeter\/v1\/shown\//.test(one)).length, 'that it was shown is told once').toBe(1);
