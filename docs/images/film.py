@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 WIDTH = 900
-COLOURS = 48
+COLOURS = 128
 BYTES_MAX = 1_000_000
 FRAME_MS = 400
 LAST_MS = 3000

@@ -193,6 +193,19 @@ describe('the panel', () => {
     expect(button(/^6 h/).getAttribute('aria-pressed')).toBe('true');
   });
 
+  it('asks again after a notice only while it is on the screen', async () => {
+    let asked = 0;
+    answers.verdicts = async () => {
+      asked += 1;
+      return { items: [] };
+    };
+    await show();
+    await state.refresh();
+    state.watched = true;
+    await act(() => state.refresh());
+    expect(asked).toBe(2);
+  });
+
   it('takes no answer for a range that is no longer chosen', async () => {
     await show();
     let late: (answer: unknown) => void = () => undefined;
@@ -206,12 +219,14 @@ describe('the panel', () => {
     expect(state.history).toMatchObject({ value: { source: 'agent' } });
   });
 
-  it('names what was judged below the picture of it', async () => {
+  it('names what was judged below the picture of it, and what is open above it', async () => {
+    const grew = { rule: 'runaway_memory', since: iso(NOW - 30_000) };
     answers.verdicts = async () => ({
-      items: [death({ rule: 'runaway_memory', episode: 'r', since: iso(NOW - 30_000) })]
+      items: [death({ ...grew, episode: 'r' }), death({ ...grew, episode: 's', state: 'cleared' })]
     });
     await show();
-    expect(node.querySelectorAll('.hm-Past .hm-Chart-mark').length).toBe(1);
+    expect(node.querySelectorAll('.hm-Past .hm-Chart-mark').length).toBe(2);
+    expect(node.querySelectorAll('.hm-Past-marks li').length).toBe(1);
     expect(node.querySelector('.hm-Past-marks')!.textContent).toContain('grow.ipynb: memory grew fast');
     expect(node.querySelector('.hm-Open')!.textContent).toContain('grow.ipynb: memory grew fast, since');
   });

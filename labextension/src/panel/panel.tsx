@@ -39,7 +39,12 @@ export class Panel extends ReactWidget {
     return <Body state={this._state} actions={this._actions} trans={this._trans} />;
   }
 
+  protected override onAfterHide(): void {
+    this._state.watched = false;
+  }
+
   protected override onAfterShow(): void {
+    this._state.watched = true;
     void this._state.open();
     this.update();
   }

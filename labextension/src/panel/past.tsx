@@ -26,7 +26,9 @@ export function Past({ state, trans }: IPastProps): JSX.Element {
   const toMs = Date.now();
   const fromMs = toMs - RANGES[range].widthMs;
   const at = range === 'days' ? moment : clock;
-  const marks = marksOf(state, fromMs, trans);
+  const marks = marksOf(state, fromMs, at, trans);
+  // What is open stands above the picture.
+  const named = marks.filter(mark => !mark.open);
   return (
     <section className="hm-Past" aria-label={trans.__('What this server used before')}>
       <Ranges state={state} trans={trans} />
@@ -36,9 +38,9 @@ export function Past({ state, trans }: IPastProps): JSX.Element {
         <span>{at(fromMs)}</span>
         <span>{trans.__('now')}</span>
       </p>
-      {marks.length > 0 && (
+      {named.length > 0 && (
         <ul className="hm-Past-marks" aria-label={trans.__('Marks in the picture')}>
-          {marks.slice(0, MARKS_MAX).map(mark => (
+          {named.slice(0, MARKS_MAX).map(mark => (
             <li key={mark.id}>
               <bdi>{mark.text}</bdi>
             </li>
@@ -157,14 +159,20 @@ function Nothing({ state, trans }: IPastProps): JSX.Element {
   );
 }
 
-function marksOf(state: PanelState, fromMs: number, trans: ITranslate): readonly IMark[] {
+function marksOf(
+  state: PanelState,
+  fromMs: number,
+  at: (atMs: number) => string,
+  trans: ITranslate
+): readonly (IMark & { readonly open: boolean })[] {
   return state.verdicts
     .map(one => ({ one, atMs: one.sinceMs - state.skewMs }))
     .filter(({ atMs }) => atMs >= fromMs)
     .map(({ one, atMs }) => ({
       id: one.episode,
+      open: one.open && one.rule !== 'killed',
       atMs,
-      text: trans.__('%1 %2: %3', moment(atMs), subjectOf(one, trans), ruleWords(one.rule, trans))
+      text: trans.__('%1 %2: %3', at(atMs), subjectOf(one, trans), ruleWords(one.rule, trans))
     }));
 }
 

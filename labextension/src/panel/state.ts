@@ -28,6 +28,8 @@ export class PanelState {
   readonly changed = new Signal<this, void>(this);
   readonly feed: Feed;
 
+  /** Whether the panel is on the screen. */
+  watched = false;
   range: Range = 'minutes';
   history: Answer<IHistory> = { is: 'asked' };
   row: IServerRow | null = null;
@@ -52,9 +54,11 @@ export class PanelState {
     await Promise.all([this._askServer(), this._askHistory()]);
   }
 
-  /** A notice came: what the collector says of this server is new. */
+  /** A notice came: what the collector says of this server is new. A closed panel asks when it is opened. */
   async refresh(): Promise<void> {
-    await this._askServer();
+    if (this.watched) {
+      await this._askServer();
+    }
   }
 
   async pick(range: Range): Promise<void> {

@@ -4,15 +4,13 @@ import type { Event } from '@jupyterlab/services';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Actions } from '../actions';
+import { askedOnceOrTwice, newestDeath } from '../deaths';
 import { Meter, whenVisible } from '../meter';
 import { deathSentence, IAction, IDeeds, INotifier, Notices } from '../notice';
 import type { PanelState } from '../panel/state';
 import { Commands, DOMAIN, IMeter, IPanelState, NOTICE_SCHEMA } from '../tokens';
 import { Told } from '../told';
 import { IVerdict, parseVerdicts } from '../verdict';
-
-/** A death that is older explains nothing that somebody still wonders about. */
-const DEATH_MS_MAX = 24 * 3_600_000;
 
 export const notices: JupyterFrontEndPlugin<void> = {
   id: 'hubmeter:notices',
@@ -54,16 +52,22 @@ export const notices: JupyterFrontEndPlugin<void> = {
     meter.settingsChanged.connect(apply);
     apply();
 
+    let news: Promise<void> | null = null;
     app.serviceManager.events.stream.connect((_: unknown, event: Event.Emission) => {
-      if (event.schema_id === NOTICE_SCHEMA && taken.take(event) && !document.hidden) {
-        void panel?.refresh();
+      if (event.schema_id === NOTICE_SCHEMA && taken.take(event)) {
+        // In a hidden tab it is asked for when somebody looks, once for all that came.
+        news ??= whenVisible().then(() => {
+          news = null;
+          return panel?.refresh();
+        });
       }
     });
     void Promise.all([app.restored, whenVisible()]).then(async () => {
-      const verdicts = await meter.requests.verdicts().then(parseVerdicts, () => []);
+      const answer = await askedOnceOrTwice(() => meter.requests.verdicts(), meter.feed);
+      const verdicts = parseVerdicts(answer);
       panel?.takeVerdicts(verdicts);
-      const death = verdicts.find(one => one.rule === 'killed');
-      if (death && meter.feed.serverNow() - death.sinceMs <= DEATH_MS_MAX) {
+      const death = newestDeath(verdicts, meter.feed.serverNow());
+      if (death) {
         taken.take(noticeOf(death));
       }
     });
