@@ -197,6 +197,10 @@ describe('sentenceOf', () => {
     expect(words({ rule: 'near_limit', ...fast })).toBe(NOTICE.text);
   });
 
+  it('lets a name from right to left turn no word around it', () => {
+    expect(words({ ...fast, workload_name: 'ملف.ipynb' })).toMatch(/^\u2068ملف\.ipynb\u2069 grows by/);
+  });
+
   it('has names on one line and of bearable length', () => {
     const said = words({ ...fast, workload_name: `${'n'.repeat(4000)}\n\u202E` });
     expect(said.length).toBeLessThan(120);

@@ -5,7 +5,7 @@ import { bytes, duration, speed, Units } from './format';
 import { isRecord, number, size, text as str, time } from './json';
 import type { Told } from './told';
 import type { ITranslate } from './translation';
-import { tidyName } from './workload';
+import { inSentence } from './workload';
 
 export type Severity = 'info' | 'warning' | 'critical';
 
@@ -227,7 +227,7 @@ export class Notices {
 export function sentenceOf(notice: INotice, units: Units, trans: ITranslate, nowMs: number): string {
   const { rule, secondsToLimit: left, trendBytesPerSecond: trend, stopsAtMs } = notice;
   const path = notice.workloadName;
-  const name = path === null ? null : tidyName(path.slice(path.lastIndexOf('/') + 1), NAME_CHARS_MAX);
+  const name = path === null ? null : inSentence(path.slice(path.lastIndexOf('/') + 1), NAME_CHARS_MAX);
   if (rule === 'runaway_memory' && trend !== null && trend > 0 && left !== null) {
     const pace = speed(trend, units);
     return name === null
@@ -251,7 +251,7 @@ export function deathSentence(
   units: Units,
   trans: ITranslate
 ): string {
-  const who = name === null ? trans.__('This server') : tidyName(name, NAME_CHARS_MAX);
+  const who = name === null ? trans.__('This server') : inSentence(name, NAME_CHARS_MAX);
   if (held === null) {
     return trans.__('%1 was killed: memory was used up.', who);
   }

@@ -2,7 +2,7 @@
 
 import { Fields, flag, isRecord, list, number, size, text, time } from './json';
 import type { ITranslate } from './translation';
-import { tidyName } from './workload';
+import { inSentence, tidyName } from './workload';
 
 export interface IVerdict {
   readonly rule: string;
@@ -86,7 +86,7 @@ export function ruleWords(rule: string, trans: ITranslate): string {
 
 /** What it is about: a workload's name, or the server. */
 export function subjectOf(verdict: IVerdict, trans: ITranslate): string {
-  return verdict.title === null ? trans.__('This server') : tidyName(verdict.title);
+  return verdict.title === null ? trans.__('This server') : inSentence(verdict.title);
 }
 
 function verdict(raw: Fields): IVerdict | null {

@@ -12,6 +12,15 @@ export function tidyName(name: string, charsMax = NAME_CHARS_MAX): string {
   return chars.length > charsMax ? `${chars.slice(0, charsMax).join('')}…` : chars.join('');
 }
 
+/** Letters that are written from right to left. */
+const RIGHT_TO_LEFT = /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
+
+/** A name within a sentence: it turns none of the words around it. */
+export function inSentence(name: string, charsMax = NAME_CHARS_MAX): string {
+  const tidy = tidyName(name, charsMax);
+  return RIGHT_TO_LEFT.test(tidy) ? `\u2068${tidy}\u2069` : tidy;
+}
+
 /** What a person knows it by. */
 export function titleOf(one: IWorkload, trans: ITranslate, charsMax = NAME_CHARS_MAX): string {
   switch (one.kind) {
@@ -20,7 +29,7 @@ export function titleOf(one: IWorkload, trans: ITranslate, charsMax = NAME_CHARS
     case 'other':
       return trans.__('Other processes');
     case 'terminal':
-      return trans.__('Terminal %1', tidyName(one.name, charsMax));
+      return trans.__('Terminal %1', inSentence(one.name, charsMax));
     default:
       return tidyName(one.name, charsMax) || trans.__('Kernel without a name');
   }

@@ -82,8 +82,12 @@ function Open({ state, trans }: Omit<IBodyProps, 'actions'>): JSX.Element | null
     <ul className="hm-Open" aria-label={trans.__('What needs attention')}>
       {open.map(one => (
         <li key={one.episode}>
-          <bdi>{subjectOf(one, trans)}</bdi>
-          {trans.__(': %1, since %2', ruleWords(one.rule, trans), clock(one.sinceMs - state.skewMs))}
+          {trans.__(
+            '%1: %2, since %3',
+            subjectOf(one, trans),
+            ruleWords(one.rule, trans),
+            clock(one.sinceMs - state.skewMs)
+          )}
         </li>
       ))}
     </ul>

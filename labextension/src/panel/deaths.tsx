@@ -54,7 +54,7 @@ function Death(props: IDeathsProps & { readonly verdict: IVerdict; readonly firs
       onToggle={event => setOpen(event.currentTarget.open)}
     >
       <summary>
-        <bdi>{deathSentence(verdict.title, held, verdict.limitBytes, units, trans)}</bdi>{' '}
+        {deathSentence(verdict.title, held, verdict.limitBytes, units, trans)}{' '}
         <time dateTime={new Date(verdict.sinceMs).toISOString()}>
           {moment(verdict.sinceMs - state.skewMs)}
         </time>

@@ -41,9 +41,7 @@ export function Past({ state, trans }: IPastProps): JSX.Element {
       {named.length > 0 && (
         <ul className="hm-Past-marks" aria-label={trans.__('Marks in the picture')}>
           {named.slice(0, MARKS_MAX).map(mark => (
-            <li key={mark.id}>
-              <bdi>{mark.text}</bdi>
-            </li>
+            <li key={mark.id}>{mark.text}</li>
           ))}
         </ul>
       )}

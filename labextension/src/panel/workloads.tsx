@@ -7,7 +7,7 @@ import { sparkPath } from '../chart';
 import { bytes, cores, rate, Units } from '../format';
 import type { IWorkload } from '../sample';
 import type { ITranslate } from '../translation';
-import { kindOf, stateOf, titleOf } from '../workload';
+import { inSentence, kindOf, stateOf, titleOf } from '../workload';
 
 export interface IWorkloadsProps {
   readonly rows: readonly IWorkload[];
@@ -68,7 +68,7 @@ function Row(props: IWorkloadsProps & { readonly one: IWorkload }): JSX.Element 
           <button
             type="button"
             className="hm-Row-name hm-link"
-            title={trans.__('Go to %1', one.notebook ?? title)}
+            title={trans.__('Go to %1', inSentence(one.notebook ?? title, NAME_CHARS_MAX))}
             onClick={() => void actions.open(one)}
           >
             {name}
