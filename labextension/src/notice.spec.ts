@@ -18,7 +18,7 @@ const NOW = Date.parse('2027-01-15T08:00:00.000Z');
 
 let look: (away: boolean) => void;
 let shown: { text: string; type: string; actions: readonly IAction[] }[];
-let updated: { id: string; text: string }[];
+let updated: { id: string; text: string; type: string }[];
 let dismissed: string[];
 let done: string[];
 let shared: Storage;
@@ -26,7 +26,7 @@ let notices: Notices;
 
 const notifier = {
   show: (text: string, type: string, actions: readonly IAction[]) => `n${shown.push({ text, type, actions })}`,
-  update: (id: string, text: string) => void updated.push({ id, text }),
+  update: (id: string, text: string, type: string) => void updated.push({ id, text, type }),
   dismiss: (id: string) => void dismissed.push(id)
 };
 const deeds: IDeeds = {
@@ -55,11 +55,11 @@ afterEach(() => {
 });
 
 describe('Notices', () => {
-  it('shows an episode once, in the newest words', () => {
+  it('shows an episode once, in the newest words and gravity', () => {
     notices.take(NOTICE);
-    notices.take({ ...NOTICE, text: 'still growing' });
+    notices.take({ ...NOTICE, text: 'still growing', severity: 'critical' });
     expect(shown.map(({ text, type }) => ({ text, type }))).toEqual([{ text: NOTICE.text, type: 'warning' }]);
-    expect(updated).toEqual([{ id: 'n1', text: 'still growing' }]);
+    expect(updated).toEqual([{ id: 'n1', text: 'still growing', type: 'error' }]);
   });
 
   it('takes it away when it is cleared, and stays quiet about a late copy', () => {

@@ -30,11 +30,14 @@ export interface IAction {
   readonly run: () => void;
 }
 
+/** What JupyterLab calls a notification of each gravity. */
+export type Kind = 'info' | 'warning' | 'error';
+
 /** Where notifications go: JupyterLab's manager, or a test's. */
 export interface INotifier {
-  show(text: string, type: 'info' | 'warning' | 'error', actions: readonly IAction[]): string;
+  show(text: string, type: Kind, actions: readonly IAction[]): string;
   /** Puts new words in a notification that is there; one that was closed stays closed. */
-  update(id: string, text: string, actions: readonly IAction[]): void;
+  update(id: string, text: string, type: Kind, actions: readonly IAction[]): void;
   dismiss(id: string): void;
 }
 
@@ -138,7 +141,7 @@ export class Notices {
       this._begin(notice);
     } else if (shown !== '') {
       const { text, actions } = this._words(notice);
-      this._notifier.update(shown, text, actions);
+      this._notifier.update(shown, text, TYPES[notice.severity], actions);
     }
   }
 

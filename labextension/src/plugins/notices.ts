@@ -85,8 +85,8 @@ export const notices: JupyterFrontEndPlugin<void> = {
 const lab: INotifier = {
   show: (text, type, actions) =>
     Notification.emit(text, type, { autoClose: false, actions: buttons(actions) }),
-  update: (id, message, actions) => {
-    Notification.update({ id, message, actions: buttons(actions) });
+  update: (id, message, type, actions) => {
+    Notification.update({ id, message, type, actions: buttons(actions) });
   },
   dismiss: id => Notification.dismiss(id)
 };
