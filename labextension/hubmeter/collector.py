@@ -35,8 +35,10 @@ TOKEN_BYTES_MAX = 8 * 1024
 DETAIL_CHARS_MAX = 500
 VERDICTS_ASKED, VERDICTS_MAX = 500, 100
 
-#: The collector's own refusals that are the asker's business. Any other is a fault of the set-up.
+#: The collector's own refusals that are the asker's business. Any other is a fault of the set-up; but for a
+#: hold 403 is policy.
 PASSED_ON = (400, 404, 409, 422, 429)
+PASSED_ON_OF_HOLDS = (*PASSED_ON, 403)
 
 
 class Away(Exception):
@@ -168,7 +170,7 @@ class Collector:
             answer = await self._asker().fetch(request, raise_error=False)
         except (OSError, httpclient.HTTPError, httputil.HTTPInputError, ValueError) as error:
             raise Away(f"the collector cannot be reached: {_said(error)}") from error
-        return _read(answer)
+        return _read(answer, PASSED_ON if method == "GET" else PASSED_ON_OF_HOLDS)
 
     def _asker(self) -> simple_httpclient.SimpleAsyncHTTPClient:
         """Made when first needed: it belongs to the loop that runs then."""
@@ -215,13 +217,13 @@ class Collector:
         return row.get("user") == self._user() and row.get("server") == self._name()
 
 
-def _read(answer: httpclient.HTTPResponse) -> Any:
+def _read(answer: httpclient.HTTPResponse, passed_on: tuple[int, ...]) -> Any:
     """The JSON of an answer; raises Away for what is none, Refused for a refusal."""
     kind = answer.headers.get("Content-Type", "").split(";")[0].strip().lower()
     body = answer.body or b""
     if answer.error is not None and answer.code == 599:
         raise Away(f"the collector cannot be reached: {_said(answer.error)}")
-    if kind == "application/problem+json" and answer.code in PASSED_ON:
+    if kind == "application/problem+json" and answer.code in passed_on:
         raise Refused(answer.code, _detail(body) or "the collector refuses")
     if answer.code in (401, 403):
         raise Away("the collector does not accept this server's token")

@@ -167,9 +167,9 @@ def _integer(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _integer(value)
 
 
 def _text(value: Any, chars_max: int = TEXT_CHARS_MAX) -> str | None:

@@ -38,6 +38,7 @@ class Hubmeter(ExtensionApp):
         assert bus is not None  # noqa: S101 - made before any extension is loaded
         self._feed = Feed(bus, self.log, self._socket, self._agent.up_s)
         self._teller = Teller(self.serverapp, self._feed, self.log, self._socket)
+        self._feed.on_sample = self._teller.tick
         self._collector = Collector(lambda: self._feed.link, self.log)
         events.register(bus)
 

@@ -90,6 +90,11 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         self._close()
 
+    def abort(self) -> None:
+        """Ends it now; whoever reads finds that there is no more."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
     async def _ask(self) -> Answer:
         with address(self._path) as way:
             reader, self._writer = await asyncio.open_unix_connection(way, limit=HEAD_BYTES_MAX)
@@ -174,22 +179,53 @@ async def put_json(path: str, target: str, value: Any) -> None:
 
 async def stream(path: str, target: str, quiet_s_max: Callable[[], float]) -> AsyncGenerator[bytes, None]:
     """The lines of an endless answer. Silence longer than `quiet_s_max()` is a TimeoutError."""
-    async with Connection(path, "GET", target) as answer:
+    connection = Connection(path, "GET", target)
+    async with connection as answer:
         if answer.status != 200:
             raise LocalError(f"{target} answered {answer.status}")
-        parts = answer.parts()
+        silence = Silence(connection.abort)
         rest = b""
-        while True:
-            try:
-                part = await within(anext(parts), quiet_s_max())
-            except StopAsyncIteration:
-                return
-            *lines, rest = (rest + part).split(b"\n")
-            if len(rest) > LINE_BYTES_MAX:
-                raise LocalError("line is too long")
-            for line in lines:
-                if line.strip():
-                    yield line
+        try:
+            silence.begins(quiet_s_max())
+            async for part in answer.parts():
+                *lines, rest = (rest + part).split(b"\n")
+                if len(rest) > LINE_BYTES_MAX:
+                    raise LocalError("line is too long")
+                for line in lines:
+                    if line.strip():
+                        yield line
+                silence.begins(quiet_s_max())
+        except (EOFError, LocalError):
+            # What was cut off in the middle is no garbage.
+            if silence.was_too_long:
+                raise asyncio.TimeoutError from None
+            raise
+        finally:
+            silence.ends()
+        if silence.was_too_long:
+            raise asyncio.TimeoutError
+
+
+class Silence:
+    """Ends a connection that says nothing. A timer that is pushed on and hardly ever rings: a task for each
+    line would cost more than all that is done with it."""
+
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self.was_too_long = False
+        self._abort = abort
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begins(self, seconds: float) -> None:
+        self.ends()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
+
+    def ends(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        self.was_too_long = True
+        self._abort()
 
 
 def _number(text: str, base: int, most: int = LINE_BYTES_MAX) -> int:

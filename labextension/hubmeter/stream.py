@@ -38,6 +38,8 @@ class Feed:
     ) -> None:
         #: Rises with each stream that began; whoever tells the agent something must repeat it then.
         self.connections = 0
+        #: Called at each sample, on the loop.
+        self.on_sample: Callable[[], None] = lambda: None
         self._bus = bus
         self._log = log
         self._socket = socket
@@ -117,6 +119,7 @@ class Feed:
         if self._raw is None:
             self.connections += 1
         self._raw, self._sample = raw, None
+        self.on_sample()
         link = raw.get("link")
         self._link = link if isinstance(link, Mapping) else {}
         if self._notable.take(raw) and (sample := self.sample):

@@ -9,7 +9,6 @@ it leaves this machine is the agent's to decide, by HUBMETER_NAMES.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from .person import Person
 from .stream import Feed
 
 LOOK_S = 5.0  # the agent's own default interval: sooner would not be seen
+MISSED = 3  # so much longer is waited for a sample to look along with
 ROWS_MAX = 256  # kernels, and apps: as many as the agent takes; it finds the rest by itself
 BODY_BYTES_MAX = 256 * 1024  # the agent refuses a longer message
 PERSON_BYTES_MAX = 4 * 1024  # of that, what is said of people
@@ -58,7 +58,9 @@ class Teller:
         self._log = log
         self._socket = socket
         self._wake = asyncio.Event()
-        self._ends = Ends(server.kernel_manager, self._wake.set, log)
+        self._happened = False
+        self._looked = 0.0
+        self._ends = Ends(server.kernel_manager, self.wake, log)
         self.person = Person()
         self._told: Any = None
         self._named: Any = None
@@ -77,11 +79,18 @@ class Teller:
 
     def wake(self) -> None:
         """There is something to tell that should not wait for the next look."""
+        self._happened = True
         self._wake.set()
+
+    def tick(self) -> None:
+        """A sample came: looking now costs less than waking up for it alone."""
+        if asyncio.get_running_loop().time() - self._looked >= LOOK_S - SOON_S:
+            self._wake.set()
 
     async def _tell(self) -> None:
         while True:
             self._wake.clear()
+            self._looked = asyncio.get_running_loop().time()
             try:
                 await self._look()
             except local.Refused as error:
@@ -92,14 +101,24 @@ class Teller:
                 self._log.debug("hubmeter: agent was not told: %s", error)
             except Exception:  # noqa: BLE001 - a manager of somebody else's making
                 self._log.debug("hubmeter: cannot read the server's kernels", exc_info=True)
-            # A kernel that ended is told of at once: the agent waits for why.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await local.within(self._wake.wait(), LOOK_S)
-                await asyncio.sleep(SOON_S)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until the next sample, or until something happens: a kernel's end is told of at once, since the
+        agent waits for why."""
+        patience_s = LOOK_S * (MISSED if self._feed.live else 1)
+        timer = asyncio.get_running_loop().call_later(patience_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+        if self._happened:
+            self._happened = False
+            await asyncio.sleep(SOON_S)
 
     async def _on_action(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
         """A kernel was started, restarted or shut down."""
-        self._wake.set()
+        self.wake()
 
     async def _on_contents(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
         """A file was read, written, moved."""

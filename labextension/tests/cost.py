@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the extension costs the server's event loop: `python tests/cost.py`, in an environment with the package.
+"""What the extension costs the server's event loop: `python tests/cost.py`, where the package is installed.
 
 CPU time, not wall time, of one tab on the event bus and of three kernels and a terminal; a minute has as many
 ticks as the agent's default interval makes.

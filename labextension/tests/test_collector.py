@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 
 import pytest
 import tornado.httpserver
@@ -201,6 +202,14 @@ async def test_a_refusal_is_passed_on_with_its_words_cut(hub):
     assert hub.asked[0][0::3] == ("PUT", b'{"until": "2026-11-22T00:00:00Z"}')
 
 
+async def test_a_hold_that_policy_forbids_is_not_taken_for_a_bad_token(hub):
+    hub.answer({"detail": "holds are off"}, 403, "application/problem+json")
+    with pytest.raises(Refused, match="holds are off"):
+        await asking(hub.url).hold(None)
+    with pytest.raises(Away, match="token"):
+        await asking(hub.url).server()
+
+
 async def test_a_hold_is_taken_back(hub):
     hub.answer({"held_until": None})
     assert await asking(hub.url).hold(None) == {"held_until": None}
@@ -248,3 +257,60 @@ async def test_only_the_named_certificates_vouch_for_a_collector(tmp_path):
         await asking("https://127.0.0.1:1/", HUBMETER_CA_FILE=str(none)).server()
     with pytest.raises(Away, match="reached"):
         await asking("https://127.0.0.1:1/").server()
+
+
+async def test_a_private_authority_vouches_for_a_collector_where_it_is_named_and_only_there(hub, tmp_path):
+    certificates = pytest.importorskip("cryptography.x509", reason="comes with JupyterHub")
+    ca, chain = authority(certificates, tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    plain = hub.url.split("/")[2]
+
+    async def pass_on(reader, writer):
+        """TLS in front of the collector, as a proxy has it."""
+        to_reader, to_writer = await asyncio.open_connection(*plain.split(":"))
+
+        async def pump(source, sink):
+            while part := await source.read(4096):
+                sink.write(part)
+            sink.close()
+
+        await asyncio.gather(pump(reader, to_writer), pump(to_reader, writer))
+
+    server = await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    hub.answer(ROW)
+    assert await asking(url, HUBMETER_CA_FILE=str(ca)).server() == ROW
+    asked = len(hub.asked)
+    with pytest.raises(Away, match="reached"):
+        await asking(url).server()
+    assert len(hub.asked) == asked, "no token was sent to whom nobody vouches for"
+    server.close()
+
+
+def authority(x509, folder):
+    """An authority's certificate, and a server's for 127.0.0.1 with its key."""
+    from datetime import datetime, timedelta, timezone
+    from ipaddress import ip_address
+
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    now = datetime.now(timezone.utc)
+
+    def certificate(name, key, issuer, signer, extension):
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer or subject)
+        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        return builder.add_extension(extension, critical=True).sign(signer, hashes.SHA256())
+
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca = certificate("ca", ca_key, None, ca_key, x509.BasicConstraints(ca=True, path_length=None))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    own = certificate("collector", key, ca.subject, ca_key, names)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    (folder / "chain.pem").write_bytes(own.public_bytes(pem) + private)
+    return folder / "ca.pem", folder / "chain.pem"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -156,13 +157,16 @@ async def test_what_is_typed_into_a_real_terminal_is_input_and_what_it_prints_is
     process = settings["terminal_manager"].terminals[name].ptyproc
     (shell,) = terminals.rows(settings)
     assert shell == {"name": name, "pid": process.pid, "busy": False}
-    before = terminals.typed(settings)[name]
-    os.write(process.fd, b"sleep 60\n")
+    os.write(process.fd, b"cat > /dev/null\n")
     await until(lambda: terminals.rows(settings)[0]["busy"], "a job in front")
-    # The kernel moves the time in steps of eight seconds; a step may lie before what was typed.
-    await until(
-        lambda: os.write(process.fd, b"x") and terminals.typed(settings)[name] > before, "the access time"
-    )
+    # The kernel moves the time in steps of eight seconds; here the last step is long ago.
+    tty = os.readlink(f"/proc/{process.pid}/fd/0")
+    os.utime(tty, (1.0, 1.0))
+    assert terminals.typed(settings)[name] == 1.0
+    Path(tty).write_text("output of some program\n")
+    assert terminals.typed(settings)[name] == 1.0
+    os.write(process.fd, b"words\n")
+    await until(lambda: terminals.typed(settings)[name] > 1.0, "the words")
     assert terminals.busy(SimpleNamespace(fd=-1, pid=1)) is None
     assert terminals.busy(SimpleNamespace()) is None
 

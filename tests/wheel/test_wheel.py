@@ -129,6 +129,46 @@ def test_the_wheel_is_for_the_machines_that_its_agent_runs_on():
     assert "-py3-none-" in WHEEL.name and not WHEEL.name.endswith("-any.whl")
 
 
+#: The head of a program: its processor, then the kinds of its parts.
+PLATFORM_OF = """
+import struct, sys
+sys.path.insert(0, sys.argv[1])
+from hatch_build import platform_of
+
+def head(machine, kinds, magic=b"\\x7fELF\\x02\\x01"):
+    start = magic.ljust(18, b"\\0") + struct.pack("<H", machine)
+    start = start.ljust(32, b"\\0") + struct.pack("<Q", 64)
+    start = start.ljust(54, b"\\0") + struct.pack("<HH", 56, len(kinds))
+    return start.ljust(64, b"\\0") + b"".join(struct.pack("<I", kind).ljust(56, b"\\0") for kind in kinds)
+
+def said(data):
+    try:
+        return platform_of(data, "agent")
+    except SystemExit as error:
+        return str(error)
+
+for data in (head(62, [1, 2]), head(183, [1]), head(62, [1, 3]), head(3, [1]), head(62, [1], b"MZ"), head(62, [1])[:70], b""):
+    print(said(data))
+"""
+
+
+def test_a_static_agent_is_for_every_linux_of_its_processor_and_any_other_for_machines_like_this(tmp_path):
+    with tarfile.open(SOURCE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (package,) = tmp_path.iterdir()
+    every = "manylinux_2_17_{0}.manylinux2014_{0}.musllinux_1_1_{0}"
+    here = os.uname().machine
+    assert run(tmp_path, "python", "-c", PLATFORM_OF, str(package)).splitlines() == [
+        every.format("x86_64"),
+        every.format("aarch64"),
+        "linux_x86_64" if here == "x86_64" else "agent is not static, and not for this machine",
+        "agent is for a processor that wheels have no name for (3)",
+        "agent is no program for 64-bit Linux",
+        "agent has no head that can be read",
+        "agent is no program for 64-bit Linux",
+    ]
+
+
 def test_the_source_archive_is_installed_without_node_and_holds_no_agent(tmp_path):
     with tarfile.open(SOURCE) as archive:
         names = archive.getnames()

@@ -156,7 +156,10 @@ fn judge(off: &Counts, ours: &Counts) -> Vec<String> {
 }
 
 fn print(runs: &BTreeMap<Meter, Counts>, args: &Activity) {
-    let names: Vec<String> = runs.keys().map(|one| format!("{:>8}", one.name())).collect();
+    let names: Vec<String> = runs
+        .keys()
+        .map(|one| format!("{:>8}", one.name()))
+        .collect();
     say(&format!(
         "\nvisible for {} s, hidden and closed for {} s\n{:24}{}",
         args.seconds,

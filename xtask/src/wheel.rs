@@ -59,7 +59,11 @@ pub(crate) fn run() -> Result<()> {
     let (built, _) = build(&space, &tools, &agent, &[BUILDER])?;
     for file in [&built.wheel, &built.source] {
         let bytes = dist::size_bytes(file)?;
-        say(&format!("  {} ({:.2} MB)", file.display(), bytes as f64 / 1e6));
+        say(&format!(
+            "  {} ({:.2} MB)",
+            file.display(),
+            bytes as f64 / 1e6
+        ));
     }
     Ok(())
 }
@@ -82,7 +86,14 @@ pub(crate) fn check() -> Result<()> {
     let mut step = Step::begin("pytest: the wheel, installed");
     let mut command = venv.python();
     command
-        .args(["-m", "pytest", "-ra", "-p", "no:cacheprovider", "tests/wheel"])
+        .args([
+            "-m",
+            "pytest",
+            "-ra",
+            "-p",
+            "no:cacheprovider",
+            "tests/wheel",
+        ])
         .env("HUBMETER_WHEEL", &built.wheel)
         .env("HUBMETER_SOURCE", &built.source)
         .env("HUBMETER_WHEEL_BIN", clean.bin())

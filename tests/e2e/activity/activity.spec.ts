@@ -17,6 +17,10 @@ const QUIET_MS = 1000 * Number(process.env['HUBMETER_ACTIVITY_QUIET_SECONDS'] ??
 /** Lab's own start is over: no loading, no first polls. */
 const SETTLE_MS = 20_000;
 
+/** Of each phase so much is looked at; in the rest the server is left alone, so that what its loop spends is
+ * its own and its tab's doing, and not ours. */
+const LOOKED_AT = 2 / 3;
+
 /** From a request's start, which the proxy logs, to its end, which is the activity. */
 const REQUEST_MS = 2_000;
 
@@ -73,9 +77,8 @@ async function phase(direct: string, lengthMs: number): Promise<Phase> {
   const waits: number[] = [];
   const pid = await serverPid();
   const from = Date.now();
-  const spent = loopMs(pid);
   let before = await activity(direct);
-  while (Date.now() < from + lengthMs) {
+  while (Date.now() < from + lengthMs * LOOKED_AT) {
     await new Promise(done => setTimeout(done, 500));
     waits.push(await latency(direct));
     const now = await activity(direct);
@@ -86,8 +89,6 @@ async function phase(direct: string, lengthMs: number): Promise<Phase> {
     }
     before = now;
   }
-  const minutes = (Date.now() - from) / 60_000;
-  const spentAfter = loopMs(pid);
   waits.sort((one, other) => one - other);
   const all = requests();
   const routes: Record<string, number> = {};
@@ -103,7 +104,7 @@ async function phase(direct: string, lengthMs: number): Promise<Phase> {
     server_steps: steps.server.length,
     server_steps_alone: alone(steps.server),
     kernel_steps: steps.kernel.length,
-    loop_ms_per_minute: spent === null || spentAfter === null ? null : (spentAfter - spent) / minutes,
+    loop_ms_per_minute: await spentPerMinute(pid, lengthMs * (1 - LOOKED_AT)),
     latency_ms_p50: waits[Math.floor(waits.length * 0.5)] ?? null,
     latency_ms_p90: waits[Math.floor(waits.length * 0.9)] ?? null
   };
@@ -114,6 +115,13 @@ async function latency(direct: string): Promise<number> {
   const begun = performance.now();
   await (await fetch(direct)).arrayBuffer();
   return performance.now() - begun;
+}
+
+async function spentPerMinute(pid: number, lengthMs: number): Promise<number | null> {
+  const [from, spent] = [Date.now(), loopMs(pid)];
+  await new Promise(done => setTimeout(done, lengthMs));
+  const now = loopMs(pid);
+  return spent === null || now === null ? null : (now - spent) / ((Date.now() - from) / 60_000);
 }
 
 /** CPU time of the server's first thread, which its event loop runs in. Null where the kernel does not say. */

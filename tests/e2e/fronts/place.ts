@@ -34,13 +34,13 @@ export class Server {
   static async start(name: string, disabled: Record<string, boolean>): Promise<Server> {
     const home = `${place.dir}/${name}`;
     rmSync(home, { recursive: true, force: true });
-    for (const folder of ['config/labconfig', 'data/nbextensions/jupyter_resource_usage', 'runtime', 'root']) {
+    for (const folder of ['config/labconfig', 'first/nbextensions/jupyter_resource_usage', 'runtime', 'root']) {
       mkdirSync(`${home}/${folder}`, { recursive: true });
     }
     writeFileSync(`${home}/config/labconfig/page_config.json`, JSON.stringify({ disabledExtensions: disabled }));
     cpSync(
       `${place.classic}/jupyter_resource_usage/static/main.js`,
-      `${home}/data/nbextensions/jupyter_resource_usage/main.js`
+      `${home}/first/nbextensions/jupyter_resource_usage/main.js`
     );
     const log = openSync(`${home}/log`, 'w');
     const child = spawn(
@@ -70,6 +70,7 @@ function environment(home: string): Record<string, string> {
     PATH: place.bin,
     JUPYTER_CONFIG_DIR: `${home}/config`,
     JUPYTER_DATA_DIR: `${home}/data`,
+    JUPYTER_PATH: `${home}/first`,
     JUPYTER_RUNTIME_DIR: `${home}/runtime`,
     JUPYTER_PLATFORM_DIRS: '1',
     MEM_LIMIT: String(4 * 1024 ** 3),
