@@ -32,6 +32,7 @@ const notifier = {
 const deeds: IDeeds = {
   interrupt: id => done.push(`interrupt ${id}`),
   isKernel: id => id.startsWith('k'),
+  nameOf: id => (id === 'k1' ? 'swell.ipynb' : null),
   showPanel: () => done.push('panel'),
   readAll: text => done.push(`read ${text.length}`),
   keepAlive: hours => done.push(`keep ${hours}`),
@@ -144,6 +145,16 @@ describe('Notices', () => {
     notices.take({ ...NOTICE, episode: 'e3', workload_id: 'k2' });
     notices.take({ ...NOTICE, episode: 'e4', rule: 'killed', workload_id: 'k1' });
     expect(done).toEqual(['shown e1', 'interrupt k1', 'panel', 'shown e3', 'shown e4']);
+  });
+
+  it('finds the name of a kernel that it is not told', () => {
+    const fast = { trend_bytes_per_second: 52 * MIB, seconds_to_limit: 18 };
+    notices.take({ ...NOTICE, ...fast, workload_id: 'k1' });
+    notices.take({ ...NOTICE, ...fast, episode: 'e2', workload_id: 'k2' });
+    expect(shown.map(({ text }) => text)).toEqual([
+      'swell.ipynb grows by 52 MiB/s: memory is full in about 18 s.',
+      'Memory grows by 52 MiB/s and is full in about 18 s.'
+    ]);
   });
 
   it('offers no interrupt for what is no kernel', () => {

@@ -46,6 +46,8 @@ export interface IDeeds {
   interrupt(kernelId: string): void;
   /** Whether it is a kernel that can be interrupted. */
   isKernel(id: string): boolean;
+  /** What people call a workload that runs now. */
+  nameOf(id: string): string | null;
   showPanel(): void;
   readAll(text: string): void;
   keepAlive(hours: number): void;
@@ -163,7 +165,9 @@ export class Notices {
   }
 
   private _words(notice: INotice): { text: string; actions: readonly IAction[] } {
-    const text = sentenceOf(notice, this.units, this._trans, this._deeds.now());
+    const id = notice.workloadId;
+    const workloadName = notice.workloadName ?? (id === null ? null : this._deeds.nameOf(id));
+    const text = sentenceOf({ ...notice, workloadName }, this.units, this._trans, this._deeds.now());
     const actions = this._actions(notice);
     const chars = [...text];
     if (chars.length <= TEXT_CHARS_MAX) {

@@ -29,6 +29,7 @@ export const notices: JupyterFrontEndPlugin<void> = {
     const deeds: IDeeds = {
       interrupt: id => void kernels.interrupt(id),
       isKernel: id => kernels.isKernel(id),
+      nameOf: id => meter.feed.sample?.workloads.find(one => one.id === id)?.name || null,
       showPanel: () => void app.commands.execute(Commands.open),
       readAll: text => {
         const buttons = [Dialog.okButton()];
