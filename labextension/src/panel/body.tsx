@@ -93,4 +93,3 @@ function Open({ state, trans }: Omit<IBodyProps, 'actions'>): JSX.Element | null
     </ul>
   );
 }
-
