@@ -47,6 +47,9 @@ test('an installed wheel shows one meter, ours, with the other package installed
   await expect(page.locator('.jp-NotebookPanel')).toBeVisible();
   const config = JSON.parse((await page.locator('#jupyter-config-data').textContent()) ?? '{}');
   expect(config.federated_extensions.map((one: { name: string }) => one.name)).toContain('hubmeter');
+  await expect(page.locator('.hm-Badge-text'), 'in the top bar, since there is no status bar').toContainText(/[\d.]+ \/ 4/);
+  await page.locator('.hm-Badge-text').click();
+  await expect(page.locator('.hm-Panel')).toContainText('a.ipynb');
   expect(errors.filter(text => /hubmeter/i.test(text))).toEqual([]);
 });
 
