@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod draft;
+mod notice;
 mod policy;
 mod read;
 mod space;

@@ -5,6 +5,7 @@
 //! followed, and nothing here writes to the hub.
 
 pub mod activity;
+mod auth_state;
 pub mod client;
 pub mod everybody;
 mod pages;

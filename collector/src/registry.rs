@@ -1,14 +1,16 @@
 //! Small state that must survive a restart: `state.db`.
 //!
-//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered, since when servers are
-//! idle, how many people were active, who is who and what becomes of whom. One connection behind a
+//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered and what people say about
+//! them, since when servers are idle, how many people were active, who is who and what becomes of whom. One connection behind a
 //! lock, every commit on the disk before the call returns; calls
 //! take a fraction of a millisecond of work and one write to the disk, so an asynchronous caller
 //! makes them on a blocking thread. Clones share the connection.
 
 mod activity;
+mod answer;
 mod episode;
 mod idle;
+mod message;
 mod outbox;
 mod person;
 mod token;
@@ -21,12 +23,14 @@ use rusqlite::Connection;
 use crate::database::{self, DatabaseError};
 
 pub use activity::read_activity;
-pub use outbox::{DueNotice, NewNotice};
+pub use answer::Audience;
+pub use message::Message;
+pub use outbox::{DueNotice, NewNotice, ToldNotice};
 pub use person::{Forgotten, StateRows, Unfinished};
 
 /// What each schema version adds to the one before; the position is the version. Never edit a
 /// step that was released: add one.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE token (
         sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
@@ -109,7 +113,11 @@ const MIGRATIONS: [&str; 3] = [
         made_ms INTEGER NOT NULL
     ) WITHOUT ROWID;
 ",
+    outbox::MIGRATION,
 ];
+
+/// Who wrote what to whom may be asked for longer than all else: a year.
+const MESSAGES_KEPT_LONGER_MS: i64 = 335 * 24 * 60 * 60 * 1000;
 
 /// Handle on `state.db`.
 #[derive(Clone)]
@@ -169,6 +177,12 @@ impl Registry {
             tx.execute(
                 "DELETE FROM notice WHERE next_ms IS NULL AND queued_ms < ?1",
                 [before_ms],
+            )?;
+            tx.execute("DELETE FROM ack WHERE acked_ms < ?1", [before_ms])?;
+            tx.execute("DELETE FROM mute WHERE until_ms < ?1", [before_ms])?;
+            tx.execute(
+                "DELETE FROM message WHERE written_ms < ?1",
+                [before_ms - MESSAGES_KEPT_LONGER_MS],
             )?;
             Ok(())
         })

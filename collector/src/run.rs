@@ -58,6 +58,7 @@ use crate::{
 
 mod certificate;
 mod keeper;
+mod outbox;
 mod process;
 mod threads;
 
@@ -167,10 +168,9 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let registry = forget::finish(data_dir.path(), &clock)?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
-    let outbox = Outbox::new(&config.notice, registry.clone(), clock.clone())?;
-    let outbox = Arc::new(outbox);
     let idle_marks = registry.idle_marks()?;
     let state = recalled_state(&config, &registry, idle_marks.clone())?;
+    let outbox = outbox::outbox(&config, (&registry, &history, &state), &clock, &stats)?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
     let (facts, incoming_facts) = sync_channel(limits::FACT_QUEUE);
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);

@@ -82,7 +82,7 @@ impl Teller {
         Ok(Self {
             outbox,
             registry,
-            words: Renderer::new(config.public_url.clone())?,
+            words: Renderer::new(config)?,
             config: config.clone(),
             sessions,
             stats,

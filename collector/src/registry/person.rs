@@ -46,7 +46,16 @@ pub struct Forgotten {
 }
 
 /// Tables with a column `user`.
-const TABLES: [&str; 5] = ["token", "episode", "notice", "idle_mark", "person"];
+const TABLES: [&str; 8] = [
+    "token",
+    "episode",
+    "notice",
+    "idle_mark",
+    "person",
+    "ack",
+    "mute",
+    "message",
+];
 
 // === impl Registry ===
 
@@ -61,6 +70,9 @@ impl Registry {
                     UNION ALL SELECT user, NULL, NULL FROM episode
                     UNION ALL SELECT user, NULL, NULL FROM notice
                     UNION ALL SELECT user, NULL, NULL FROM idle_mark
+                    UNION ALL SELECT user, NULL, NULL FROM ack
+                    UNION ALL SELECT user, NULL, NULL FROM mute
+                    UNION ALL SELECT user, NULL, NULL FROM message
                  ) GROUP BY user",
             )?
             .query_map([], |row| {
@@ -297,7 +309,9 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
         rows.episodes += leave("episode")?;
         rows.notices += leave("notice")?;
         rows.idle_marks += leave("idle_mark")?;
-        leave("person")?;
+        for table in ["person", "ack", "mute", "message"] {
+            leave(table)?;
+        }
     }
     for (at, (_, fate)) in fates.iter().enumerate() {
         let Some(name) = fate.name() else { continue };

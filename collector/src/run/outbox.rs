@@ -1,0 +1,38 @@
+//! Who tells people, set up.
+
+use std::sync::Arc;
+
+use super::RunError;
+use crate::{
+    clock::Clock,
+    config::Config,
+    history::History,
+    hub::client::HubClient,
+    notice::{KeptScenes, Outbox},
+    pipeline::SharedState,
+    registry::Registry,
+    stats::Stats,
+};
+
+/// Tells as `config` says, with pictures of what `history` and `state` know.
+pub(super) fn outbox(
+    config: &Config,
+    (registry, history, state): (&Registry, &History, &SharedState),
+    clock: &Arc<dyn Clock>,
+    stats: &Stats,
+) -> Result<Arc<Outbox>, RunError> {
+    let outbox = Outbox::new(
+        &config.notice,
+        registry.clone(),
+        clock.clone(),
+        stats.clone(),
+    )?;
+    let outbox = outbox.with_scenes(Arc::new(KeptScenes {
+        history: history.clone(),
+        state: state.clone(),
+    }));
+    Ok(Arc::new(match &config.hub {
+        Some(hub) => outbox.with_hub(&HubClient::new(hub.clone())?),
+        None => outbox,
+    }))
+}
