@@ -8,6 +8,7 @@
 mod address;
 mod body;
 mod example;
+mod lab;
 mod mail;
 mod outbox;
 mod picture;
@@ -21,7 +22,11 @@ mod webhook;
 use crate::verdict::Verdict;
 
 pub(crate) use self::{
-    address::PLACEHOLDER, example::preview, outbox::MESSAGE_MAIL, render::Reader,
+    address::PLACEHOLDER,
+    example::preview,
+    lab::{lab_message, rule_word},
+    outbox::MESSAGE_MAIL,
+    render::Reader,
 };
 pub use self::{
     example::{PreviewFormat, rehearse},

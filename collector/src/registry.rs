@@ -24,6 +24,7 @@ use crate::database::{self, DatabaseError};
 
 pub use activity::read_activity;
 pub use answer::Audience;
+pub(crate) use message::MESSAGE_PREFIX;
 pub use message::Message;
 pub use outbox::{DueNotice, NewNotice, ToldNotice};
 pub use person::{Forgotten, StateRows, Unfinished};

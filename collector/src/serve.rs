@@ -1,7 +1,7 @@
 //! What people and scripts ask: HTTP, JSON and server-sent events under the service prefix.
 //!
 //! [`routes`] is the whole table: where, who may, what answers. A route cannot be added without
-//! saying who may use it, and nothing here changes the state: every route is a GET.
+//! saying who may use it.
 
 pub mod shape;
 
@@ -14,6 +14,7 @@ mod history;
 mod link;
 mod list;
 mod live;
+mod messages;
 mod metrics;
 mod now;
 mod oauth;
@@ -22,6 +23,7 @@ mod page;
 mod problem;
 mod query;
 mod reports;
+mod told;
 mod verdicts;
 
 use std::sync::Arc;
@@ -32,16 +34,17 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{Redirect, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use tokio::sync::{Semaphore, watch};
 
 pub use accept::{Ends, Identify, Listener, by_kernel};
 pub(crate) use query::{date_ms, time_ms};
+pub use told::Told;
 
 use self::{
     auth::{Sessions, Verifier},
-    guard::{Access, Guard},
+    guard::{Access, Guard, Words},
     live::Live,
     problem::Problem,
 };
@@ -82,6 +85,8 @@ pub struct Serve {
     pub history: History,
     /// How many people were active.
     pub activity: Newest,
+    /// What people were told.
+    pub told: Told,
     /// Agents that come by WebSocket.
     pub agents: Carrier,
     /// The collector's own figures.
@@ -108,6 +113,8 @@ pub(crate) struct Site {
     reading: Semaphore,
     activity: Newest,
     reporting: Arc<Semaphore>,
+    told: Told,
+    words: Words,
     agents: Carrier,
     stats: Stats,
     clock: Arc<dyn Clock>,
@@ -127,8 +134,8 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 20] {
-    use Access::{All, Metrics, Open, Page, Rows};
+fn routes() -> [Route; 24] {
+    use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
         route("",                                          Page,    get(page::index)),
@@ -150,6 +157,10 @@ fn routes() -> [Route; 20] {
         route("api/v1/cull",                               Rows,    get(cull::cull)),
         route("api/v1/reports/usage.csv",                  Rows,    get(reports::usage)),
         route("api/v1/reports/hub-activity.csv",           All,     get(reports::hub_activity)),
+        route("api/v1/notices",                            Rows,    get(told::notices)),
+        route("api/v1/notices/{episode}/ack",              Own,     post(told::acknowledge)),
+        route("api/v1/notices/{episode}/mute",             Own,     post(told::mute)),
+        route("api/v1/messages",                           Rows,    get(messages::messages).post(messages::write)),
         route("api/v1/events",                             Rows,    get(live::events)),
     ]
 }
@@ -160,13 +171,23 @@ pub async fn run(serve: Serve) {
         Authority::Hub(hub) => (Some(Verifier::new(hub, serve.stats.clone())), None),
         Authority::Local(identify) => (None, Some(identify)),
     };
+    let words = match Words::new() {
+        Ok(words) => words,
+        Err(error) => {
+            tracing::error!(%error, "no random numbers: nothing is served");
+            return;
+        }
+    };
     let live = Arc::new(Live::new(serve.clock.now_ms(), serve.stats.clone()));
+    let notices = serve.told.outbox.events();
     let site = Arc::new(Site {
         prefix: serve.prefix,
         state: serve.state,
         history: serve.history,
         reading: Semaphore::new(HISTORY_READS_MAX),
         activity: serve.activity,
+        told: serve.told,
+        words,
         reporting: Arc::new(Semaphore::new(reports::REPORTS_MAX)),
         agents: serve.agents,
         stats: serve.stats,
@@ -179,7 +200,8 @@ pub async fn run(serve: Serve) {
     let mut shutdown = serve.shutdown.clone();
     let following = async {
         tokio::select! {
-            () = live.follow(serve.changes) => {}
+            () = live.clone().follow(serve.changes) => {}
+            () = live.clone().follow_notices(notices) => {}
             () = accept::stopped(&mut shutdown) => {}
         }
     };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{NoticeConfig, Phase, Reader, RenderError, Renderer, picture, scene::Scene};
+use super::{NoticeConfig, Reader, RenderError, Renderer, picture, scene::Scene};
 use crate::{
     fact::ServerKey,
     text::Label,
@@ -40,10 +40,7 @@ pub(crate) fn preview(
     Ok(match format {
         PreviewFormat::Png => picture::png(&scene)?,
         PreviewFormat::Html => renderer.page(&verdict, reader, &scene)?.into_bytes(),
-        PreviewFormat::Text => {
-            let letter = renderer.letter(&verdict, Phase::Opened, reader, None, Some(&scene))?;
-            format!("Subject: {}\n\n{}", letter.subject, letter.text).into_bytes()
-        }
+        PreviewFormat::Text => renderer.plain(&verdict, reader, &scene)?.into_bytes(),
     })
 }
 

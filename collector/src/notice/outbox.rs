@@ -256,6 +256,12 @@ impl Outbox {
         }
     }
 
+    /// Whether users get mail.
+    #[must_use]
+    pub fn mails_users(&self) -> bool {
+        self.mail.is_some() && self.addresses.is_some()
+    }
+
     /// Tells of what happens to notices from now on.
     pub fn events(&self) -> broadcast::Receiver<NoticeEvent> {
         self.events.subscribe()

@@ -29,6 +29,9 @@ const BOTTOM: f32 = 222.0;
 /// Lines across, at most.
 const ROWS_MAX: f64 = 5.0;
 
+/// What is more is no memory of this world.
+const BYTES_MAX: f64 = 1e18;
+
 /// Room above the highest figure.
 const HEADROOM: f64 = 1.08;
 
@@ -95,7 +98,10 @@ impl Frame {
     fn of(scene: &Scene) -> Self {
         let ahead = scene.leads_to.iter();
         let figures = scene.memory.iter().chain(ahead).map(|(_, bytes)| *bytes);
-        let highest = figures.chain(scene.limit_bytes).fold(1.0, f64::max);
+        let figures = figures.chain(scene.limit_bytes);
+        let highest = figures
+            .filter(|bytes| *bytes <= BYTES_MAX)
+            .fold(1.0, f64::max);
         Self {
             from_ms: scene.from_ms,
             to_ms: scene.to_ms.max(scene.from_ms + 1),
@@ -306,7 +312,7 @@ impl Canvas {
         let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_compression(png::Compression::High);
+        encoder.set_compression(png::Compression::Balanced);
         encoder.write_header()?.write_image_data(&self.pixels)?;
         Ok(bytes)
     }

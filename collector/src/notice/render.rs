@@ -98,6 +98,21 @@ impl Renderer {
         })
     }
 
+    /// Subject and plain text of a mail.
+    pub(super) fn plain(
+        &self,
+        verdict: &Verdict,
+        reader: Reader,
+        scene: &Scene,
+    ) -> Result<String, RenderError> {
+        let parts = (Some(scene), None);
+        let notice = self.write(verdict, Phase::Opened, reader, None, parts)?;
+        Ok(format!(
+            "Subject: {}\n\n{}",
+            notice.subject, notice.body_text
+        ))
+    }
+
     /// The HTML of a mail with its picture in it, as a browser can show it.
     pub(super) fn page(
         &self,

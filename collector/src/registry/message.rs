@@ -26,7 +26,7 @@ pub struct Message {
 const COLUMNS: &str = "id, user, written_ms, subject, text, filter, recipients";
 
 /// What the number of a message is said by in the outbox.
-pub(crate) const EPISODE_PREFIX: &str = "message-";
+pub(crate) const MESSAGE_PREFIX: &str = "message-";
 
 // === impl Registry ===
 
@@ -57,7 +57,7 @@ impl Registry {
                  VALUES (?1, ?2, 'opened', ?3, ?4, ?5, ?5)",
             )?;
             for (at, (user, server)) in recipients.iter().enumerate() {
-                let episode = format!("{EPISODE_PREFIX}{id}-{at}");
+                let episode = format!("{MESSAGE_PREFIX}{id}-{at}");
                 queue.execute(params![episode, channel, user, server, message.written_ms])?;
             }
             Ok(id)
@@ -66,7 +66,7 @@ impl Registry {
 
     /// The message that `episode` of the outbox is of.
     pub fn message_of(&self, episode: &str) -> Result<Option<Message>, RegistryError> {
-        let id = episode.strip_prefix(EPISODE_PREFIX);
+        let id = episode.strip_prefix(MESSAGE_PREFIX);
         let id = id.and_then(|rest| rest.split('-').next()?.parse::<i64>().ok());
         self.with("read a message", |db| {
             db.prepare_cached(&format!("SELECT {COLUMNS} FROM message WHERE id = ?1"))?

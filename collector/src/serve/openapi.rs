@@ -12,7 +12,8 @@ use utoipa::{
 };
 
 use super::{
-    Site, cull, health, history, link, live, metrics, now, problem::ProblemJson, reports, verdicts,
+    Site, cull, health, history, link, live, messages, metrics, now, problem::ProblemJson, reports,
+    told, verdicts,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +32,11 @@ use super::{
         cull::cull,
         reports::usage,
         reports::hub_activity,
+        told::notices,
+        told::acknowledge,
+        told::mute,
+        messages::write,
+        messages::messages,
         live::events,
         link::link,
         document,

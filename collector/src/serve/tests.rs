@@ -10,3 +10,4 @@ mod local;
 mod login;
 mod reports;
 mod stream;
+mod told;

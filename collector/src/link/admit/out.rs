@@ -7,7 +7,7 @@ use prost::{
 };
 
 use super::{ByeReason, Notice, Outgoing};
-use crate::verdict::Severity;
+use crate::{notice::rule_word, verdict::Severity};
 
 /// The field of Down that nobody reads.
 const PADDING: u32 = 15;
@@ -71,8 +71,8 @@ fn pad(bytes: &mut Vec<u8>) {
 fn write_notice(notice: Notice) -> v1::Notice {
     let verdict = notice.verdict;
     v1::Notice {
+        rule: rule_word(&verdict).to_owned(),
         episode: verdict.episode,
-        rule: verdict.rule.as_str().to_owned(),
         severity: match verdict.severity {
             Severity::Info => v1::Severity::Info,
             Severity::Warning => v1::Severity::Warning,
