@@ -10,6 +10,7 @@ pub mod client;
 pub mod everybody;
 mod pages;
 pub mod servers;
+pub mod spawns;
 pub mod users;
 
 /// Why the hub could not answer a question.

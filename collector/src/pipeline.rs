@@ -32,6 +32,7 @@ pub mod census;
 pub mod flush;
 pub mod hub_list;
 pub mod people;
+pub mod starts;
 pub mod tell;
 
 use tell::Tell;

@@ -45,6 +45,7 @@ use crate::{
         census::Census,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
+        starts::Starts,
         tell::Teller,
     },
     registry::{Registry, RegistryError},
@@ -126,6 +127,7 @@ struct Core {
     inbox: Inbox,
     sessions: Sessions,
     outbox: Arc<Outbox>,
+    starts: Starts,
     activity: Newest,
     people: People,
     facts: SyncSender<Batch>,
@@ -179,6 +181,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let settings = session_settings(&config);
     let sessions = Sessions::new(settings, inbox.clone(), clock.clone(), stats.clone());
     let remembered = registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?;
+    let starts = Starts::new(teller.clone(), changes.clone(), clock.clone());
     let pipeline = Pipeline {
         state: state.clone(),
         changes: changes.clone(),
@@ -220,6 +223,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         inbox,
         sessions,
         outbox,
+        starts,
         people,
         facts,
         stop_flusher,
@@ -369,6 +373,7 @@ impl Core {
         // What was taken is committed; then nobody sends facts any more.
         self.inbox.close();
         drop(self.facts);
+        self.starts.close();
         // The clerk writes its last marks after the flusher's last word.
         drop(self.stop_flusher);
         threads.join("flusher").await;
@@ -402,6 +407,8 @@ impl Core {
         background.spawn(async move { identify.recheck_for_ever(&sessions).await });
         background.spawn(self.people_of(&list).run());
         background.spawn(self.census(list.hub.clone()).run());
+        let starts = self.starts.clone();
+        background.spawn(starts.follow(list.hub.clone(), self.stats.clone()));
         background.spawn(list.run());
     }
 
@@ -440,6 +447,7 @@ impl Core {
                 registry: self.registry.clone(),
                 outbox: self.outbox.clone(),
             },
+            starts: self.starts.clone(),
             agents,
             stats: self.stats.clone(),
             clock: self.clock.clone(),

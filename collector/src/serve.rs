@@ -23,6 +23,7 @@ mod page;
 mod problem;
 mod query;
 mod reports;
+mod starts;
 mod told;
 mod verdicts;
 
@@ -54,7 +55,7 @@ use crate::{
     hub::client::HubClient,
     limits,
     link::websocket::Carrier,
-    pipeline::{Changes, SharedState},
+    pipeline::{Changes, SharedState, starts::Starts},
     report::hub_activity::Newest,
     stats::{Limit, Stats},
 };
@@ -87,6 +88,8 @@ pub struct Serve {
     pub activity: Newest,
     /// What people were told.
     pub told: Told,
+    /// How starts of servers end.
+    pub starts: Starts,
     /// Agents that come by WebSocket.
     pub agents: Carrier,
     /// The collector's own figures.
@@ -114,6 +117,7 @@ pub(crate) struct Site {
     activity: Newest,
     reporting: Arc<Semaphore>,
     told: Told,
+    starts: Starts,
     words: Words,
     agents: Carrier,
     stats: Stats,
@@ -134,7 +138,7 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 24] {
+fn routes() -> [Route; 25] {
     use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
@@ -161,6 +165,7 @@ fn routes() -> [Route; 24] {
         route("api/v1/notices/{episode}/ack",              Own,     post(told::acknowledge)),
         route("api/v1/notices/{episode}/mute",             Own,     post(told::mute)),
         route("api/v1/messages",                           Rows,    get(messages::messages).post(messages::write)),
+        route("api/v1/starts",                             Open,    post(starts::ended)),
         route("api/v1/events",                             Rows,    get(live::events)),
     ]
 }
@@ -187,6 +192,7 @@ pub async fn run(serve: Serve) {
         reading: Semaphore::new(HISTORY_READS_MAX),
         activity: serve.activity,
         told: serve.told,
+        starts: serve.starts,
         words,
         reporting: Arc::new(Semaphore::new(reports::REPORTS_MAX)),
         agents: serve.agents,

@@ -29,6 +29,9 @@ const BOTTOM: f32 = 222.0;
 /// Lines across, at most.
 const ROWS_MAX: f64 = 5.0;
 
+/// The longest time a picture shows.
+const SPAN_MS_MAX: i64 = 24 * 60 * MINUTE_MS;
+
 /// What is more is no memory of this world.
 const BYTES_MAX: f64 = 1e18;
 
@@ -82,6 +85,7 @@ struct Frame {
 
 /// `scene` as a PNG.
 pub(super) fn png(scene: &Scene) -> Result<Vec<u8>, PictureError> {
+    let scene = &possible(scene);
     let mut canvas = Canvas::new()?;
     let frame = Frame::of(scene);
     canvas.ground();
@@ -92,16 +96,29 @@ pub(super) fn png(scene: &Scene) -> Result<Vec<u8>, PictureError> {
     canvas.write()
 }
 
+/// `scene` without figures that none can be.
+fn possible(scene: &Scene) -> Scene {
+    let is = |bytes: f64| (0.0..=BYTES_MAX).contains(&bytes);
+    let within = scene.from_ms..=scene.from_ms.saturating_add(SPAN_MS_MAX);
+    let memory = scene.memory.iter().copied();
+    Scene {
+        to_ms: scene.to_ms.min(*within.end()),
+        memory: memory
+            .filter(|(at_ms, bytes)| within.contains(at_ms) && is(*bytes))
+            .collect(),
+        limit_bytes: scene.limit_bytes.filter(|limit| is(*limit)),
+        leads_to: scene.leads_to.filter(|(_, bytes)| is(*bytes)),
+        ..scene.clone()
+    }
+}
+
 // === impl Frame ===
 
 impl Frame {
     fn of(scene: &Scene) -> Self {
         let ahead = scene.leads_to.iter();
         let figures = scene.memory.iter().chain(ahead).map(|(_, bytes)| *bytes);
-        let figures = figures.chain(scene.limit_bytes);
-        let highest = figures
-            .filter(|bytes| *bytes <= BYTES_MAX)
-            .fold(1.0, f64::max);
+        let highest = figures.chain(scene.limit_bytes).fold(1.0, f64::max);
         Self {
             from_ms: scene.from_ms,
             to_ms: scene.to_ms.max(scene.from_ms + 1),

@@ -13,7 +13,7 @@ use utoipa::{
 
 use super::{
     Site, cull, health, history, link, live, messages, metrics, now, problem::ProblemJson, reports,
-    told, verdicts,
+    starts, told, verdicts,
 };
 
 #[derive(OpenApi)]
@@ -37,6 +37,7 @@ use super::{
         told::mute,
         messages::write,
         messages::messages,
+        starts::ended,
         live::events,
         link::link,
         document,

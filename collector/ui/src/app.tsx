@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { bytes } from './format';
+import { NoticeList } from './notices';
 import { matches, sorted, type Order } from './order';
 import { keyOf, Store, type Link, type Picture } from './store';
 import { Table } from './table';
@@ -73,6 +74,7 @@ export function App() {
           }}
         />
         <VerdictList verdicts={[...picture.verdicts.values()]} />
+        <NoticeList noticed={picture.noticed} />
       </main>
     </>
   );

@@ -159,8 +159,10 @@ impl Outbox {
             return Ok(Delivery::Never("no such channel", None));
         };
         let to = match (reader, &self.addresses) {
-            (Reader::Admin, _) => Receiver::Admins,
-            (Reader::User, None) => return Ok(Delivery::Never("no such channel", None)),
+            (Reader::Admin, _) if mail.has_admins() => Receiver::Admins,
+            (Reader::Admin, _) | (Reader::User, None) => {
+                return Ok(Delivery::Never("no such channel", None));
+            }
             (Reader::User, Some(addresses)) => match addresses.of(&first.due.user).await {
                 Ok(Some(address)) => Receiver::One(address),
                 Ok(None) => {

@@ -9,6 +9,7 @@ use crate::{
     clock::ManualClock,
     fact::ServerKey,
     notice::{MailConfig, MailSecurity, NoticeConfig, Outbox, UserMailConfig},
+    pipeline::starts::Starts,
     registry::{Audience, NewNotice, Registry},
     serve::{Told, auth::SESSION_COOKIE},
     stats::Stats,
@@ -45,6 +46,12 @@ pub(super) fn told(clock: &Arc<ManualClock>, stats: &Stats) -> Told {
         registry,
         outbox: Arc::new(outbox.expect("an outbox")),
     }
+}
+
+/// Nothing was started yet.
+pub(super) fn starts(clock: &Arc<ManualClock>) -> Starts {
+    let (teller, _) = std::sync::mpsc::sync_channel(1);
+    Starts::new(teller, tokio::sync::broadcast::channel(1).0, clock.clone())
 }
 
 /// A verdict about `user`'s default server, and a notice of it on `channel`.
@@ -87,8 +94,8 @@ async fn bed() -> (Bed, Told) {
     hub.grant("bob", "user", "bob", false, &[ACCESS]);
     let told = bed.site().told.clone();
     queue(&told, "e1", "mail", "ann");
-    queue(&told, "e2", "user-mail", "ann");
     queue(&told, "e3", "user-mail", HOSTILE);
+    queue(&told, "e2", "user-mail", "ann");
     (bed, told)
 }
 
@@ -112,10 +119,11 @@ async fn who_sees_all_sees_every_notice_and_why_it_fails_and_a_user_what_was_for
     told.outbox.deliver_due().await.expect("an attempt");
     let all = told_to(&bed, "reader", "").await;
     let episodes: Vec<_> = all.iter().map(|notice| &notice["episode"]).collect();
-    assert_eq!(episodes, ["e3", "e2", "e1"]);
-    assert_eq!(all[0]["user"], HOSTILE, "as JSON says it");
-    assert_eq!(all[0]["outcome"], "dropped");
-    assert_eq!(all[0]["reason"], "no address");
+    assert_eq!(episodes, ["e2", "e3", "e1"]);
+    assert_eq!(all[1]["user"], HOSTILE, "as JSON says it");
+    assert_eq!(all[1]["outcome"], "dropped");
+    assert_eq!(all[1]["reason"], "no address");
+    assert_eq!(all[2]["reason"], "no such channel", "there is no admin");
     let failing = told_to(&bed, "reader", "?outcome=failing&channel=user-mail").await;
     assert_eq!(failing.len(), 1);
     let reason = failing[0]["reason"].as_str().expect("a reason");
@@ -308,4 +316,54 @@ async fn a_message_is_cleaned_before_it_is_kept() {
     assert!(!kept.subject.contains(['\r', '\n', '\u{202e}']), "{kept:?}");
     assert!(!kept.text.contains(['\r', '\u{202e}']), "{kept:?}");
     assert!(kept.text.starts_with("one\n<script>"), "{kept:?}");
+}
+
+// === starts ===
+
+#[tokio::test]
+async fn two_starts_that_fail_are_a_verdict_for_who_sees_all_and_for_whose_failed_last() {
+    let (bed, _) = bed().await;
+    let start = |user, ok| json!({"user": user, "server": "", "ok": ok});
+    for user in ["bob", "ann"] {
+        let answer = post(&bed, "our-own", "api/v1/starts", &start(user, false)).await;
+        assert_eq!(answer.status(), 204);
+    }
+    let path = "api/v1/verdicts?rule=start_failures";
+    for (token, seen) in [("reader", 1), ("ann", 1), ("bob", 0)] {
+        let list = bed.get_as(token, path).await.json().await;
+        let items = list["items"].as_array().expect("items").clone();
+        assert_eq!(items.len(), seen, "{token}");
+        assert!(
+            items
+                .iter()
+                .all(|verdict| verdict["evidence"]["failures"] == 2)
+        );
+    }
+    post(&bed, "our-own", "api/v1/starts", &start("ann", true)).await;
+    let list = bed.get_as("reader", path).await.json().await;
+    assert_eq!(list["items"], json!([]));
+    let all = bed.get_as("reader", &format!("{path}&state=all")).await;
+    assert_eq!(all.json().await["items"][0]["state"], "cleared");
+}
+
+#[tokio::test]
+async fn nobody_but_the_hub_tells_of_starts() {
+    let (bed, _) = bed().await;
+    let start = json!({"user": "ann", "server": "", "ok": false});
+    for (token, status) in [("writer", 403), ("ann", 403), ("invented", 403)] {
+        let answer = post(&bed, token, "api/v1/starts", &start).await;
+        assert_eq!(answer.status(), status, "{token}");
+    }
+    let bare = bed
+        .ask("POST", "api/v1/starts", &[], &start.to_string())
+        .await;
+    assert_eq!(bare.status(), 401);
+    for body in [
+        json!({"user": "", "server": "", "ok": true}),
+        json!({"user": "a"}),
+    ] {
+        let answer = post(&bed, "our-own", "api/v1/starts", &body).await;
+        assert!([400, 422].contains(&answer.status()), "{body}");
+    }
+    assert!(bed.site().starts.verdicts().is_empty());
 }
