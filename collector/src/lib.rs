@@ -54,5 +54,6 @@ pub mod systemd;
 pub mod text;
 pub mod usage;
 pub mod verdict;
+pub mod warning;
 
 pub use run::run;

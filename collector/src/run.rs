@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use parking_lot::RwLock;
 use tokio::{
     sync::{broadcast, oneshot, watch},
     task::JoinSet,
@@ -20,7 +19,6 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Addr, Config},
     data_dir::{DataDir, DataDirError},
-    fact::ServerKey,
     forget::{self, ForgetError, People},
     history::{History, HistoryError},
     hub::{HubError, client::HubClient},
@@ -43,6 +41,7 @@ use crate::{
     pipeline::{
         Pipeline, SharedState,
         census::Census,
+        desk::Desk,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
         starts::Starts,
@@ -52,7 +51,7 @@ use crate::{
     report::hub_activity::Newest,
     serve::{self, Authority, Serve, Told},
     socket::{BindError, Socket},
-    state::{CLEARED_MAX, State},
+    state::CLEARED_MAX,
     stats::{Limit, Stats},
     systemd,
 };
@@ -61,6 +60,7 @@ mod certificate;
 mod keeper;
 mod outbox;
 mod process;
+mod recall;
 mod threads;
 
 use process::{Asked, Stop};
@@ -130,6 +130,7 @@ struct Core {
     starts: Starts,
     activity: Newest,
     people: People,
+    desk: Desk,
     facts: SyncSender<Batch>,
     stop_flusher: SyncSender<()>,
     replayed: oneshot::Receiver<()>,
@@ -146,6 +147,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     process::raise_open_files();
     for name in &config.unknown_variables {
         tracing::warn!(name, "a variable with our prefix means nothing to us");
+    }
+    for advice in &config.cull.advice {
+        tracing::warn!("{advice}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -171,8 +175,15 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
     let idle_marks = registry.idle_marks()?;
-    let state = recalled_state(&config, &registry, idle_marks.clone())?;
-    let outbox = outbox::outbox(&config, (&registry, &history, &state), &clock, &stats)?;
+    let state = recall::state(&config, &registry, idle_marks.clone(), clock.now_ms())?;
+    let desk = Desk::new(
+        registry.clone(),
+        state.clone(),
+        clock.clone(),
+        stats.clone(),
+    );
+    let kept = (&registry, &history, &state);
+    let outbox = outbox::outbox(&config, kept, &desk, &clock, &stats)?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
     let (facts, incoming_facts) = sync_channel(limits::FACT_QUEUE);
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);
@@ -225,27 +236,12 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         outbox,
         starts,
         people,
+        desk,
         facts,
         stop_flusher,
         replayed,
     };
     Ok((core, threads))
-}
-
-/// Nothing known but what small state remembers; the journal tells the rest.
-fn recalled_state(
-    config: &Config,
-    registry: &Registry,
-    idle_marks: Vec<(ServerKey, i64)>,
-) -> Result<SharedState, RegistryError> {
-    let policy = config.policy.clone();
-    let mut state = match config.hub {
-        Some(_) => State::with_hub(policy),
-        None => State::new(policy),
-    };
-    let open = registry.open_episodes(limits::OPEN_EPISODES_MAX)?;
-    state.recall(open, idle_marks);
-    Ok(Arc::new(RwLock::new(state)))
 }
 
 fn work(mut clerk: Clerk<SqliteJournal>) {
@@ -323,6 +319,7 @@ impl Core {
                 background.spawn(certificate::renew_for_ever(certificate));
             }
             carrier.open();
+            self.desk.open(self.facts.clone());
             stages.spawn(self.orders(stopping_orders)?);
             systemd::notify(systemd::READY);
             tracing::info!("ready");
@@ -365,6 +362,7 @@ impl Core {
         stop: &watch::Sender<bool>,
     ) {
         self.sessions.end_all();
+        self.desk.close();
         let _ = stop.send(true);
         let ended = async { while stages.join_next().await.is_some() {} };
         let _ = timeout(limits::SHUTDOWN_TIMEOUT, ended).await;
@@ -448,6 +446,7 @@ impl Core {
                 outbox: self.outbox.clone(),
             },
             starts: self.starts.clone(),
+            desk: self.desk.clone(),
             agents,
             stats: self.stats.clone(),
             clock: self.clock.clone(),

@@ -1,7 +1,8 @@
 //! What people and scripts ask: HTTP, JSON and server-sent events under the service prefix.
 //!
 //! [`routes`] is the whole table: where, who may, what answers. A route cannot be added without
-//! saying who may use it.
+//! saying who may use it. All but holds, messages and what people say to notices are GETs and change
+//! nothing.
 
 pub mod shape;
 
@@ -11,6 +12,7 @@ mod cull;
 mod guard;
 mod health;
 mod history;
+mod hold;
 mod link;
 mod list;
 mod live;
@@ -35,7 +37,7 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{Redirect, Response},
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, get, post, put},
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -55,7 +57,7 @@ use crate::{
     hub::client::HubClient,
     limits,
     link::websocket::Carrier,
-    pipeline::{Changes, SharedState, starts::Starts},
+    pipeline::{Changes, SharedState, desk::Desk, starts::Starts},
     report::hub_activity::Newest,
     stats::{Limit, Stats},
 };
@@ -90,6 +92,8 @@ pub struct Serve {
     pub told: Told,
     /// How starts of servers end.
     pub starts: Starts,
+    /// Where wishes go.
+    pub desk: Desk,
     /// Agents that come by WebSocket.
     pub agents: Carrier,
     /// The collector's own figures.
@@ -118,6 +122,7 @@ pub(crate) struct Site {
     reporting: Arc<Semaphore>,
     told: Told,
     starts: Starts,
+    desk: Desk,
     words: Words,
     agents: Carrier,
     stats: Stats,
@@ -138,11 +143,11 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 25] {
+fn routes() -> [Route; 27] {
     use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
-        route("",                                          Page,    get(page::index)),
+        route("",                                          Page,    get(page::home)),
         route("assets/{file}",                             Open,    get(page::asset)),
         route(oauth::CALLBACK,                             Open,    get(oauth::callback)),
         route("logout",                                    Open,    get(oauth::logout)),
@@ -155,6 +160,8 @@ fn routes() -> [Route; 25] {
         route("api/v1/servers",                            Rows,    get(now::servers)),
         route("api/v1/users/{user}/server",                Rows,    get(now::default_server)),
         route("api/v1/users/{user}/server/history",        Rows,    get(history::default_history)),
+        route("api/v1/users/{user}/server/hold",           Own,     put(hold::hold_default).delete(hold::release_default)),
+        route("api/v1/users/{user}/servers/{name}/hold",   Own,     put(hold::hold_named).delete(hold::release_named)),
         route("api/v1/users/{user}/servers/{name}",        Rows,    get(now::named_server)),
         route("api/v1/users/{user}/servers/{name}/history", Rows,   get(history::named_history)),
         route("api/v1/verdicts",                           Rows,    get(verdicts::verdicts)),
@@ -179,7 +186,8 @@ pub async fn run(serve: Serve) {
     let words = match Words::new() {
         Ok(words) => words,
         Err(error) => {
-            tracing::error!(%error, "no random numbers: nothing is served");
+            // Nobody could be told from anybody: logins need the same.
+            tracing::error!(%error, "the system gives no random numbers: nothing is served");
             return;
         }
     };
@@ -193,8 +201,9 @@ pub async fn run(serve: Serve) {
         activity: serve.activity,
         told: serve.told,
         starts: serve.starts,
-        words,
         reporting: Arc::new(Semaphore::new(reports::REPORTS_MAX)),
+        desk: serve.desk,
+        words,
         agents: serve.agents,
         stats: serve.stats,
         clock: serve.clock,

@@ -12,6 +12,7 @@ mod intake;
 mod people;
 mod policy;
 mod presence;
+mod promises;
 mod recall;
 
 use std::{
@@ -22,13 +23,16 @@ use std::{
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
 
 use crate::{
+    cull::CullPolicy,
     fact::{Fact, InstanceId, Sample, ServerKey, WorkloadKey},
     text::Label,
     verdict::{Detectors, Verdict},
+    warning::News,
 };
 use dedupe::{Admission, Due, Lost, Sequence};
 use policy::Policies;
 pub use policy::{Overrides, Policy};
+use promises::Promises;
 use recall::Recalled;
 use series::Measured;
 
@@ -91,6 +95,8 @@ pub struct Server {
     pub busy_reason: Option<String>,
     /// The user asked to keep it until then.
     pub held_until_ms: Option<i64>,
+    /// Policy stops it then, if nobody works until then; `None` also where policy only watches.
+    pub stops_at_ms: Option<i64>,
     /// Open verdicts, oldest first.
     pub verdicts: Vec<Verdict>,
     /// How to judge it; `None`: as everybody.
@@ -151,6 +157,8 @@ pub struct Changed {
     pub taken: Vec<Taken>,
     /// Users were forgotten, deleted or renamed: what was told before may name them.
     pub people: bool,
+    /// Who is to be warned of a stop, or was.
+    pub warnings: News,
 }
 
 /// A sample that was applied, and what it told beside the one before.
@@ -179,6 +187,8 @@ pub struct State {
     pub cleared: VecDeque<Verdict>,
     /// How to judge.
     pub policy: Policy,
+    /// Who is stopped when.
+    pub cull: Arc<CullPolicy>,
     /// What was left out, by reason.
     pub counts: Counts,
     /// How to judge who is in groups.
@@ -189,6 +199,8 @@ pub struct State {
     ticked_ms: Option<i64>,
     /// What is remembered of before the start, until the journal is replayed.
     pub(crate) recalled: Option<Recalled>,
+    /// Until when servers are held, and what was told of their end.
+    promises: Promises,
 }
 
 // === impl State ===
@@ -201,11 +213,13 @@ impl State {
             servers: BTreeMap::new(),
             cleared: VecDeque::new(),
             policy,
+            cull: Arc::default(),
             counts: Counts::default(),
             policies: Policies::default(),
             ticked_ms: None,
             hub_heard: false,
             recalled: None,
+            promises: Promises::default(),
         }
     }
 
@@ -275,6 +289,18 @@ impl State {
                 key,
                 until_ms,
             } => self.hold(key, *until_ms),
+            Fact::Shown {
+                at_ms,
+                key,
+                episodes,
+            } => self.shown(*at_ms, key, episodes),
+            Fact::Mailed {
+                at_ms,
+                key,
+                episode,
+                taken,
+            } => self.mailed(*at_ms, key, episode, *taken),
+            Fact::Look { at_ms } => self.look(*at_ms),
             Fact::Started { at_ms } => self.started(*at_ms),
             Fact::People { at_ms: _, people } => self.move_people(people.fates()),
             Fact::Tick { at_ms } => self.tick(*at_ms),
@@ -359,16 +385,6 @@ impl State {
             ..Changed::of(key, verdicts)
         }
     }
-
-    fn hold(&mut self, key: &ServerKey, until_ms: Option<i64>) -> Changed {
-        match self.servers.get_mut(key) {
-            Some(server) if server.held_until_ms != until_ms => {
-                server.held_until_ms = until_ms;
-                Changed::of(key, Vec::new())
-            }
-            _ => Changed::default(),
-        }
-    }
 }
 
 // === impl Server ===
@@ -397,6 +413,7 @@ impl Server {
             idle_since_ms: None,
             busy_reason: None,
             held_until_ms: None,
+            stops_at_ms: None,
             verdicts: Vec::new(),
             policy: None,
             interval_ms: 0,
@@ -437,8 +454,7 @@ impl Changed {
         Self {
             servers: vec![key.clone()],
             verdicts,
-            taken: Vec::new(),
-            people: false,
+            ..Self::default()
         }
     }
 

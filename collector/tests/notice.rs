@@ -12,6 +12,8 @@ mod near;
 mod smtp;
 #[path = "notice/users.rs"]
 mod users;
+#[path = "notice/warnings.rs"]
+mod warnings;
 
 use std::{
     net::SocketAddr,

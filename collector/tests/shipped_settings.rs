@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use hubmeter_collector::{
     config::{Config, Flags, Mistakes},
+    cull::{CullPolicy, policy::Exempt},
     history::HistoryMode,
     notice::UserMailConfig,
     state::Policy,
@@ -24,13 +25,15 @@ fn load(text: &str) -> Result<Config, Mistakes> {
         "addresses",
         "link.crt",
         "link.key",
+        "jupyterhub_config.py",
     ] {
         fs::write(dir.path().join(name), "not empty").unwrap();
     }
     fs::create_dir(dir.path().join("notices")).unwrap();
     let file = dir.path().join("collector.toml");
     let here = dir.path().to_str().unwrap();
-    fs::write(&file, text.replace("/etc/hubmeter", here)).unwrap();
+    let text = text.replace("/etc/hubmeter", here);
+    fs::write(&file, text.replace("/etc/jupyterhub", here)).unwrap();
     let flags = Flags {
         config: Some(file),
         standalone: !text.contains("\n[hub]"),
@@ -85,6 +88,18 @@ fn what_it_calls_a_default_is_one() {
     };
     assert_eq!(bare.policy, as_bare);
     assert_eq!(full.policy.groups.len(), 1);
+    let cull = CullPolicy {
+        // Written out, it is what `policy.idle_after` is.
+        timeout_ms: None,
+        groups: BTreeMap::new(),
+        schedules: Vec::new(),
+        exempt: Exempt::default(),
+        warns_by_mail: bare.cull.policy.warns_by_mail, // users' mail is an example
+        ..full.cull.policy.clone()
+    };
+    assert_eq!(bare.cull.policy, cull);
+    assert_eq!(full.cull.policy.timeout_ms, Some(bare.policy.idle_after_ms));
+    assert_eq!(full.cull.policy.schedules.len(), 2);
     assert_eq!(bare.notice.within_ms, full.notice.within_ms);
     assert_eq!(bare.history.raw_kept_ms, full.history.raw_kept_ms);
     assert_eq!(bare.history.minute_kept_ms, full.history.minute_kept_ms);

@@ -174,6 +174,7 @@ fn mail(draft: &mut Draft, to_users: bool) -> Option<MailConfig> {
 fn user_mail(draft: &mut Draft, has_hub: bool) -> Option<UserMailConfig> {
     let default = UserMailConfig::default();
     let rules = rules(draft, "notice.user_mail.rules");
+    let warnings = draft.take("notice.user_mail.warnings");
     let address: Option<(String, Place)> = draft.take_placed("notice.user_mail.address");
     let address_file: Option<(PathBuf, Place)> = draft.take_placed("notice.user_mail.address_file");
     let key: Option<(String, Place)> = draft.take_placed("notice.user_mail.auth_state_key");
@@ -213,6 +214,7 @@ fn user_mail(draft: &mut Draft, has_hub: bool) -> Option<UserMailConfig> {
     }
     Some(UserMailConfig {
         rules: rules.map_or(default.rules, |(rules, _)| rules),
+        warnings: warnings.unwrap_or(default.warnings),
         address: address.map(|(address, _)| address),
         address_file: address_file.map(|(path, _)| path),
         auth_state_key: key.map(|(key, _)| key),

@@ -84,6 +84,9 @@ pub(super) fn config(
     let policy = super::policy::policy(&mut draft);
     let history = history(&mut draft, &data_dir);
     let notice = super::notice::notice(&mut draft, hub.is_some());
+    let users = notice.user_mail.as_ref();
+    let by_mail = notice.mail.is_some() && users.is_some_and(|users| users.warnings);
+    let cull = super::cull::cull(&mut draft, &policy, by_mail);
     let report = report(&mut draft, &notice, hub.as_ref());
     let unknown_variables = draft.finish()?;
     Ok(Config {
@@ -94,6 +97,7 @@ pub(super) fn config(
         hub,
         link,
         policy,
+        cull,
         history,
         notice,
         report,

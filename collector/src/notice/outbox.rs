@@ -7,6 +7,7 @@
 mod deliver;
 mod parcel;
 mod queue;
+mod warning;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ use crate::{
     clock::Clock,
     fact::ServerKey,
     hub::client::HubClient,
+    pipeline::desk::Desk,
     registry::{Registry, RegistryError},
     stats::{Outcome, Outlet, Stats},
     verdict::{Rule, Severity, Verdict},
@@ -50,6 +52,9 @@ pub(super) const MAIL: &str = "mail";
 /// Mail to users about verdicts.
 pub(super) const USER_MAIL: &str = "user-mail";
 
+/// Mail to users whose server is about to be stopped.
+const WARNING_MAIL: &str = "warning-mail";
+
 /// Mail to users that an admin wrote.
 pub(crate) const MESSAGE_MAIL: &str = "message-mail";
 
@@ -64,6 +69,7 @@ pub struct Outbox {
     addresses: Option<Addresses>,
     webhooks: Vec<Webhook>,
     scenes: Option<Arc<dyn Scenes>>,
+    desk: Option<Desk>,
     written: Mutex<HashMap<String, Written>>,
     wake: Notify,
     events: broadcast::Sender<NoticeEvent>,
@@ -135,6 +141,7 @@ fn outlet_of(channel: &str) -> Outlet {
     match channel {
         MAIL => Outlet::Mail,
         USER_MAIL => Outlet::UserMail,
+        WARNING_MAIL => Outlet::WarningMail,
         MESSAGE_MAIL => Outlet::MessageMail,
         hook => {
             let kind = hook.split('-').next().unwrap_or_default();
@@ -168,6 +175,7 @@ impl Outbox {
                 .map(Webhook::new)
                 .collect::<Result<_, _>>()?,
             scenes: None,
+            desk: None,
             config: config.clone(),
             written: Mutex::default(),
             wake: Notify::new(),
@@ -190,6 +198,15 @@ impl Outbox {
     pub fn with_scenes(self, scenes: Arc<dyn Scenes>) -> Self {
         Self {
             scenes: Some(scenes),
+            ..self
+        }
+    }
+
+    /// Says at `desk` who was warned.
+    #[must_use]
+    pub fn with_desk(self, desk: Desk) -> Self {
+        Self {
+            desk: Some(desk),
             ..self
         }
     }

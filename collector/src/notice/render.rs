@@ -13,9 +13,11 @@ use self::templates::Templates;
 pub(crate) use self::words::Reader;
 use super::{Notice, NoticeConfig, Phase, Runbooks, picture, scene::Scene, unit};
 use crate::{
+    fact::ServerKey,
     registry::{DueNotice, Message},
     text::{self, Label},
     verdict::{Severity, Verdict},
+    warning::{Stage, Warning},
 };
 use words::{name, rule_words, sentence, whose};
 
@@ -251,6 +253,50 @@ impl Renderer {
         })
     }
 
+    /// That a server is about to be stopped, to its user.
+    pub(crate) fn warning(&self, warning: &Warning) -> Result<Letter, RenderError> {
+        let server = name(&warning.key.server);
+        let whose = if server.is_empty() {
+            "Your server".to_owned()
+        } else {
+            format!("Your server {server}")
+        };
+        let (left_ms, stops_at) = (warning.stops_in_ms(), unit::time(warning.stops_at_ms));
+        let stops = match left_ms {
+            0 => "is about to be stopped".to_owned(),
+            ms => format!("stops in {}", unit::seconds(ms as f64 / 1000.0)),
+        };
+        let reason = match warning.idle_ms {
+            Some(idle_ms) => {
+                let idle = unit::seconds(idle_ms as f64 / 1000.0);
+                format!("Nothing was done in it for {idle}.")
+            }
+            None => "It is as old as a server may get here.".to_owned(),
+        };
+        let at = if left_ms > 0 {
+            format!(", at {stops_at}")
+        } else {
+            String::new()
+        };
+        let values = context! {
+            sentence => format!("{whose} {stops}{at}."),
+            reason => reason,
+            server => server,
+            link => self.public_url.clone(),
+            episode => warning.episode.clone(),
+        };
+        Ok(Letter {
+            id: format!("{}.{}", warning.episode, warning.stage.as_str()),
+            subject: one_line(&format!(
+                "hubmeter: {} {stops}",
+                whose.replacen("Your", "your", 1)
+            )),
+            text: self.templates.render("warning.txt", &values)?,
+            html: self.templates.render("warning.html", &values)?,
+            picture: None,
+        })
+    }
+
     /// The sentence that the user of the server reads in JupyterLab.
     pub fn for_user(&self, verdict: &Verdict) -> Result<String, RenderError> {
         let phase = match verdict.cleared_ms {
@@ -282,6 +328,7 @@ impl Renderer {
                 self.digest(&[notice], Some("x"))?;
                 let (message, due) = example_message();
                 self.message(&message, &due)?;
+                self.warning(&example_warning())?;
             }
         }
         Ok(())
@@ -310,6 +357,17 @@ fn example_message() -> (Message, DueNotice) {
         attempts: 0,
     };
     (message, due)
+}
+
+fn example_warning() -> Warning {
+    Warning {
+        key: ServerKey::new("alice", ""),
+        stage: Stage::Quarter,
+        idle_ms: Some(2_700_000),
+        stops_at_ms: 900_000,
+        at_ms: 0,
+        episode: "0000000000000000".to_owned(),
+    }
 }
 
 /// A subject, whatever a template's author or an admin wrote.

@@ -72,6 +72,8 @@ pub struct MailConfig {
 pub struct UserMailConfig {
     /// Which verdicts, each from which severity up.
     pub rules: Vec<(Rule, Severity)>,
+    /// Whether they are warned by mail, too, before their server is stopped.
+    pub warnings: bool,
     /// `{user}@example.org`.
     pub address: Option<String>,
     /// Lines of `user,address`; goes before the others, and an empty address means no mail.
@@ -219,6 +221,7 @@ impl Default for UserMailConfig {
     fn default() -> Self {
         Self {
             rules: Vec::new(),
+            warnings: true,
             address: None,
             address_file: None,
             auth_state_key: None,

@@ -2,10 +2,7 @@
 //!
 //! Beside the state, since a server that never started is none: what is judged here is the hub.
 
-use std::{
-    sync::{Arc, mpsc::SyncSender},
-    time::Duration,
-};
+use std::sync::{Arc, mpsc::SyncSender};
 
 use parking_lot::Mutex;
 use tokio::{sync::broadcast::error::RecvError, time::sleep};

@@ -4,7 +4,7 @@ use rusqlite::{Row, params};
 
 use super::{Registry, RegistryError};
 
-/// What schema version 4 adds: whom notices go to and why they failed, what people say about
+/// What schema version 5 adds: whom notices go to and why they failed, what people say about
 /// them, and what admins wrote.
 pub(super) const MIGRATION: &str = "
     ALTER TABLE notice ADD COLUMN server TEXT NOT NULL DEFAULT '';
@@ -252,6 +252,23 @@ impl Registry {
         self.with("drop a notice", |db| {
             db.prepare_cached("UPDATE notice SET next_ms = NULL, outcome = ?2 WHERE id = ?1")?
                 .execute(params![id, outcome])?;
+            Ok(())
+        })
+    }
+
+    /// What of `episode` waits for `channel` will not be delivered; `outcome` says why.
+    pub fn drop_notices(
+        &self,
+        episode: &str,
+        channel: &str,
+        outcome: &str,
+    ) -> Result<(), RegistryError> {
+        self.with("drop notices", |db| {
+            db.prepare_cached(
+                "UPDATE notice SET next_ms = NULL, outcome = ?3
+                 WHERE episode = ?1 AND channel = ?2 AND next_ms NOT NULL",
+            )?
+            .execute(params![episode, channel, outcome])?;
             Ok(())
         })
     }

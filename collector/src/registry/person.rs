@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, promise};
 use crate::person::{Fate, Fates, PSEUDONYM_PREFIX, Person, waiting};
 
 /// Rows about people in `state.db`, by table.
@@ -19,6 +19,8 @@ pub struct StateRows {
     pub notices: u64,
     /// Since when servers are idle.
     pub idle_marks: u64,
+    /// Holds, who asked for them, and warnings.
+    pub promises: u64,
 }
 
 /// Fates that were begun and not finished.
@@ -46,7 +48,7 @@ pub struct Forgotten {
 }
 
 /// Tables with a column `user`.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 11] = [
     "token",
     "episode",
     "notice",
@@ -55,6 +57,9 @@ const TABLES: [&str; 8] = [
     "ack",
     "mute",
     "message",
+    "hold",
+    "hold_log",
+    "warning",
 ];
 
 // === impl Registry ===
@@ -73,6 +78,9 @@ impl Registry {
                     UNION ALL SELECT user, NULL, NULL FROM ack
                     UNION ALL SELECT user, NULL, NULL FROM mute
                     UNION ALL SELECT user, NULL, NULL FROM message
+                    UNION ALL SELECT user, NULL, NULL FROM hold
+                    UNION ALL SELECT user, NULL, NULL FROM hold_log
+                    UNION ALL SELECT user, NULL, NULL FROM warning
                  ) GROUP BY user",
             )?
             .query_map([], |row| {
@@ -129,6 +137,7 @@ impl Registry {
                 episodes: count("episode")?,
                 notices: count("notice")?,
                 idle_marks: count("idle_mark")?,
+                promises: count("hold")? + count("hold_log")? + count("warning")?,
             })
         })
     }
@@ -309,10 +318,12 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
         rows.episodes += leave("episode")?;
         rows.notices += leave("notice")?;
         rows.idle_marks += leave("idle_mark")?;
+        rows.promises += leave("hold")? + leave("hold_log")? + leave("warning")?;
         for table in ["person", "ack", "mute", "message"] {
             leave(table)?;
         }
     }
+    promise::move_askers(tx, fates)?;
     for (at, (_, fate)) in fates.iter().enumerate() {
         let Some(name) = fate.name() else { continue };
         for table in TABLES {

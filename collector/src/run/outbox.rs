@@ -9,7 +9,7 @@ use crate::{
     history::History,
     hub::client::HubClient,
     notice::{KeptScenes, Outbox},
-    pipeline::SharedState,
+    pipeline::{SharedState, desk::Desk},
     registry::Registry,
     stats::Stats,
 };
@@ -18,6 +18,7 @@ use crate::{
 pub(super) fn outbox(
     config: &Config,
     (registry, history, state): (&Registry, &History, &SharedState),
+    desk: &Desk,
     clock: &Arc<dyn Clock>,
     stats: &Stats,
 ) -> Result<Arc<Outbox>, RunError> {
@@ -27,10 +28,12 @@ pub(super) fn outbox(
         clock.clone(),
         stats.clone(),
     )?;
-    let outbox = outbox.with_scenes(Arc::new(KeptScenes {
-        history: history.clone(),
-        state: state.clone(),
-    }));
+    let outbox = outbox
+        .with_desk(desk.clone())
+        .with_scenes(Arc::new(KeptScenes {
+            history: history.clone(),
+            state: state.clone(),
+        }));
     Ok(Arc::new(match &config.hub {
         Some(hub) => outbox.with_hub(&HubClient::new(hub.clone())?),
         None => outbox,

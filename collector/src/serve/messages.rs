@@ -263,7 +263,12 @@ fn recipients(site: &Site, viewer: &Viewer, filter: &Filter) -> Result<Vec<Serve
 fn show(site: &Site, keys: &[ServerKey], message: &Message) {
     for key in keys {
         let (verdict, text) = lab_message(key, message);
-        if site.agents.notify(key, Notice { verdict, text }) {
+        let notice = Notice {
+            verdict,
+            text,
+            stops_in_ms: None,
+        };
+        if site.agents.notify(key, notice) {
             site.stats.notice(Outlet::Lab, Outcome::Sent);
         }
     }

@@ -12,8 +12,8 @@ use utoipa::{
 };
 
 use super::{
-    Site, cull, health, history, link, live, messages, metrics, now, problem::ProblemJson, reports,
-    starts, told, verdicts,
+    Site, cull, health, history, hold, link, live, messages, metrics, now, problem::ProblemJson,
+    reports, starts, told, verdicts,
 };
 
 #[derive(OpenApi)]
@@ -25,6 +25,10 @@ use super::{
         now::servers,
         now::default_server,
         now::named_server,
+        hold::hold_default,
+        hold::hold_named,
+        hold::release_default,
+        hold::release_named,
         now::me,
         history::default_history,
         history::named_history,

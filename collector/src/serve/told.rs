@@ -69,9 +69,9 @@ pub(crate) struct NoticeJson {
     server: String,
     /// `info`, `warning` or `critical`, when it was written.
     severity: String,
-    /// `mail`, `user-mail`, `message-mail`, or a web service's.
+    /// `mail`, `user-mail`, `warning-mail`, `message-mail`, or a web service's.
     channel: String,
-    /// `opened`, `worse`, `again` or `cleared`.
+    /// `opened`, `worse`, `again` or `cleared`; of warnings `quarter` or `last`.
     phase: String,
     /// `sent`; `waiting`; `failing`: tried and to be tried again; `dropped`, and why in `reason`.
     #[schema(value_type = String, pattern = "^(sent|waiting|failing|dropped)$")]

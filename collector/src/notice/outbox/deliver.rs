@@ -3,7 +3,8 @@
 use std::{collections::HashSet, error::Error};
 
 use super::{
-    DAY_MS, MAIL, MESSAGE_MAIL, NoticeEvent, Outbox, OutboxError, USER_MAIL, outlet_of,
+    DAY_MS, MAIL, MESSAGE_MAIL, NoticeEvent, Outbox, OutboxError, USER_MAIL, WARNING_MAIL,
+    outlet_of,
     parcel::{Content, Parcel},
 };
 use crate::{
@@ -39,7 +40,7 @@ enum Delivery {
 /// All of it goes by one SMTP server.
 fn lane(channel: &str) -> &str {
     match channel {
-        USER_MAIL | MESSAGE_MAIL => MAIL,
+        USER_MAIL | WARNING_MAIL | MESSAGE_MAIL => MAIL,
         other => other,
     }
 }
@@ -108,6 +109,7 @@ impl Outbox {
             Delivery::Sent => {
                 for parcel in batch {
                     self.count(parcel, Outcome::Sent);
+                    self.mailed(&parcel.due, true);
                     self.settle(parcel, now_ms).await?;
                 }
             }
@@ -125,6 +127,7 @@ impl Outbox {
                     if let Some(outcome) = outcome {
                         self.count(parcel, outcome);
                     }
+                    self.mailed(&parcel.due, false);
                     self.drop_notice(&parcel.due, why).await?;
                 }
             }
@@ -152,7 +155,7 @@ impl Outbox {
         }
         let reader = match channel {
             MAIL => Reader::Admin,
-            USER_MAIL | MESSAGE_MAIL => Reader::User,
+            USER_MAIL | WARNING_MAIL | MESSAGE_MAIL => Reader::User,
             _ => return Ok(Delivery::Never("no such channel", None)),
         };
         let Some(mail) = &self.mail else {
@@ -190,6 +193,7 @@ impl Outbox {
     ) -> Result<Letter, OutboxError> {
         let (verdict, phase) = match &first.content {
             Content::Message(message) => return Ok(self.renderer.message(message, &first.due)?),
+            Content::Warning(warning) => return Ok(self.renderer.warning(warning)?),
             Content::Verdict(verdict, phase) => (verdict, *phase),
         };
         let write = |parcel: &Parcel| match &parcel.content {
@@ -197,7 +201,7 @@ impl Outbox {
                 let notice = self.renderer.notice(verdict, *phase, reader, None);
                 Some(notice.map_err(OutboxError::from))
             }
-            Content::Message(_) => None,
+            Content::Message(_) | Content::Warning(_) => None,
         };
         if batch.len() > 1 {
             let notices: Vec<Notice> = batch.iter().filter_map(write).collect::<Result<_, _>>()?;
@@ -224,8 +228,8 @@ impl Outbox {
     ) -> Result<Option<Option<&'static str>>, OutboxError> {
         let (channel, user) = (parcel.due.channel.clone(), parcel.due.user.clone());
         let bounds = match (&*channel, &self.config.user_mail) {
-            // Bounded by the alerts there are; by how many an admin writes to.
-            (MESSAGE_MAIL, _) => return Ok(Some(None)),
+            // Bounded by the alerts there are, by how many an admin writes to, and by policy.
+            (MESSAGE_MAIL | WARNING_MAIL, _) => return Ok(Some(None)),
             _ if self.is_alertmanager(&channel) => return Ok(Some(None)),
             (USER_MAIL, Some(users)) => (users.per_day_max, users.per_user_day_max),
             _ => (self.config.per_day_max, self.config.per_user_day_max),
@@ -296,7 +300,8 @@ impl Outbox {
 
     async fn put_off(&self, parcel: &Parcel, now_ms: i64, error: &str) -> Result<(), OutboxError> {
         let due = &parcel.due;
-        if now_ms - due.queued_ms >= GIVE_UP_MS {
+        // Who is not warned is not stopped.
+        if now_ms - due.queued_ms >= GIVE_UP_MS && due.channel != WARNING_MAIL {
             self.count(parcel, Outcome::GivenUp);
             tracing::error!(
                 channel = due.channel,

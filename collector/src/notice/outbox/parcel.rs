@@ -1,12 +1,13 @@
 //! What a row of the queue is about, and whether it is still to go out.
 
-use super::{MAIL, Outbox, OutboxError, USER_MAIL};
+use super::{MAIL, Outbox, OutboxError, USER_MAIL, WARNING_MAIL, warning::warning_of};
 use crate::{
     fact::ServerKey,
     notice::{Phase, WebhookBody},
     registry::{Audience, DueNotice, Message},
     stats::Outcome,
     verdict::{Rule, Severity, Verdict},
+    warning::Warning,
 };
 
 /// A row of the queue and what it tells.
@@ -21,6 +22,8 @@ pub(super) enum Content {
     Verdict(Box<Verdict>, Phase),
     /// What an admin wrote.
     Message(Message),
+    /// That a server is about to be stopped.
+    Warning(Warning),
 }
 
 // === impl Parcel ===
@@ -33,6 +36,7 @@ impl Parcel {
     pub(super) fn rule(&self) -> Option<Rule> {
         match &self.content {
             Content::Verdict(verdict, _) => Some(verdict.rule),
+            Content::Warning(_) => Some(Rule::Idle),
             Content::Message(_) => None,
         }
     }
@@ -67,6 +71,14 @@ impl Outbox {
         due: DueNotice,
         now_ms: i64,
     ) -> Result<Option<Parcel>, OutboxError> {
+        if due.channel == WARNING_MAIL {
+            let Some(warning) = warning_of(&due, now_ms) else {
+                self.drop_notice(&due, "it cannot be read").await?;
+                return Ok(None);
+            };
+            let content = Content::Warning(warning);
+            return Ok(Some(Parcel { due, content }));
+        }
         let episode = due.episode.clone();
         let found = self
             .waiting(move |registry| {

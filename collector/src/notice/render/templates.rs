@@ -11,13 +11,15 @@ use super::words::capitalised;
 use crate::{causes::chain, text};
 
 /// Every template, by the name that a file of an admin's has.
-const EMBEDDED: [(&str, &str); 8] = [
+const EMBEDDED: [(&str, &str); 10] = [
     ("sentence.txt", include_str!("../template/sentence.txt")),
     ("subject.txt", include_str!("../template/subject.txt")),
     ("mail.txt", include_str!("../template/mail.txt")),
     ("mail.html", include_str!("../template/mail.html")),
     ("digest.txt", include_str!("../template/digest.txt")),
     ("digest.html", include_str!("../template/digest.html")),
+    ("warning.txt", include_str!("../template/warning.txt")),
+    ("warning.html", include_str!("../template/warning.html")),
     ("message.txt", include_str!("../template/message.txt")),
     ("message.html", include_str!("../template/message.html")),
 ];

@@ -336,6 +336,7 @@ impl Bed {
             reporting: Arc::new(tokio::sync::Semaphore::new(1)),
             told: super::told::told(&clock, &stats),
             starts: super::told::starts(&clock),
+            desk: super::holds::desk(&state, &clock, &stats),
             words: guard::Words::new().expect("random numbers"),
             agents: closed_to_agents(clock.clone(), stats.clone()),
             stats: stats.clone(),
@@ -443,6 +444,7 @@ impl Bed {
             activity: self.site.activity.clone(),
             told: self.site.told.clone(),
             starts: self.site.starts.clone(),
+            desk: self.site.desk.clone(),
             agents: self.site.agents.clone(),
             stats: self.stats.clone(),
             clock: Arc::new(ManualClock::at(NOW_MS)),
@@ -461,10 +463,8 @@ impl Answer {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.0
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().expect("text"))
+        let value = self.0.headers().get(name)?;
+        Some(value.to_str().expect("text"))
     }
 
     pub(super) fn cookies(&self) -> Vec<String> {
@@ -475,13 +475,8 @@ impl Answer {
     }
 
     pub(super) async fn text(self) -> String {
-        let body = self
-            .0
-            .into_body()
-            .collect()
-            .await
-            .expect("a body")
-            .to_bytes();
+        let body = self.0.into_body().collect().await;
+        let body = body.expect("a body").to_bytes();
         String::from_utf8(body.to_vec()).expect("text")
     }
 

@@ -70,6 +70,7 @@ async fn every_documented_parameter_is_taken() {
                 "to" => "now",
                 "outcome" => "sent",
                 "channel" => "mail",
+                "warned" => "true",
                 "cursor" => continue,
                 _ => "60",
             };
