@@ -176,14 +176,8 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let journal = SqliteJournal::open(data_dir.path())?;
     let idle_marks = registry.idle_marks()?;
     let state = recall::state(&config, &registry, idle_marks.clone(), clock.now_ms())?;
-    let desk = Desk::new(
-        registry.clone(),
-        state.clone(),
-        clock.clone(),
-        stats.clone(),
-    );
     let kept = (&registry, &history, &state);
-    let outbox = outbox::outbox(&config, kept, &desk, &clock, &stats)?;
+    let (outbox, desk) = outbox::outbox(&config, kept, &clock, &stats)?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
     let (facts, incoming_facts) = sync_channel(limits::FACT_QUEUE);
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);

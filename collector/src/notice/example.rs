@@ -161,8 +161,11 @@ pub(super) fn scene(verdict: &Verdict, now_ms: i64) -> Scene {
         leads_to: None,
         ended_ms: (verdict.rule == Rule::Killed).then_some(now_ms - 1_000),
         workloads: held
+            .into_iter()
+            // What was killed runs no more.
+            .skip(usize::from(verdict.rule == Rule::Killed))
             .map(|(title, gib)| (title.to_owned(), (gib * GIB) as u64))
-            .to_vec(),
+            .collect(),
     };
     scene.predicted(verdict)
 }

@@ -78,6 +78,15 @@ pub enum MailError {
 #[derive(Clone)]
 struct AutoSubmitted;
 
+// === impl MailError ===
+
+impl MailError {
+    /// The server said no, not later.
+    pub(super) fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.is_permanent())
+    }
+}
+
 // === impl Mail ===
 
 impl Mail {

@@ -14,14 +14,20 @@ use crate::{
     stats::Stats,
 };
 
-/// Tells as `config` says, with pictures of what `history` and `state` know.
+/// Tells as `config` says, with pictures of what `history` and `state` know, and says at the desk who
+/// was warned.
 pub(super) fn outbox(
     config: &Config,
     (registry, history, state): (&Registry, &History, &SharedState),
-    desk: &Desk,
     clock: &Arc<dyn Clock>,
     stats: &Stats,
-) -> Result<Arc<Outbox>, RunError> {
+) -> Result<(Arc<Outbox>, Desk), RunError> {
+    let desk = Desk::new(
+        registry.clone(),
+        state.clone(),
+        clock.clone(),
+        stats.clone(),
+    );
     let outbox = Outbox::new(
         &config.notice,
         registry.clone(),
@@ -34,8 +40,9 @@ pub(super) fn outbox(
             history: history.clone(),
             state: state.clone(),
         }));
-    Ok(Arc::new(match &config.hub {
+    let outbox = match &config.hub {
         Some(hub) => outbox.with_hub(&HubClient::new(hub.clone())?),
         None => outbox,
-    }))
+    };
+    Ok((Arc::new(outbox), desk))
 }

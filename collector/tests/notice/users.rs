@@ -123,3 +123,21 @@ async fn an_address_file_that_is_gone_holds_mail_back_until_it_is_there() {
     deliver(&outbox).await;
     assert_eq!(sink.mails()[0].to, ["ali@x.org"]);
 }
+
+#[tokio::test]
+async fn one_users_missing_address_holds_nobody_elses_mail_back() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = to_users(sink.addr);
+    config.mail = by_mail(sink.addr).mail;
+    config.user_mail.as_mut().unwrap().address_file = Some(dir.path().join("gone"));
+    let outbox = open(dir.path(), &config, &clock());
+    outbox
+        .observe(&[runaway("e1", "alice"), runaway("e2", "bob")])
+        .unwrap();
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 2, "the admins'");
+    assert!(mails.iter().all(|mail| mail.to[0] == "admin@example.org"));
+    assert_eq!(outbox.stats().failed, 2);
+}

@@ -33,7 +33,10 @@ pub(crate) const ALERT_AGAIN_MS: i64 = 10 * 60 * 1000;
 /// What one delivery came to.
 enum Delivery {
     Sent,
+    /// The other side is not to be had: nothing else is tried there now.
     Failed(Box<dyn Error + Send + Sync>),
+    /// This one failed; another may go through.
+    FailedAlone(Box<dyn Error + Send + Sync>),
     Never(&'static str, Option<Outcome>),
 }
 
@@ -114,14 +117,10 @@ impl Outbox {
                 }
             }
             Delivery::Failed(error) => {
-                let (attempts, error) = (first.due.attempts + 1, chain(&*error));
-                tracing::warn!(channel, attempts, error, "a notice was not delivered");
                 down.insert(lane(channel).to_owned());
-                self.count(first, Outcome::Failed);
-                for parcel in batch {
-                    self.put_off(parcel, now_ms, &error).await?;
-                }
+                self.failed(batch, first, &*error, now_ms).await?;
             }
+            Delivery::FailedAlone(error) => self.failed(batch, first, &*error, now_ms).await?,
             Delivery::Never(why, outcome) => {
                 for parcel in batch {
                     if let Some(outcome) = outcome {
@@ -131,6 +130,23 @@ impl Outbox {
                     self.drop_notice(&parcel.due, why).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn failed(
+        &self,
+        batch: &[Parcel],
+        first: &Parcel,
+        error: &(dyn Error + Send + Sync),
+        now_ms: i64,
+    ) -> Result<(), OutboxError> {
+        let (channel, attempts) = (&first.due.channel, first.due.attempts + 1);
+        let error = chain(error);
+        tracing::warn!(channel, attempts, error, "a notice was not delivered");
+        self.count(first, Outcome::Failed);
+        for parcel in batch {
+            self.put_off(parcel, now_ms, &error).await?;
         }
         Ok(())
     }
@@ -171,7 +187,7 @@ impl Outbox {
                 Ok(None) => {
                     return Ok(Delivery::Never("no address", Some(Outcome::NoAddress)));
                 }
-                Err(error) => return Ok(Delivery::Failed(error.into())),
+                Err(error) => return Ok(Delivery::FailedAlone(error.into())),
             },
         };
         let letter = self
@@ -179,6 +195,10 @@ impl Outbox {
             .await?;
         Ok(match mail.send(&letter, &to, now_ms).await {
             Ok(()) => Delivery::Sent,
+            // It may be about one address; it may be about us, so it is tried again.
+            Err(error) if reader == Reader::User && error.is_permanent() => {
+                Delivery::FailedAlone(error.into())
+            }
             Err(error) => Delivery::Failed(error.into()),
         })
     }
