@@ -75,9 +75,7 @@ pub(crate) enum Spared {
     /// The hub does not list it as up, or has not yet.
     Unlisted,
     Exempt(String),
-    Held {
-        until_ms: i64,
-    },
+    Kept(String),
 }
 
 /// When somebody who is due may be stopped, as far as warnings go.
@@ -173,7 +171,7 @@ impl<'a> Judge<'a> {
         if let Some(reason) = exempt.reason(&server.key, &server.groups) {
             return Some(Spared::Exempt(reason));
         }
-        held_until_ms(server, self.now_ms).map(|until_ms| Spared::Held { until_ms })
+        kept_in_words(server, self.now_ms).map(Spared::Kept)
     }
 
     /// The earlier of too idle and too old, but never while its user holds it.
@@ -202,16 +200,29 @@ impl<'a> Judge<'a> {
                 about: About::Age { max_age_ms },
             });
         let mut due = idle.into_iter().chain(old).min_by_key(|due| due.at_ms)?;
-        if let Some(until_ms) = held_until_ms(server, self.now_ms) {
+        if let Some((until_ms, _)) = kept(server, self.now_ms) {
             due.at_ms = due.at_ms.max(until_ms);
         }
         Some(due)
     }
 }
 
-/// Until when its user keeps it, if that is still to come.
-fn held_until_ms(server: &Server, now_ms: i64) -> Option<i64> {
-    server.held_until_ms.filter(|&until_ms| until_ms > now_ms)
+/// Until when its user keeps it, if that is still to come: by a hold, or by what they asked
+/// jupyter-keepalive for.
+fn kept(server: &Server, now_ms: i64) -> Option<(i64, &'static str)> {
+    let ahead = |until_ms: Option<i64>| until_ms.filter(|until_ms| *until_ms > now_ms);
+    let held = ahead(server.held_until_ms).map(|until_ms| (until_ms, "held"));
+    let kept = ahead(server.kept_until_ms).map(|until_ms| (until_ms, "kept by jupyter-keepalive"));
+    held.into_iter().chain(kept).max_by_key(|kept| kept.0)
+}
+
+/// `held until 2026-11-29 08:00 UTC by its user`; `None` where nobody keeps it.
+#[must_use]
+pub fn kept_in_words(server: &Server, now_ms: i64) -> Option<String> {
+    let (until_ms, how) = kept(server, now_ms)?;
+    let until = jiff::Timestamp::from_millisecond(until_ms).ok()?;
+    let until = until.strftime("%Y-%m-%d %H:%M");
+    Some(format!("{how} until {until} UTC by its user"))
 }
 
 /// Whether there is a way to tell its user anything: JupyterLab, or mail.
@@ -336,7 +347,10 @@ impl Judged<'_> {
             },
             cull: self.cull(),
             reason: self.reason(),
-            held_until_ms: held_until_ms(self.server, self.now_ms),
+            held_until_ms: self
+                .server
+                .held_until_ms
+                .filter(|until_ms| *until_ms > self.now_ms),
             warned_at_ms: self.warned.and_then(|warned| warned.delivered_ms),
             stops_at_ms: self.stops_at_ms(),
         }
@@ -347,8 +361,7 @@ impl Judged<'_> {
             Some(Spared::Unlisted) => {
                 return "unknown, so kept: the hub does not list it as running".to_owned();
             }
-            Some(Spared::Exempt(reason)) => return reason.clone(),
-            Some(Spared::Held { until_ms }) => return held_in_words(*until_ms),
+            Some(Spared::Exempt(reason) | Spared::Kept(reason)) => return reason.clone(),
             None => {}
         }
         let reason = match (self.due.map(|due| due.about), self.work) {
@@ -358,8 +371,11 @@ impl Judged<'_> {
             (_, Work::Goes(reason)) => return reason.to_owned(),
             (_, Work::Unknown(why)) => return format!("unknown, so kept: {why}"),
             (_, Work::IdleSince { by, .. }) => {
-                let idle_ms = self.idle_ms().unwrap_or(0);
-                format!("idle for {}{by}", in_words(idle_ms))
+                let idle_for = in_words(self.idle_ms().unwrap_or(0));
+                match self.server.idle_note.as_ref().filter(|_| by.is_empty()) {
+                    Some(note) => format!("idle for {idle_for}: {note}"),
+                    None => format!("idle for {idle_for}{by}"),
+                }
             }
         };
         if !self.is_due() || self.cull() {
@@ -377,21 +393,6 @@ impl Judged<'_> {
     fn is_due(&self) -> bool {
         self.due.is_some_and(|due| due.at_ms <= self.now_ms)
     }
-}
-
-/// `held until 2026-11-29 08:00 UTC by its user`
-#[must_use]
-pub fn held_in_words(until_ms: i64) -> String {
-    let until = jiff::Timestamp::from_millisecond(until_ms);
-    until.map_or_else(
-        |_| "held by its user".to_owned(),
-        |until| {
-            format!(
-                "held until {} UTC by its user",
-                until.strftime("%Y-%m-%d %H:%M")
-            )
-        },
-    )
 }
 
 #[cfg(test)]

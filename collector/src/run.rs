@@ -217,6 +217,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
     let core = Core {
+        desk: Desk::new(&registry, &state, &clock, &stats),
         activity: Newest::kept(config.report.clone(), &registry)?,
         config,
         clock,
@@ -230,7 +231,6 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         outbox,
         starts,
         people,
-        desk,
         facts,
         stop_flusher,
         replayed,

@@ -24,7 +24,7 @@ use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
 
 use crate::{
     cull::CullPolicy,
-    fact::{Fact, InstanceId, Sample, ServerKey, WorkloadKey},
+    fact::{Activity, Fact, InstanceId, Sample, ServerKey, WorkloadKey},
     text::Label,
     verdict::{Detectors, Verdict},
     warning::News,
@@ -93,6 +93,10 @@ pub struct Server {
     pub idle_since_ms: Option<i64>,
     /// Why it counts as busy, in words.
     pub busy_reason: Option<String>,
+    /// What goes on there and does not count as work, in words.
+    pub idle_note: Option<String>,
+    /// Until when the user has asked something else to keep it (jupyter-keepalive).
+    pub kept_until_ms: Option<i64>,
     /// The user asked to keep it until then.
     pub held_until_ms: Option<i64>,
     /// Policy stops it then, if nobody works until then; `None` also where policy only watches.
@@ -121,6 +125,8 @@ pub struct Server {
     pub(crate) unexplained: bool,
     /// Its stream ended because the collector did: how it went on, nobody saw.
     pub(crate) cut_off: bool,
+    /// What people do there, as its agent was told.
+    pub(crate) activity: Activity,
     pub(crate) sequence: Sequence,
     pub(crate) retired: VecDeque<(InstanceId, Sequence)>,
     pub(crate) measured: Measured,
@@ -283,24 +289,16 @@ impl State {
                 instance,
                 hold_ms,
             } => self.paced(*at_ms, key, *instance, *hold_ms),
-            Fact::Hub { at_ms, servers } => self.hub_list(*at_ms, servers),
-            Fact::Hold {
+            Fact::Activity {
                 at_ms: _,
                 key,
-                until_ms,
-            } => self.hold(key, *until_ms),
-            Fact::Shown {
-                at_ms,
-                key,
-                episodes,
-            } => self.shown(*at_ms, key, episodes),
-            Fact::Mailed {
-                at_ms,
-                key,
-                episode,
-                taken,
-            } => self.mailed(*at_ms, key, episode, *taken),
-            Fact::Look { at_ms } => self.look(*at_ms),
+                instance,
+                activity,
+            } => self.activity(key, *instance, activity),
+            Fact::Hub { at_ms, servers } => self.hub_list(*at_ms, servers),
+            Fact::Hold { .. } | Fact::Shown { .. } | Fact::Mailed { .. } | Fact::Look { .. } => {
+                self.promise(fact)
+            }
             Fact::Started { at_ms } => self.started(*at_ms),
             Fact::People { at_ms: _, people } => self.move_people(people.fates()),
             Fact::Tick { at_ms } => self.tick(*at_ms),
@@ -412,6 +410,8 @@ impl Server {
             workload_idle_since_ms: BTreeMap::new(),
             idle_since_ms: None,
             busy_reason: None,
+            idle_note: None,
+            kept_until_ms: None,
             held_until_ms: None,
             stops_at_ms: None,
             verdicts: Vec::new(),
@@ -427,6 +427,7 @@ impl Server {
             connected: false,
             unexplained: false,
             cut_off: false,
+            activity: Activity::default(),
             sequence: Sequence::default(),
             retired: VecDeque::new(),
             measured: Measured::default(),

@@ -88,7 +88,7 @@ impl Site {
         };
         let state = Arc::new(RwLock::new(state));
         let registry = Registry::open(dir).expect("small state");
-        let desk = Desk::new(registry, state.clone(), clock.clone(), stats.clone());
+        let desk = Desk::new(&registry, &state, &(clock.clone() as _), &stats);
         runtime.spawn(hubmeter_collector::serve::run(Serve {
             listener: Listener::Unix(listener),
             metrics_listener: None,

@@ -4,7 +4,7 @@
 //! generous that one of them sets. Schedules replace the timeout while they hold.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -95,7 +95,7 @@ pub struct Terms {
 pub struct Book<'a> {
     policy: &'a CullPolicy,
     now_ms: i64,
-    known: HashMap<Vec<Label>, Arc<Terms>>,
+    known: BTreeMap<Vec<Label>, Arc<Terms>>,
     everybody: Arc<Terms>,
 }
 
@@ -234,7 +234,7 @@ impl<'a> Book<'a> {
         Self {
             policy,
             now_ms,
-            known: HashMap::new(),
+            known: BTreeMap::new(),
             everybody: Arc::new(policy.terms(&[], now_ms)),
         }
     }

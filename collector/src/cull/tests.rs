@@ -114,3 +114,15 @@ fn an_old_server_may_be_stopped_at_work_when_that_is_asked() {
     assert!(row.cull);
     assert_eq!(row.reason, "older than 1 h");
 }
+
+#[test]
+fn jupyter_keepalive_keeps_a_server_as_long_as_its_user_asked_it_to() {
+    let mut state = after(&two_hours(WorkloadState::Idle));
+    let kept_ms = START_MS + 3 * HOUR_MS;
+    state.servers.get_mut(&ada()).unwrap().kept_until_ms = Some(kept_ms);
+    let row = |now_ms| rows(&state, &HOUR, now_ms).remove(0);
+    let kept = row(START_MS + 2 * HOUR_MS);
+    assert!(!kept.cull && kept.held_until_ms.is_none(), "{kept:?}");
+    assert!(kept.reason.starts_with("kept by jupyter-keepalive until "));
+    assert_eq!(kept.stops_at_ms, Some(kept_ms));
+}

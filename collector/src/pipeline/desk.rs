@@ -63,16 +63,16 @@ impl Desk {
     /// Keeps wishes in `registry`; nothing is taken yet.
     #[must_use]
     pub fn new(
-        registry: Registry,
-        state: SharedState,
-        clock: Arc<dyn Clock>,
-        stats: Stats,
+        registry: &Registry,
+        state: &SharedState,
+        clock: &Arc<dyn Clock>,
+        stats: &Stats,
     ) -> Self {
         Self(Arc::new(Inner {
-            registry,
-            state,
-            clock,
-            stats,
+            registry: registry.clone(),
+            state: state.clone(),
+            clock: clock.clone(),
+            stats: stats.clone(),
             facts: Mutex::new(None),
         }))
     }

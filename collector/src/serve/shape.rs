@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use utoipa::ToSchema;
 
 use crate::{
-    cull::{CullRow, held_in_words},
+    cull::{CullRow, kept_in_words},
     fact::{WorkloadSample, WorkloadState},
     state::{Phase, Server},
     verdict::{Evidence, Verdict},
@@ -259,10 +259,10 @@ impl ServerJson {
             idle_seconds: idle_seconds(server, now_ms),
             idle_since: server.idle_since_ms.and_then(rfc3339),
             // Nobody works there, and yet it is not there to be stopped.
-            busy_reason: server.busy_reason.clone().or_else(|| {
-                let held_ms = server.held_until_ms.filter(|until_ms| *until_ms > now_ms);
-                held_ms.map(held_in_words)
-            }),
+            busy_reason: server
+                .busy_reason
+                .clone()
+                .or_else(|| kept_in_words(server, now_ms)),
             hub_last_activity: server.hub_last_activity_ms.and_then(rfc3339),
             held_until: server
                 .held_until_ms

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{Changed, Phase, State, people::move_keys};
 use crate::{
     cull::{Judge, Mode, Question},
-    fact::ServerKey,
+    fact::{Fact, ServerKey},
     limits,
     person::Fates,
     text::Label,
@@ -65,7 +65,31 @@ impl State {
         self.promises.warned.get(key)
     }
 
-    pub(super) fn hold(&mut self, key: &ServerKey, until_ms: Option<i64>) -> Changed {
+    /// Takes in what is about holds and warnings; anything else changes nothing here.
+    pub(super) fn promise(&mut self, fact: &Fact) -> Changed {
+        match fact {
+            Fact::Hold {
+                at_ms: _,
+                key,
+                until_ms,
+            } => self.hold(key, *until_ms),
+            Fact::Shown {
+                at_ms,
+                key,
+                episodes,
+            } => self.shown(*at_ms, key, episodes),
+            Fact::Mailed {
+                at_ms,
+                key,
+                episode,
+                taken,
+            } => self.mailed(*at_ms, key, episode, *taken),
+            Fact::Look { at_ms } => self.look(*at_ms),
+            _ => Changed::default(),
+        }
+    }
+
+    fn hold(&mut self, key: &ServerKey, until_ms: Option<i64>) -> Changed {
         let holds = &mut self.promises.holds;
         if holds.get(key).copied() == until_ms {
             return Changed::default();
@@ -91,7 +115,7 @@ impl State {
     }
 
     /// A warning of `key` was seen: one of `episodes`, or none of them.
-    pub(super) fn shown(&mut self, at_ms: i64, key: &ServerKey, episodes: &[Label]) -> Changed {
+    fn shown(&mut self, at_ms: i64, key: &ServerKey, episodes: &[Label]) -> Changed {
         let is_it = |warned: &Warned| {
             episodes
                 .iter()
@@ -101,13 +125,7 @@ impl State {
     }
 
     /// Mail about the warning `episode` was taken, or has nowhere to go.
-    pub(super) fn mailed(
-        &mut self,
-        at_ms: i64,
-        key: &ServerKey,
-        episode: &str,
-        taken: bool,
-    ) -> Changed {
+    fn mailed(&mut self, at_ms: i64, key: &ServerKey, episode: &str, taken: bool) -> Changed {
         let is_it = |warned: &Warned| warned.episode == episode;
         self.deliver(key, is_it, |warned| {
             if taken {
@@ -138,7 +156,7 @@ impl State {
     }
 
     /// Looks at all servers: who is to be warned, and when each stops.
-    pub(super) fn look(&mut self, now_ms: i64) -> Changed {
+    fn look(&mut self, now_ms: i64) -> Changed {
         let mut changed = Changed::default();
         for key in self.promises.keep_to_time(now_ms) {
             if let Some(server) = self.servers.get_mut(&key)
@@ -234,11 +252,7 @@ impl State {
                     news.kept.push((key, None));
                 }
             }
-            _ if found.gone => {
-                if warned.remove(&key).is_some() {
-                    news.kept.push((key, None));
-                }
-            }
+            _ if found.gone && warned.remove(&key).is_some() => news.kept.push((key, None)),
             _ => {}
         }
     }

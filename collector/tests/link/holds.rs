@@ -1,7 +1,8 @@
 //! Holds and warnings through the real program: they outlive it, and reach the server's agent.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use hubmeter_collector::clock::{Clock as _, SystemClock};
 use hubmeter_proto::v1;
 use serde_json::{Value, json};
 
@@ -10,11 +11,10 @@ use crate::{
     town::{OURS, Town, server_path, stream},
 };
 
-/// So many hours from now, to the second.
-fn in_hours(hours: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let at = i64::try_from(now.as_secs() + hours * 3_600).unwrap();
-    let at = jiff::Timestamp::from_second(at).unwrap();
+/// So many hours from now.
+fn in_hours(hours: i64) -> String {
+    let at_ms = SystemClock.now_ms() + hours * 3_600_000;
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap();
     format!("{at:.3}")
 }
 

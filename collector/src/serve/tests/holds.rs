@@ -18,7 +18,7 @@ const TOMORROW: &str = "2019-11-18T08:00:00.000Z";
 pub(super) fn desk(state: &Arc<RwLock<State>>, clock: &Arc<ManualClock>, stats: &Stats) -> Desk {
     let dir = tempfile::tempdir().expect("a directory");
     let registry = Registry::open(dir.path()).expect("small state");
-    let desk = Desk::new(registry, state.clone(), clock.clone(), stats.clone());
+    let desk = Desk::new(&registry, state, &(clock.clone() as _), stats);
     let (facts, incoming) = sync_channel::<Batch>(16);
     desk.open(facts);
     let state = state.clone();
