@@ -217,7 +217,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
     let core = Core {
-        desk: Desk::new(&registry, &state, &clock, &stats),
+        desk,
         activity: Newest::kept(config.report.clone(), &registry)?,
         config,
         clock,

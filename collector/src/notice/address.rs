@@ -75,7 +75,7 @@ impl Addresses {
     /// Where `user` gets mail; `None`: nowhere.
     pub(super) async fn of(&self, user: &str) -> Result<Option<Mailbox>, AddressError> {
         if let Some(path) = &self.file
-            && let Some(address) = self.from_file(path)?.get(user)
+            && let Some(address) = self.in_file(path)?.get(user)
         {
             return Ok(mailbox(address));
         }
@@ -91,7 +91,7 @@ impl Addresses {
     }
 
     /// The file's addresses, read again when it changed.
-    fn from_file(&self, path: &Path) -> Result<Arc<HashMap<String, String>>, AddressError> {
+    fn in_file(&self, path: &Path) -> Result<Arc<HashMap<String, String>>, AddressError> {
         let failed = |source| AddressError::File {
             path: path.to_owned(),
             source,

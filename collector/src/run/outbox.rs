@@ -22,12 +22,7 @@ pub(super) fn outbox(
     clock: &Arc<dyn Clock>,
     stats: &Stats,
 ) -> Result<(Arc<Outbox>, Desk), RunError> {
-    let desk = Desk::new(
-        registry.clone(),
-        state.clone(),
-        clock.clone(),
-        stats.clone(),
-    );
+    let desk = Desk::new(registry, state, clock, stats);
     let outbox = Outbox::new(
         &config.notice,
         registry.clone(),
