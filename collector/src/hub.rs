@@ -4,7 +4,6 @@
 //! [`client::HubClient`]. Answers are bounded, requests have deadlines, redirects are not
 //! followed, and nothing here writes to the hub.
 
-pub mod activity;
 mod auth_state;
 pub mod client;
 pub mod everybody;
