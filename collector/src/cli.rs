@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod keeper;
+mod notice;
 
 /// Usage and configuration errors, as in BSD's `sysexits.h`.
 const EX_USAGE: u8 = 64;
@@ -41,6 +42,8 @@ enum Command {
     Forget(keeper::Forget),
     /// Copies everything that is kept to a new directory, also while a collector runs.
     Backup(keeper::Backup),
+    /// Shows what a notice looks like, and tells nobody.
+    Notice(notice::Notice),
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +120,7 @@ impl Cli {
             Command::Export(export) => export.run(environment),
             Command::Forget(forget) => forget.run(environment.collect()),
             Command::Backup(backup) => backup.run(environment.collect()),
+            Command::Notice(notice) => notice.run(environment),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
 
 mod cull;
 mod draft;
+mod notice;
 mod policy;
 mod read;
 mod space;

@@ -4,10 +4,12 @@
 //! [`client::HubClient`]. Answers are bounded, requests have deadlines, redirects are not
 //! followed, and nothing here writes to the hub.
 
+mod auth_state;
 pub mod client;
 pub mod everybody;
 mod pages;
 pub mod servers;
+pub mod spawns;
 pub mod users;
 
 /// Why the hub could not answer a question.

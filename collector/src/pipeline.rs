@@ -34,6 +34,7 @@ pub mod desk;
 pub mod flush;
 pub mod hub_list;
 pub mod people;
+pub mod starts;
 pub mod tell;
 
 use tell::Tell;

@@ -1,15 +1,17 @@
 //! Small state that must survive a restart: `state.db`.
 //!
-//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered, since when servers are
-//! idle, holds and warnings, how many people were active, who is who and what becomes of whom. One
-//! connection behind a
+//! Tokens (as SHA-256 only), verdict episodes, notices to be delivered and what people say about
+//! them, since when servers are idle, holds and warnings, how many people were active, who is who and
+//! what becomes of whom. One connection behind a
 //! lock, every commit on the disk before the call returns; calls
 //! take a fraction of a millisecond of work and one write to the disk, so an asynchronous caller
 //! makes them on a blocking thread. Clones share the connection.
 
 mod activity;
+mod answer;
 mod episode;
 mod idle;
+mod message;
 mod outbox;
 mod person;
 mod promise;
@@ -23,13 +25,16 @@ use rusqlite::Connection;
 use crate::database::{self, DatabaseError};
 
 pub use activity::read_activity;
-pub use outbox::{DueNotice, NewNotice};
+pub use answer::Audience;
+pub(crate) use message::MESSAGE_PREFIX;
+pub use message::Message;
+pub use outbox::{DueNotice, NewNotice, ToldNotice};
 pub use person::{Forgotten, StateRows, Unfinished};
 pub use promise::HoldAsked;
 
 /// What each schema version adds to the one before; the position is the version. Never edit a
 /// step that was released: add one.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE token (
         sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
@@ -141,7 +146,11 @@ const MIGRATIONS: [&str; 4] = [
         PRIMARY KEY (user, server)
     ) WITHOUT ROWID;
 ",
+    outbox::MIGRATION,
 ];
+
+/// Who wrote what to whom may be asked for longer than all else: a year.
+const MESSAGES_KEPT_LONGER_MS: i64 = 335 * 24 * 60 * 60 * 1000;
 
 /// Handle on `state.db`.
 #[derive(Clone)]
@@ -202,6 +211,12 @@ impl Registry {
             tx.execute(
                 "DELETE FROM notice WHERE next_ms IS NULL AND queued_ms < ?1",
                 [before_ms],
+            )?;
+            tx.execute("DELETE FROM ack WHERE acked_ms < ?1", [before_ms])?;
+            tx.execute("DELETE FROM mute WHERE until_ms < ?1", [before_ms])?;
+            tx.execute(
+                "DELETE FROM message WHERE written_ms < ?1",
+                [before_ms - MESSAGES_KEPT_LONGER_MS],
             )?;
             tx.execute("DELETE FROM hold WHERE until_ms < ?1", [before_ms])?;
             tx.execute("DELETE FROM hold_log WHERE at_ms < ?1", [before_ms])?;

@@ -43,11 +43,12 @@ use crate::{
         desk::Desk,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
+        starts::Starts,
         tell::Teller,
     },
     registry::{Registry, RegistryError},
     report::hub_activity::Newest,
-    serve::{self, Authority, Serve},
+    serve::{self, Authority, Serve, Told},
     socket::{BindError, Socket},
     state::CLEARED_MAX,
     stats::{Limit, Stats},
@@ -56,6 +57,7 @@ use crate::{
 
 mod certificate;
 mod keeper;
+mod outbox;
 mod process;
 mod recall;
 mod threads;
@@ -124,6 +126,7 @@ struct Core {
     inbox: Inbox,
     sessions: Sessions,
     outbox: Arc<Outbox>,
+    starts: Starts,
     activity: Newest,
     people: People,
     desk: Desk,
@@ -170,10 +173,10 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let registry = forget::finish(data_dir.path(), &clock)?;
     let history = History::open(&config.history, clock.clone())?;
     let journal = SqliteJournal::open(data_dir.path())?;
-    let outbox = Outbox::new(&config.notice, registry.clone(), clock.clone())?;
-    let outbox = Arc::new(outbox);
     let idle_marks = registry.idle_marks()?;
     let state = recall::state(&config, &registry, idle_marks.clone(), clock.now_ms())?;
+    let kept = (&registry, &history, &state);
+    let (outbox, desk) = outbox::outbox(&config, kept, &clock, &stats)?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
     let (facts, incoming_facts) = sync_channel(limits::FACT_QUEUE);
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);
@@ -182,6 +185,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let settings = session_settings(&config);
     let sessions = Sessions::new(settings, inbox.clone(), clock.clone(), stats.clone());
     let remembered = registry.cleared_episodes(u32::try_from(CLEARED_MAX).unwrap_or(u32::MAX))?;
+    let starts = Starts::new(teller.clone(), changes.clone(), clock.clone());
     let pipeline = Pipeline {
         state: state.clone(),
         changes: changes.clone(),
@@ -212,7 +216,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
     let core = Core {
-        desk: Desk::new(&registry, &state, &clock, &stats),
+        desk,
         activity: Newest::kept(config.report.clone(), &registry)?,
         config,
         clock,
@@ -224,6 +228,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         inbox,
         sessions,
         outbox,
+        starts,
         people,
         facts,
         stop_flusher,
@@ -359,6 +364,7 @@ impl Core {
         // What was taken is committed; then nobody sends facts any more.
         self.inbox.close();
         drop(self.facts);
+        self.starts.close();
         // The clerk writes its last marks after the flusher's last word.
         drop(self.stop_flusher);
         threads.join("flusher").await;
@@ -391,6 +397,8 @@ impl Core {
         let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
         background.spawn(async move { identify.recheck_for_ever(&sessions).await });
         background.spawn(self.people_of(&list).run());
+        let starts = self.starts.clone();
+        background.spawn(starts.follow(list.hub.clone(), self.stats.clone()));
         background.spawn(list.run());
     }
 
@@ -415,6 +423,11 @@ impl Core {
             changes: self.changes.clone(),
             history: self.history.clone(),
             activity: self.activity.clone(),
+            told: Told {
+                registry: self.registry.clone(),
+                outbox: self.outbox.clone(),
+            },
+            starts: self.starts.clone(),
             desk: self.desk.clone(),
             agents,
             stats: self.stats.clone(),

@@ -1,7 +1,8 @@
 //! What people and scripts ask: HTTP, JSON and server-sent events under the service prefix.
 //!
 //! [`routes`] is the whole table: where, who may, what answers. A route cannot be added without
-//! saying who may use it. All but the holds are GETs and change nothing.
+//! saying who may use it. All but holds, messages and what people say to notices are GETs and change
+//! nothing.
 
 pub mod shape;
 
@@ -15,6 +16,7 @@ mod hold;
 mod link;
 mod list;
 mod live;
+mod messages;
 mod metrics;
 mod now;
 mod oauth;
@@ -23,6 +25,8 @@ mod page;
 mod problem;
 mod query;
 mod reports;
+mod starts;
+mod told;
 mod verdicts;
 
 use std::sync::Arc;
@@ -33,12 +37,13 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{Redirect, Response},
-    routing::{MethodRouter, get, put},
+    routing::{MethodRouter, get, post, put},
 };
 use tokio::sync::{Semaphore, watch};
 
 pub use accept::{Ends, Identify, Listener, by_kernel};
 pub(crate) use query::{date_ms, time_ms};
+pub use told::Told;
 
 use self::{
     auth::{Sessions, Verifier},
@@ -52,7 +57,7 @@ use crate::{
     hub::client::HubClient,
     limits,
     link::websocket::Carrier,
-    pipeline::{Changes, SharedState, desk::Desk},
+    pipeline::{Changes, SharedState, desk::Desk, starts::Starts},
     report::hub_activity::Newest,
     stats::{Limit, Stats},
 };
@@ -83,6 +88,10 @@ pub struct Serve {
     pub history: History,
     /// How many people were active.
     pub activity: Newest,
+    /// What people were told.
+    pub told: Told,
+    /// How starts of servers end.
+    pub starts: Starts,
     /// Where wishes go.
     pub desk: Desk,
     /// Agents that come by WebSocket.
@@ -111,6 +120,8 @@ pub(crate) struct Site {
     reading: Semaphore,
     activity: Newest,
     reporting: Arc<Semaphore>,
+    told: Told,
+    starts: Starts,
     desk: Desk,
     words: Words,
     agents: Carrier,
@@ -132,7 +143,7 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 22] {
+fn routes() -> [Route; 27] {
     use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
@@ -157,6 +168,11 @@ fn routes() -> [Route; 22] {
         route("api/v1/cull",                               Rows,    get(cull::cull)),
         route("api/v1/reports/usage.csv",                  Rows,    get(reports::usage)),
         route("api/v1/reports/hub-activity.csv",           All,     get(reports::hub_activity)),
+        route("api/v1/notices",                            Rows,    get(told::notices)),
+        route("api/v1/notices/{episode}/ack",              Own,     post(told::acknowledge)),
+        route("api/v1/notices/{episode}/mute",             Own,     post(told::mute)),
+        route("api/v1/messages",                           Rows,    get(messages::messages).post(messages::write)),
+        route("api/v1/starts",                             Open,    post(starts::ended)),
         route("api/v1/events",                             Rows,    get(live::events)),
     ]
 }
@@ -176,12 +192,15 @@ pub async fn run(serve: Serve) {
         }
     };
     let live = Arc::new(Live::new(serve.clock.now_ms(), serve.stats.clone()));
+    let notices = serve.told.outbox.events();
     let site = Arc::new(Site {
         prefix: serve.prefix,
         state: serve.state,
         history: serve.history,
         reading: Semaphore::new(HISTORY_READS_MAX),
         activity: serve.activity,
+        told: serve.told,
+        starts: serve.starts,
         reporting: Arc::new(Semaphore::new(reports::REPORTS_MAX)),
         desk: serve.desk,
         words,
@@ -196,7 +215,8 @@ pub async fn run(serve: Serve) {
     let mut shutdown = serve.shutdown.clone();
     let following = async {
         tokio::select! {
-            () = live.follow(serve.changes) => {}
+            () = live.clone().follow(serve.changes) => {}
+            () = live.clone().follow_notices(notices) => {}
             () = accept::stopped(&mut shutdown) => {}
         }
     };

@@ -110,3 +110,29 @@ pub fn mail_header(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
+
+/// For Slack's own text format: neither a mention nor a link can begin.
+#[must_use]
+pub fn slack(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// For Markdown as chat servers read it: every character that means something is escaped, and a
+/// name behind `@` or `#` is nobody's.
+#[must_use]
+pub fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\`*_{}[]()<>#+-!|~:=&".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+        if matches!(c, '@' | '#') {
+            // Without width, and no part of a name.
+            out.push('\u{200B}');
+        }
+    }
+    out
+}

@@ -13,6 +13,7 @@ pub mod overuse;
 pub mod runaway;
 pub mod runaway_cpu;
 pub mod silent;
+pub mod start_failures;
 pub mod storm;
 
 pub(crate) mod episode;

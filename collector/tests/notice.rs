@@ -2,10 +2,18 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+#[path = "notice/alertmanager.rs"]
+mod alertmanager;
+#[path = "notice/calm.rs"]
+mod calm;
 #[path = "notice/near.rs"]
 mod near;
 #[path = "notice/smtp.rs"]
 mod smtp;
+#[path = "notice/users.rs"]
+mod users;
+#[path = "notice/warnings.rs"]
+mod warnings;
 
 use std::{
     net::SocketAddr,
@@ -20,8 +28,9 @@ use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use hubmeter_collector::{
     clock::{Clock, ManualClock},
     fact::ServerKey,
-    notice::{MailConfig, MailSecurity, NoticeConfig, Outbox, WebhookConfig},
+    notice::{MailConfig, MailSecurity, NoticeConfig, Outbox, WebhookBody, WebhookConfig},
     registry::Registry,
+    stats::Stats,
     text::{self, Label},
     verdict::{Evidence, Rule, Severity, Verdict, WorkloadName},
 };
@@ -93,13 +102,15 @@ fn by_webhook(addr: SocketAddr, allow_private: bool) -> NoticeConfig {
         webhooks: vec![WebhookConfig {
             url: format!("{scheme}://{addr}/hook?secret=1"),
             allow_private,
+            body: WebhookBody::Generic,
         }],
         ..NoticeConfig::default()
     }
 }
 
 fn open(dir: &Path, config: &NoticeConfig, clock: &Arc<ManualClock>) -> Outbox {
-    Outbox::new(config, Registry::open(dir).unwrap(), clock.clone()).unwrap()
+    let registry = Registry::open(dir).unwrap();
+    Outbox::new(config, registry, clock.clone(), Stats::new()).unwrap()
 }
 
 fn clock() -> Arc<ManualClock> {

@@ -8,6 +8,7 @@ use hubmeter_collector::{
     config::{Config, Flags, Mistakes},
     cull::{CullPolicy, policy::Exempt},
     history::HistoryMode,
+    notice::UserMailConfig,
     state::Policy,
 };
 
@@ -21,12 +22,14 @@ fn load(text: &str) -> Result<Config, Mistakes> {
     for name in [
         "hub-token",
         "mail-password",
+        "addresses",
         "link.crt",
         "link.key",
         "jupyterhub_config.py",
     ] {
         fs::write(dir.path().join(name), "not empty").unwrap();
     }
+    fs::create_dir(dir.path().join("notices")).unwrap();
     let file = dir.path().join("collector.toml");
     let here = dir.path().to_str().unwrap();
     let text = text.replace("/etc/hubmeter", here);
@@ -56,13 +59,15 @@ fn all_on() -> String {
 fn the_shipped_file_loads_as_it_is() {
     let config = load(&shipped()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert!(config.notice.mail.is_none() && config.notice.webhooks.is_empty());
+    assert!(config.notice.user_mail.is_none(), "a watcher tells no user");
 }
 
 #[test]
 fn every_example_in_it_is_a_setting_that_exists() {
     let config = load(&all_on()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert!(config.hub.is_some() && config.link.tls.is_some());
-    assert!(config.notice.mail.is_some() && !config.notice.webhooks.is_empty());
+    assert!(config.notice.mail.is_some() && config.notice.user_mail.is_some());
+    assert_eq!(config.notice.webhooks.len(), 4);
     assert!(config.metrics_listen.is_some());
 }
 
@@ -89,6 +94,7 @@ fn what_it_calls_a_default_is_one() {
         groups: BTreeMap::new(),
         schedules: Vec::new(),
         exempt: Exempt::default(),
+        warns_by_mail: bare.cull.policy.warns_by_mail, // users' mail is an example
         ..full.cull.policy.clone()
     };
     assert_eq!(bare.cull.policy, cull);
@@ -107,5 +113,9 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(bare.notice.cleared, full.notice.cleared);
     assert_eq!(bare.notice.per_day_max, full.notice.per_day_max);
     assert_eq!(bare.notice.per_user_day_max, full.notice.per_user_day_max);
+    let users = full.notice.user_mail.as_ref().unwrap();
+    let default = UserMailConfig::default();
+    assert_eq!(users.per_day_max, default.per_day_max);
+    assert_eq!(users.per_user_day_max, default.per_user_day_max);
     assert_eq!(full.link.interval, Some(Duration::from_secs(5)));
 }

@@ -18,11 +18,12 @@ use hubmeter_collector::{
         session::{Sessions, Settings},
         websocket::Carrier,
     },
+    notice::{NoticeConfig, Outbox},
     peer::Peer,
-    pipeline::desk::Desk,
+    pipeline::{desk::Desk, starts::Starts},
     registry::Registry,
     report::hub_activity::{Labels, Newest},
-    serve::{Authority, Listener, Serve},
+    serve::{Authority, Listener, Serve, Told},
     state::State,
     stats::Stats,
     text::Label,
@@ -89,6 +90,18 @@ impl Site {
         let state = Arc::new(RwLock::new(state));
         let registry = Registry::open(dir).expect("small state");
         let desk = Desk::new(&registry, &state, &(clock.clone() as _), &stats);
+        let outbox = Outbox::new(
+            &NoticeConfig::default(),
+            registry.clone(),
+            clock.clone(),
+            stats.clone(),
+        );
+        let told = Told {
+            registry,
+            outbox: Arc::new(outbox.expect("an outbox")),
+        };
+        let changes = broadcast::channel(64).0;
+        let (teller, _) = std::sync::mpsc::sync_channel(1);
         runtime.spawn(hubmeter_collector::serve::run(Serve {
             listener: Listener::Unix(listener),
             metrics_listener: None,
@@ -96,7 +109,9 @@ impl Site {
             authority: Authority::Local(Arc::new(|_| Some(Peer { uid: 0 }))),
             state,
             desk,
-            changes: broadcast::channel(64).0,
+            told,
+            starts: Starts::new(teller, changes.clone(), clock.clone()),
+            changes,
             history,
             activity: uncounted(),
             agents: Carrier::new(Doorman::Local, sessions),

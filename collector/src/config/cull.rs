@@ -59,7 +59,7 @@ struct TimeOfDay(u16);
 
 struct Zone(TimeZone);
 
-pub(super) fn cull(draft: &mut Draft, judging: &Policy) -> CullConfig {
+pub(super) fn cull(draft: &mut Draft, judging: &Policy, by_mail: bool) -> CullConfig {
     let default = CullPolicy::default();
     let mode = draft.take("cull.mode").unwrap_or_default();
     let timeout_ms = some_time(draft, "cull.timeout");
@@ -81,6 +81,7 @@ pub(super) fn cull(draft: &mut Draft, judging: &Policy) -> CullConfig {
         groups,
         schedules,
         exempt,
+        warns_by_mail: by_mail,
         ..default
     };
     let shortest_ms = shortest_ms(&policy, judging);

@@ -12,10 +12,9 @@ use super::{
 use crate::{
     history::{HistoryConfig, HistoryMode},
     limits,
-    notice::{MailConfig, MailSecurity, NoticeConfig, WebhookConfig},
+    notice::NoticeConfig,
     report::hub_activity::Labels,
     text::Label,
-    verdict::{Rule, Severity},
 };
 
 /// HTTP when nobody says otherwise.
@@ -26,8 +25,6 @@ const LINK_LISTEN_DEFAULT: &str = "127.0.0.1:9641";
 const DOMAIN_DEFAULT: &str = "localhost";
 /// 2i2c's chart of a plain hub.
 const CHART_DEFAULT: &str = "basehub";
-/// Submission with STARTTLS.
-const MAIL_PORT_DEFAULT: u16 = 587;
 
 /// What the settings are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,9 +82,11 @@ pub(super) fn config(
         .or(data_dir_set)
         .unwrap_or_else(|| default_data_dir(&draft));
     let policy = super::policy::policy(&mut draft);
-    let cull = super::cull::cull(&mut draft, &policy);
     let history = history(&mut draft, &data_dir);
-    let notice = notice(&mut draft);
+    let notice = super::notice::notice(&mut draft, hub.is_some());
+    let users = notice.user_mail.as_ref();
+    let by_mail = notice.mail.is_some() && users.is_some_and(|users| users.warnings);
+    let cull = super::cull::cull(&mut draft, &policy, by_mail);
     let report = report(&mut draft, &notice, hub.as_ref());
     let unknown_variables = draft.finish()?;
     Ok(Config {
@@ -253,26 +252,6 @@ pub(super) fn millis(draft: &mut Draft, key: &str, default_ms: i64) -> i64 {
     })
 }
 
-fn notice(draft: &mut Draft) -> NoticeConfig {
-    let default = NoticeConfig::default();
-    let public_url: Option<String> = draft.take("notice.public_url");
-    NoticeConfig {
-        // Where runaways are judged, since both are about how early.
-        within_ms: millis(draft, "policy.notice_within", default.within_ms),
-        public_url: public_url.or_else(|| draft.variable("JUPYTERHUB_PUBLIC_URL")),
-        cleared: draft.take("notice.cleared").unwrap_or(default.cleared),
-        per_day_max: draft
-            .take("notice.per_day_max")
-            .unwrap_or(default.per_day_max),
-        per_user_day_max: draft
-            .take("notice.per_user_day_max")
-            .unwrap_or(default.per_user_day_max),
-        rules: rules(draft).unwrap_or(default.rules),
-        mail: mail(draft),
-        webhooks: webhooks(draft),
-    }
-}
-
 /// What the hub is called. Its domain is that of the hub's public address, else of what links in
 /// notices start with, else of the API that we ask.
 fn report(draft: &mut Draft, notice: &NoticeConfig, hub: Option<&Hub>) -> Labels {
@@ -303,77 +282,6 @@ fn domain_of(url: &str) -> Option<String> {
         .filter(|_| named)
         .map(str::to_owned)
         .filter(|host| !host.is_empty())
-}
-
-/// `notice.rules = ["runaway_memory", "near_limit:critical"]`: a rule, from a severity up.
-fn rules(draft: &mut Draft) -> Option<Vec<(Rule, Severity)>> {
-    let (written, place) = draft.take_placed::<Vec<String>>("notice.rules")?;
-    let mut rules = Vec::new();
-    for text in &written {
-        let (rule, severity) = text.split_once(':').unwrap_or((text, "info"));
-        let rule = Rule::ALL.into_iter().find(|known| known.as_str() == rule);
-        let severities = [Severity::Info, Severity::Warning, Severity::Critical];
-        let severity = severities.into_iter().find(|s| s.as_str() == severity);
-        match (rule, severity) {
-            (Some(rule), Some(severity)) => rules.push((rule, severity)),
-            _ => draft.mistake(
-                place.clone(),
-                format!("notice.rules: {text:?} is no rule, or no rule:severity"),
-            ),
-        }
-    }
-    Some(rules)
-}
-
-fn mail(draft: &mut Draft) -> Option<MailConfig> {
-    let host: Option<String> = draft.take("notice.mail.host");
-    let port: Option<u16> = draft.take("notice.mail.port");
-    let security: Option<MailSecurity> = draft.take("notice.mail.tls");
-    let from: Option<String> = draft.take("notice.mail.from");
-    let to: Option<Vec<String>> = draft.take("notice.mail.to");
-    let username: Option<String> = draft.take("notice.mail.username");
-    let password_file: Option<(PathBuf, Place)> = draft.take_placed("notice.mail.password_file");
-    let password =
-        password_file.and_then(|file| secret_file(draft, "notice.mail.password_file", file));
-    match (host, from, to) {
-        (Some(host), Some(from), Some(to)) if !to.is_empty() => Some(MailConfig {
-            host,
-            port: port.unwrap_or(MAIL_PORT_DEFAULT),
-            security: security.unwrap_or(MailSecurity::StartTls),
-            from,
-            to,
-            username,
-            password: password.map(|secret| secret.expose().to_owned()),
-        }),
-        (None, None, None) => None,
-        _ => {
-            draft.mistake(
-                Place::Nowhere,
-                "notice.mail needs host, from and to (at least one address)".to_owned(),
-            );
-            None
-        }
-    }
-}
-
-fn webhooks(draft: &mut Draft) -> Vec<WebhookConfig> {
-    let urls = draft.take_placed::<Vec<String>>("notice.webhook.urls");
-    let allow_private = draft.take("notice.webhook.allow_private").unwrap_or(false);
-    let Some((urls, place)) = urls else {
-        return Vec::new();
-    };
-    for url in &urls {
-        let plain_allowed = allow_private && url.starts_with("http://");
-        if !url.starts_with("https://") && !plain_allowed {
-            draft.mistake(
-                place.clone(),
-                "notice.webhook.urls: https:// only (http:// with allow_private = true)".to_owned(),
-            );
-        }
-    }
-    urls.into_iter()
-        .map(|url| WebhookConfig { url, allow_private })
-        .collect()
 }
 
 /// What the hub wants its managed service to listen on.
@@ -424,7 +332,11 @@ fn default_data_dir(draft: &Draft) -> PathBuf {
     state.map_or_else(|| "hubmeter".into(), |dir| dir.join("hubmeter"))
 }
 
-fn secret_file(draft: &mut Draft, key: &str, (path, place): (PathBuf, Place)) -> Option<Secret> {
+pub(super) fn secret_file(
+    draft: &mut Draft,
+    key: &str,
+    (path, place): (PathBuf, Place),
+) -> Option<Secret> {
     match std::fs::read_to_string(&path) {
         Ok(text) if !text.trim().is_empty() => Some(Secret::new(text.trim().to_owned())),
         Ok(_) => {

@@ -87,6 +87,37 @@ impl HubClient {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
+    /// A request for `path` of the hub itself, where its API is at `/api` below.
+    pub(super) fn beside_api(&self, method: Method, path: &str) -> RequestBuilder {
+        let hub = self.base.strip_suffix("/api").unwrap_or(&self.base);
+        self.http.request(method, format!("{hub}{path}"))
+    }
+
+    /// Sends `request` for text; `Ok(None)` when we may not read it.
+    pub(super) async fn ask_text(
+        &self,
+        what: &'static str,
+        request: RequestBuilder,
+        limit_bytes: usize,
+    ) -> Result<Option<String>, HubError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|source| unreachable(what, source))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                return Ok(None);
+            }
+            status => {
+                let status = status.as_u16();
+                return Err(HubError::Status { what, status });
+            }
+        }
+        let body = read_capped(what, response, limit_bytes).await?;
+        Ok(Some(String::from_utf8_lossy(&body).into_owned()))
+    }
+
     /// Sends `request`; `Ok(None)` when the status is one of `no`.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,

@@ -20,7 +20,7 @@ use super::{
 use crate::{limits, text::Label};
 
 /// What a name may hold in a path as it is; the hub's own links leave as much alone.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')

@@ -26,7 +26,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{
-    admit::{self, Outgoing},
+    admit::{self, Notice, Outgoing},
     doorman::{Admitted, Doorman},
     identify::Denied,
     refusals::{Refusals, Who},
@@ -79,6 +79,13 @@ impl Carrier {
     /// Somebody looks at these servers: whatever carries their agents' streams, nothing is held back.
     pub fn watch(&self, keys: impl Iterator<Item = ServerKey>) {
         self.sessions.watch(keys);
+    }
+
+    /// Sends a notice to the person at `key`'s server, by whatever carries its agent's stream. False
+    /// when there is none.
+    #[must_use]
+    pub fn notify(&self, key: &ServerKey, notice: Notice) -> bool {
+        self.sessions.notify(key, notice)
     }
 
     /// Asks who calls, before anything is upgraded.

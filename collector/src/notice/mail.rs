@@ -1,15 +1,15 @@
 //! Notices by mail.
 //!
-//! Headers are ours, recipients are the settings'; what a user chose appears in the subject (one
-//! cleaned line) and in the bodies, nowhere else.
+//! Headers are ours, recipients are the settings' or what the settings make of a user's name; what a
+//! user chose appears in the subject (one cleaned line) and in the bodies, nowhere else.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{
-        Mailbox, MultiPart,
-        header::{Header, HeaderName, HeaderValue},
+        Attachment, Mailbox, MultiPart, SinglePart,
+        header::{ContentType, Header, HeaderName, HeaderValue},
     },
     transport::smtp::{
         authentication::Credentials,
@@ -17,7 +17,7 @@ use lettre::{
     },
 };
 
-use super::{MailConfig, MailSecurity, Notice};
+use super::{Letter, MailConfig, MailSecurity, PICTURE_ID};
 use crate::text;
 
 /// Time for one answer of the server.
@@ -30,7 +30,15 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Mail {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
-    to: Vec<Mailbox>,
+    admins: Vec<Mailbox>,
+}
+
+/// Who gets a mail.
+pub(super) enum Receiver {
+    /// The admins, all in one.
+    Admins,
+    /// One user.
+    One(Mailbox),
 }
 
 /// Why a mail could not be set up or handed over.
@@ -44,9 +52,6 @@ pub enum MailError {
         /// What is wrong with it.
         source: lettre::address::AddressError,
     },
-    /// Nobody is to be told.
-    #[error("notice.mail: no recipient")]
-    Nobody,
     /// TLS could not be prepared.
     #[error("notice.mail: cannot prepare TLS for {host}")]
     Tls {
@@ -58,6 +63,9 @@ pub enum MailError {
     /// The message could not be put together.
     #[error("cannot compose a mail")]
     Compose(#[from] lettre::error::Error),
+    /// The kind of the picture is none.
+    #[error("cannot add the picture to a mail")]
+    Picture(#[from] lettre::message::header::ContentTypeErr),
     /// The server did not take it.
     #[error("the mail server did not take it")]
     Refused(#[from] lettre::transport::smtp::Error),
@@ -69,6 +77,15 @@ pub enum MailError {
 /// Tells out-of-office programs not to answer (RFC 3834).
 #[derive(Clone)]
 struct AutoSubmitted;
+
+// === impl MailError ===
+
+impl MailError {
+    /// The server said no, not later.
+    pub(super) fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.is_permanent())
+    }
+}
 
 // === impl Mail ===
 
@@ -82,14 +99,11 @@ impl Mail {
                     source,
                 })
         };
-        let to = config
+        let admins = config
             .to
             .iter()
             .map(mailbox)
             .collect::<Result<Vec<_>, _>>()?;
-        if to.is_empty() {
-            return Err(MailError::Nobody);
-        }
         let tls = || {
             TlsParameters::new(config.host.clone()).map_err(|source| MailError::Tls {
                 host: config.host.clone(),
@@ -111,13 +125,23 @@ impl Mail {
         Ok(Self {
             transport: builder.build(),
             from: mailbox(&config.from)?,
-            to,
+            admins,
         })
     }
 
+    /// Whether there is an admin to be told.
+    pub(super) fn has_admins(&self) -> bool {
+        !self.admins.is_empty()
+    }
+
     /// Returns once the server has taken it.
-    pub(super) async fn send(&self, notice: &Notice, now_ms: i64) -> Result<(), MailError> {
-        let message = self.compose(notice, now_ms)?;
+    pub(super) async fn send(
+        &self,
+        letter: &Letter,
+        to: &Receiver,
+        now_ms: i64,
+    ) -> Result<(), MailError> {
+        let message = self.compose(letter, to, now_ms)?;
         tokio::time::timeout(DELIVERY_TIMEOUT, self.transport.send(message))
             .await
             .map_err(|_| MailError::TimedOut)??;
@@ -126,28 +150,35 @@ impl Mail {
 
     /// The message id is the same for every attempt, so that a mail program shows a repeated
     /// delivery once.
-    fn compose(&self, notice: &Notice, now_ms: i64) -> Result<Message, MailError> {
+    fn compose(&self, letter: &Letter, to: &Receiver, now_ms: i64) -> Result<Message, MailError> {
         let domain = self.from.email.domain();
-        let id = format!(
-            "<{}.{}@{domain}>",
-            text::mail_header(&notice.verdict.episode),
-            notice.phase.as_str()
-        );
+        let id = format!("<{}@{domain}>", text::mail_header(&letter.id));
         let date = UNIX_EPOCH + Duration::from_millis(now_ms.max(0) as u64);
         let mut builder = Message::builder().from(self.from.clone());
-        for to in &self.to {
+        let to = match to {
+            Receiver::Admins => &self.admins[..],
+            Receiver::One(user) => std::slice::from_ref(user),
+        };
+        for to in to {
             builder = builder.to(to.clone());
         }
-        let message = builder
+        let html = SinglePart::html(letter.html.clone());
+        let plain = SinglePart::plain(letter.text.clone());
+        let body = MultiPart::alternative().singlepart(plain);
+        let body = match &letter.picture {
+            None => body.singlepart(html),
+            Some(png) => {
+                let picture = Attachment::new_inline(PICTURE_ID.to_owned());
+                let picture = picture.body(png.clone(), ContentType::parse("image/png")?);
+                body.multipart(MultiPart::related().singlepart(html).singlepart(picture))
+            }
+        };
+        Ok(builder
             .date(date)
             .message_id(Some(id))
-            .subject(text::mail_header(&notice.subject))
+            .subject(text::mail_header(&letter.subject))
             .header(AutoSubmitted)
-            .multipart(MultiPart::alternative_plain_html(
-                notice.body_text.clone(),
-                notice.body_html.clone(),
-            ))?;
-        Ok(message)
+            .multipart(body)?)
     }
 }
 

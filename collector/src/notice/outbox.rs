@@ -4,46 +4,32 @@
 //! replay of facts repeats a notice or loses one. A crash between the other side's yes and our
 //! note of it repeats one delivery, with the same message id: the best that can be had.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod deliver;
+mod parcel;
+mod queue;
+mod warning;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use super::{
-    MailError, Notice, NoticeConfig, Phase, RenderError, Renderer, WebhookError, mail::Mail,
-    webhook::Webhook,
+    MailError, NoticeConfig, RenderError, Renderer, WebhookError, address::Addresses, mail::Mail,
+    scene::Scenes, webhook::Webhook,
 };
 use crate::{
     causes::chain,
     clock::Clock,
-    registry::{DueNotice, NewNotice, Registry, RegistryError},
+    fact::ServerKey,
+    hub::client::HubClient,
+    pipeline::desk::Desk,
+    registry::{Registry, RegistryError},
+    stats::{Outcome, Outlet, Stats},
     verdict::{Rule, Severity, Verdict},
 };
 
-/// Notices taken from the queue at once.
-const DUE_MAX: u32 = 32;
-
-/// First pause after a failed delivery; doubles up to the longest.
-const RETRY_FIRST_MS: i64 = 30 * 1000;
-
-/// The agent names the victim of an out-of-memory kill up to three samples after the kill: a mail
-/// that says which notebook it was is worth the wait.
-const NAMING_WAIT_MS: i64 = 20 * 1000;
-
-/// Longest pause between attempts.
-const RETRY_LONGEST_MS: i64 = 60 * 60 * 1000;
-
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
-/// A notice that nobody took for this long is news no more.
-const GIVE_UP_MS: i64 = DAY_MS;
 
 /// How long small state is kept: names of notebooks are in it.
 const KEPT_MS: i64 = 30 * DAY_MS;
@@ -57,19 +43,55 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
 /// Open episodes remembered as written; beyond it they are written again, which changes nothing.
 const WRITTEN_MAX: usize = 100_000;
 
-const MAIL: &str = "mail";
+/// What a slow listener may be behind.
+const EVENTS_QUEUE: usize = 256;
 
-/// Queues and delivers notices to admins, and keeps verdict episodes.
+/// Mail to the admins.
+pub(super) const MAIL: &str = "mail";
+
+/// Mail to users about verdicts.
+pub(super) const USER_MAIL: &str = "user-mail";
+
+/// Mail to users whose server is about to be stopped.
+const WARNING_MAIL: &str = "warning-mail";
+
+/// Mail to users that an admin wrote.
+pub(crate) const MESSAGE_MAIL: &str = "message-mail";
+
+/// Queues and delivers notices, and keeps verdict episodes.
 pub struct Outbox {
     registry: Registry,
     clock: Arc<dyn Clock>,
+    stats: Stats,
     config: NoticeConfig,
     renderer: Renderer,
     mail: Option<Mail>,
+    addresses: Option<Addresses>,
     webhooks: Vec<Webhook>,
+    scenes: Option<Arc<dyn Scenes>>,
+    desk: Option<Desk>,
     written: Mutex<HashMap<String, Written>>,
     wake: Notify,
-    counters: Counters,
+    events: broadcast::Sender<NoticeEvent>,
+}
+
+/// Something happened to a notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeEvent {
+    /// When.
+    pub at_ms: i64,
+    /// What it speaks of.
+    pub episode: String,
+    /// The rule, if a verdict is behind it.
+    pub rule: Option<Rule>,
+    /// Whose server it speaks of.
+    pub key: ServerKey,
+    /// Where it was to go.
+    pub channel: String,
+    /// Which stage of its episode it tells.
+    pub phase: String,
+    /// What became of it.
+    pub outcome: Outcome,
 }
 
 /// What was last written of an open episode.
@@ -81,15 +103,7 @@ struct Written {
     matters: bool,
 }
 
-#[derive(Default)]
-struct Counters {
-    sent: AtomicU64,
-    failed: AtomicU64,
-    given_up: AtomicU64,
-    capped: AtomicU64,
-}
-
-/// What happened so far, for the metrics.
+/// What happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStats {
     /// Notices taken by the other side.
@@ -122,18 +136,19 @@ pub enum OutboxError {
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// What one delivery came to.
-enum Delivery {
-    Sent,
-    Failed(Box<dyn std::error::Error + Send + Sync>),
-    NoSuchChannel,
-}
-
-/// How long to wait for what the verdict does not say yet.
-fn naming_wait_ms(verdict: &Verdict) -> i64 {
-    let may_be_named =
-        verdict.rule == Rule::Killed && verdict.workload.is_none() && verdict.cleared_ms.is_none();
-    if may_be_named { NAMING_WAIT_MS } else { 0 }
+/// The outlet behind a channel's name.
+fn outlet_of(channel: &str) -> Outlet {
+    match channel {
+        MAIL => Outlet::Mail,
+        USER_MAIL => Outlet::UserMail,
+        WARNING_MAIL => Outlet::WarningMail,
+        MESSAGE_MAIL => Outlet::MessageMail,
+        hook => {
+            let kind = hook.split('-').next().unwrap_or_default();
+            let known = Outlet::ALL.iter().find(|outlet| outlet.as_str() == kind);
+            known.copied().unwrap_or(Outlet::Webhook)
+        }
+    }
 }
 
 // === impl Outbox ===
@@ -144,22 +159,56 @@ impl Outbox {
         config: &NoticeConfig,
         registry: Registry,
         clock: Arc<dyn Clock>,
+        stats: Stats,
     ) -> Result<Self, OutboxError> {
+        let addresses = config.user_mail.as_ref();
         Ok(Self {
             registry,
             clock,
-            renderer: Renderer::new(config.public_url.clone())?,
+            stats,
+            renderer: Renderer::new(config)?,
             mail: config.mail.as_ref().map(Mail::new).transpose()?,
+            addresses: addresses.map(|users| Addresses::new(users, None)),
             webhooks: config
                 .webhooks
                 .iter()
                 .map(Webhook::new)
                 .collect::<Result<_, _>>()?,
+            scenes: None,
+            desk: None,
             config: config.clone(),
             written: Mutex::default(),
             wake: Notify::new(),
-            counters: Counters::default(),
+            events: broadcast::channel(EVENTS_QUEUE).0,
         })
+    }
+
+    /// Asks `hub` for addresses, where they are to come from it.
+    #[must_use]
+    pub fn with_hub(self, hub: &HubClient) -> Self {
+        let users = self.config.user_mail.as_ref();
+        Self {
+            addresses: users.map(|users| Addresses::new(users, Some(hub.clone()))),
+            ..self
+        }
+    }
+
+    /// Puts a picture of what `scenes` knows into mail.
+    #[must_use]
+    pub fn with_scenes(self, scenes: Arc<dyn Scenes>) -> Self {
+        Self {
+            scenes: Some(scenes),
+            ..self
+        }
+    }
+
+    /// Says at `desk` who was warned.
+    #[must_use]
+    pub fn with_desk(self, desk: Desk) -> Self {
+        Self {
+            desk: Some(desk),
+            ..self
+        }
     }
 
     /// Takes verdicts raised, updated or cleared: keeps their episodes, queues what is worth a
@@ -192,6 +241,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Something was queued by somebody else.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     /// Delivers what is due, for ever; to be dropped at the end of the program.
     pub async fn run(&self) {
         let mut prune_ms = i64::MIN;
@@ -208,79 +262,27 @@ impl Outbox {
         }
     }
 
-    /// Delivers what is due now, once. Returns how many notices it worked on.
-    pub async fn deliver_due(&self) -> Result<usize, OutboxError> {
-        let now_ms = self.clock.now_ms();
-        let due = self
-            .waiting(move |registry| registry.due_notices(now_ms, DUE_MAX))
-            .await?;
-        let worked_on = due.len();
-        let mut down = HashSet::new();
-        for notice in due {
-            self.deliver(notice, &mut down).await?;
-        }
-        Ok(worked_on)
-    }
-
     /// What happened so far.
     #[must_use]
     pub fn stats(&self) -> OutboxStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         OutboxStats {
-            sent: read(&self.counters.sent),
-            failed: read(&self.counters.failed),
-            given_up: read(&self.counters.given_up),
-            capped: read(&self.counters.capped),
+            sent: self.stats.notices(Outcome::Sent),
+            failed: self.stats.notices(Outcome::Failed),
+            given_up: self.stats.notices(Outcome::GivenUp),
+            capped: self.stats.notices(Outcome::Capped),
         }
     }
 
-    // === queueing ===
-
-    fn queue(&self, verdict: &Verdict, matters: bool) -> Result<(), RegistryError> {
-        let worth = self
-            .config
-            .rules
-            .iter()
-            .any(|(rule, from)| *rule == verdict.rule && verdict.severity >= *from);
-        if !worth {
-            return Ok(());
-        }
-        let webhooks = self.webhooks.iter().map(Webhook::channel);
-        let queued_ms = self.clock.now_ms();
-        let due_ms = queued_ms + naming_wait_ms(verdict);
-        let mut any = false;
-        for channel in self.mail.iter().map(|_| MAIL).chain(webhooks) {
-            let put = |phase: Phase| {
-                self.registry.queue_notice(&NewNotice {
-                    episode: &verdict.episode,
-                    channel,
-                    phase: phase.as_str(),
-                    user: &verdict.key.user,
-                    queued_ms,
-                    due_ms,
-                })
-            };
-            // Before a restart it may have mattered, although its end does not show that.
-            let opened = Phase::Opened.as_str();
-            let told = matters
-                || self
-                    .registry
-                    .notice_known(&verdict.episode, channel, opened)?;
-            if !told {
-                continue;
-            }
-            any |= put(Phase::Opened)?;
-            if verdict.cleared_ms.is_some() && self.config.cleared {
-                any |= put(Phase::Cleared)?;
-            }
-        }
-        if any {
-            self.wake.notify_one();
-        }
-        Ok(())
+    /// Whether users get mail.
+    #[must_use]
+    pub fn mails_users(&self) -> bool {
+        self.mail.is_some() && self.addresses.is_some()
     }
 
-    // === delivering ===
+    /// Tells of what happens to notices from now on.
+    pub fn events(&self) -> broadcast::Receiver<NoticeEvent> {
+        self.events.subscribe()
+    }
 
     async fn pass(&self, prune_ms: &mut i64) -> Result<Duration, OutboxError> {
         let now_ms = self.clock.now_ms();
@@ -292,121 +294,12 @@ impl Outbox {
         if self.deliver_due().await? > 0 {
             return Ok(Duration::ZERO); // there may be more
         }
-        let next_ms = self.waiting(|registry| registry.next_notice_ms()).await?;
+        let (next_ms, waiting) = self.waiting(|registry| registry.notices_waiting()).await?;
+        self.stats.notices_waiting(waiting);
         let wait = next_ms.map_or(SLEEP_LONGEST, |next_ms| {
             Duration::from_millis(next_ms.saturating_sub(now_ms).max(0) as u64)
         });
         Ok(wait.min(SLEEP_LONGEST))
-    }
-
-    /// `down` are channels that failed in this pass: one timeout is enough for all their notices.
-    async fn deliver(&self, due: DueNotice, down: &mut HashSet<String>) -> Result<(), OutboxError> {
-        let now_ms = self.clock.now_ms();
-        if down.contains(&due.channel) {
-            return self.put_off(&due, now_ms).await;
-        }
-        let episode = due.episode.clone();
-        let verdict = self
-            .waiting(move |registry| registry.episode(&episode))
-            .await?;
-        let Some(verdict) = verdict else {
-            return self.drop_notice(&due, "its verdict is gone").await;
-        };
-        let Some(last_words) = self.room(&due, now_ms).await? else {
-            self.counters.capped.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                channel = due.channel,
-                episode = due.episode,
-                "a notice is held back: its channel or user had enough for 24 hours"
-            );
-            return self.drop_notice(&due, "capped").await;
-        };
-        let phase = match due.phase.as_str() {
-            "cleared" => Phase::Cleared,
-            _ => Phase::Opened,
-        };
-        let notice = self.renderer.notice(&verdict, phase, last_words)?;
-        match self.hand_over(&due.channel, &notice, now_ms).await {
-            Delivery::Sent => {
-                self.counters.sent.fetch_add(1, Ordering::Relaxed);
-                let id = due.id;
-                self.waiting(move |registry| registry.notice_sent(id, now_ms))
-                    .await
-            }
-            Delivery::Failed(error) => {
-                self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    channel = due.channel, attempts = due.attempts + 1, error = %chain(&*error),
-                    "a notice was not delivered"
-                );
-                down.insert(due.channel.clone());
-                self.put_off(&due, now_ms).await
-            }
-            Delivery::NoSuchChannel => self.drop_notice(&due, "no such channel").await,
-        }
-    }
-
-    async fn hand_over(&self, channel: &str, notice: &Notice, now_ms: i64) -> Delivery {
-        if let Some(mail) = self.mail.as_ref().filter(|_| channel == MAIL) {
-            return match mail.send(notice, now_ms).await {
-                Ok(()) => Delivery::Sent,
-                Err(error) => Delivery::Failed(error.into()),
-            };
-        }
-        match self.webhooks.iter().find(|hook| hook.channel() == channel) {
-            None => Delivery::NoSuchChannel,
-            Some(webhook) => match webhook.send(notice).await {
-                Ok(()) => Delivery::Sent,
-                Err(error) => Delivery::Failed(error.into()),
-            },
-        }
-    }
-
-    /// Whether the day has room for one more: `None` if not; the last one says that it is.
-    async fn room(
-        &self,
-        due: &DueNotice,
-        now_ms: i64,
-    ) -> Result<Option<Option<&'static str>>, OutboxError> {
-        let (channel, user) = (due.channel.clone(), due.user.clone());
-        let (sent, about_user) = self
-            .waiting(move |registry| registry.notices_sent_since(&channel, &user, now_ms - DAY_MS))
-            .await?;
-        let (max, user_max) = (self.config.per_day_max, self.config.per_user_day_max);
-        Ok(match (sent + 1, about_user + 1) {
-            (sent, about_user) if sent > max || about_user > user_max => None,
-            (sent, _) if sent == max => Some(Some(
-                "This was the last notice for the next hours: the day's bound is reached. \
-                 The hub page shows what else happens.",
-            )),
-            (_, about_user) if about_user == user_max => Some(Some(
-                "This was the last notice about this user for the next hours: the day's bound \
-                 is reached. The hub page shows what else happens.",
-            )),
-            _ => Some(None),
-        })
-    }
-
-    async fn put_off(&self, due: &DueNotice, now_ms: i64) -> Result<(), OutboxError> {
-        if now_ms - due.queued_ms >= GIVE_UP_MS {
-            self.counters.given_up.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(
-                channel = due.channel,
-                episode = due.episode,
-                "a notice is given up: nobody took it for a day"
-            );
-            return self.drop_notice(due, "given up").await;
-        }
-        let pause_ms = RETRY_FIRST_MS << due.attempts.min(7);
-        let (id, next_ms) = (due.id, now_ms + pause_ms.min(RETRY_LONGEST_MS));
-        self.waiting(move |registry| registry.notice_retry(id, next_ms))
-            .await
-    }
-
-    async fn drop_notice(&self, due: &DueNotice, why: &'static str) -> Result<(), OutboxError> {
-        let id = due.id;
-        self.waiting(move |registry| registry.notice_dropped(id, why))
-            .await
     }
 
     /// Runs `work` where waiting for the disk holds nobody up.

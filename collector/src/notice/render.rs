@@ -1,82 +1,166 @@
 //! The words of a notice: one readable sentence, the evidence in human units, plain text and HTML.
 //!
 //! Every user string is cleaned once more here (names from the hub are not labels), and HTML is
-//! escaped by `text::html` for every value that a template prints, not by the template's care.
+//! escaped by `text::html` for every value that a template prints, not by the template's care. An
+//! admin's own templates go before ours; one that fails gives way to ours.
 
-use std::{collections::BTreeMap, fmt::Write};
+mod templates;
+mod words;
 
-use minijinja::{AutoEscape, Environment, Value, context};
+use minijinja::{Value, context};
 
-use super::{Notice, Phase, unit};
+use self::templates::Templates;
+pub(crate) use self::words::Reader;
+use super::{Notice, NoticeConfig, Phase, Runbooks, picture, scene::Scene, unit};
 use crate::{
+    fact::ServerKey,
+    registry::{DueNotice, Message},
     text::{self, Label},
-    verdict::{Evidence, Verdict},
+    verdict::{Severity, Verdict},
+    warning::{Stage, Warning},
 };
+use words::{name, rule_words, sentence, whose};
 
-/// Bytes of a name in a notice.
-const NAME_BYTES_MAX: usize = 128;
+pub use templates::RenderError;
 
 /// Bytes of a subject: mail programs show less.
 const SUBJECT_BYTES_MAX: usize = 200;
 
+/// What HTML calls the picture that comes with the mail.
+pub(super) const PICTURE_ID: &str = "picture@hubmeter";
+
 /// Writes notices.
 pub struct Renderer {
-    templates: Environment<'static>,
+    templates: Templates,
     public_url: Option<String>,
+    runbooks: Runbooks,
 }
 
-/// Why a notice could not be written: a template is broken.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write a notice")]
-pub struct RenderError(#[from] minijinja::Error);
-
-/// Whom a sentence speaks to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reader {
-    Admin,
-    User,
+/// A mail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Letter {
+    /// The same for every attempt.
+    pub id: String,
+    /// One line.
+    pub subject: String,
+    /// As plain text.
+    pub text: String,
+    /// As HTML.
+    pub html: String,
+    /// The picture that the HTML shows, as PNG.
+    pub picture: Option<Vec<u8>>,
 }
 
 // === impl Renderer ===
 
 impl Renderer {
-    /// Takes the embedded templates; links begin with `public_url`.
-    pub fn new(public_url: Option<String>) -> Result<Self, RenderError> {
+    /// Takes the embedded templates and those that `config` puts in their place; links begin with
+    /// its addresses.
+    pub fn new(config: &NoticeConfig) -> Result<Self, RenderError> {
         Ok(Self {
-            templates: templates()?,
-            public_url,
+            templates: Templates::new(config.template_dir.as_deref())?,
+            public_url: config.public_url.clone(),
+            runbooks: config.runbooks.clone(),
         })
     }
 
     /// Writes the notice of `verdict`; `last_words` end it.
-    pub fn notice(
+    pub(crate) fn notice(
         &self,
         verdict: &Verdict,
         phase: Phase,
+        reader: Reader,
         last_words: Option<&str>,
     ) -> Result<Notice, RenderError> {
-        let text = sentence(&self.templates, verdict, phase, Reader::Admin)?;
-        let whose = whose(verdict, Reader::Admin);
-        let over = if phase == Phase::Cleared {
-            "over, "
-        } else {
-            ""
+        self.write(verdict, phase, reader, last_words, (None, None))
+    }
+
+    /// Writes the mail of `verdict`, with the picture of `scene`.
+    pub(crate) fn letter(
+        &self,
+        verdict: &Verdict,
+        phase: Phase,
+        reader: Reader,
+        last_words: Option<&str>,
+        scene: Option<&Scene>,
+    ) -> Result<Letter, RenderError> {
+        let picture = scene.and_then(picture_of);
+        let shown = picture.as_ref().map(|_| format!("cid:{PICTURE_ID}"));
+        let notice = self.write(verdict, phase, reader, last_words, (scene, shown))?;
+        let to = match reader {
+            Reader::Admin => "",
+            Reader::User => ".user",
         };
-        let subject = format!(
-            "hubmeter: {over}{}, {whose}",
-            rule_words(verdict.rule.as_str())
-        );
+        Ok(Letter {
+            id: format!("{}.{}{to}", verdict.episode, phase.as_str()),
+            subject: notice.subject,
+            text: notice.body_text,
+            html: notice.body_html,
+            picture,
+        })
+    }
+
+    /// Subject and plain text of a mail.
+    pub(super) fn plain(
+        &self,
+        verdict: &Verdict,
+        reader: Reader,
+        scene: &Scene,
+    ) -> Result<String, RenderError> {
+        let parts = (Some(scene), None);
+        let notice = self.write(verdict, Phase::Opened, reader, None, parts)?;
+        Ok(format!(
+            "Subject: {}\n\n{}",
+            notice.subject, notice.body_text
+        ))
+    }
+
+    /// The HTML of a mail with its picture in it, as a browser can show it.
+    pub(super) fn page(
+        &self,
+        verdict: &Verdict,
+        reader: Reader,
+        scene: &Scene,
+    ) -> Result<String, RenderError> {
+        use base64::{Engine as _, prelude::BASE64_STANDARD};
+        let picture = picture_of(scene);
+        let shown = picture.map(|png| {
+            let data = BASE64_STANDARD.encode(png);
+            format!("data:image/png;base64,{data}")
+        });
+        let parts = (Some(scene), shown);
+        let notice = self.write(verdict, Phase::Opened, reader, None, parts)?;
+        Ok(notice.body_html)
+    }
+
+    fn write(
+        &self,
+        verdict: &Verdict,
+        phase: Phase,
+        reader: Reader,
+        last_words: Option<&str>,
+        (scene, picture): (Option<&Scene>, Option<String>),
+    ) -> Result<Notice, RenderError> {
+        let text = self
+            .templates
+            .with(|own| sentence(own, verdict, phase, reader))?;
         let evidence: Vec<(String, String)> = verdict
             .evidence
             .iter()
             .map(|(name, value)| unit::evidence(name, value))
             .collect();
-        let ended = (phase == Phase::Opened)
+        let ended = (phase != Phase::Cleared)
             .then_some(verdict.cleared_ms)
             .flatten();
         let server = name(&verdict.key.server);
+        let runbook = self.runbooks.of(verdict.rule);
         let values = context! {
             sentence => text.clone(),
+            reader => match reader { Reader::Admin => "admin", Reader::User => "user" },
+            phase => phase.as_str(),
+            rule => verdict.rule.as_str(),
+            rule_words => rule_words(verdict.rule.as_str()),
+            whose => whose(verdict, reader),
             ended => ended.map(unit::time),
             user => name(&verdict.key.user),
             server => if server.is_empty() { "default".to_owned() } else { server },
@@ -85,19 +169,131 @@ impl Renderer {
             evidence => evidence,
             clears_when => Label::clean(&verdict.clears_when, SUBJECT_BYTES_MAX).as_str(),
             link => self.public_url.clone(),
+            runbook => runbook.clone(),
+            picture => picture,
+            workloads => scene.map(workloads),
             last_words => last_words,
             episode => verdict.episode.clone(),
         };
-        let body = |name| self.templates.get_template(name)?.render(&values);
-        let subject = Label::clean(&text::mail_header(&subject), SUBJECT_BYTES_MAX);
+        let subject = self.templates.render("subject.txt", &values)?;
         Ok(Notice {
             phase,
-            subject: subject.as_str().to_owned(),
-            body_text: body("mail.txt")?,
-            body_html: body("mail.html")?,
+            subject: one_line(&subject),
+            body_text: self.templates.render("mail.txt", &values)?,
+            body_html: self.templates.render("mail.html", &values)?,
             text,
             link: self.public_url.clone(),
+            runbook,
             verdict: verdict.clone(),
+        })
+    }
+
+    /// Many notices in one mail.
+    pub(crate) fn digest(
+        &self,
+        notices: &[Notice],
+        last_words: Option<&str>,
+    ) -> Result<Letter, RenderError> {
+        let row = |notice: &Notice| {
+            context! {
+                sentence => notice.text.clone(),
+                severity => notice.verdict.severity.as_str(),
+                rule_words => rule_words(notice.verdict.rule.as_str()),
+                since => unit::time(notice.verdict.since_ms),
+                runbook => notice.runbook.clone(),
+            }
+        };
+        let rows: Vec<Value> = notices.iter().map(row).collect();
+        let values = context! {
+            notices => rows,
+            link => self.public_url.clone(),
+            last_words => last_words,
+        };
+        let first = notices.first();
+        let id = first.map(|first| {
+            let phase = first.phase.as_str();
+            format!("{}.{phase}.digest-{}", first.verdict.episode, notices.len())
+        });
+        Ok(Letter {
+            id: id.unwrap_or_default(),
+            subject: format!("hubmeter: {} notices", notices.len()),
+            text: self.templates.render("digest.txt", &values)?,
+            html: self.templates.render("digest.html", &values)?,
+            picture: None,
+        })
+    }
+
+    /// What an admin wrote, to the user of `due`.
+    pub(crate) fn message(
+        &self,
+        message: &Message,
+        due: &DueNotice,
+    ) -> Result<Letter, RenderError> {
+        let paragraphs: Vec<String> = message
+            .text
+            .split("\n\n")
+            .map(str::trim)
+            .filter(|paragraph| !paragraph.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let server = name(&due.server);
+        let values = context! {
+            subject => one_line(&message.subject),
+            paragraphs => paragraphs,
+            user => name(&due.user),
+            server => if server.is_empty() { "default".to_owned() } else { server },
+            link => self.public_url.clone(),
+        };
+        Ok(Letter {
+            id: due.episode.clone(),
+            subject: one_line(&message.subject),
+            text: self.templates.render("message.txt", &values)?,
+            html: self.templates.render("message.html", &values)?,
+            picture: None,
+        })
+    }
+
+    /// That a server is about to be stopped, to its user.
+    pub(crate) fn warning(&self, warning: &Warning) -> Result<Letter, RenderError> {
+        let server = name(&warning.key.server);
+        let whose = if server.is_empty() {
+            "Your server".to_owned()
+        } else {
+            format!("Your server {server}")
+        };
+        let (left_ms, stops_at) = (warning.stops_in_ms(), unit::time(warning.stops_at_ms));
+        let stops = match left_ms {
+            0 => "is about to be stopped".to_owned(),
+            ms => format!("stops in {}", unit::seconds(ms as f64 / 1000.0)),
+        };
+        let reason = match warning.idle_ms {
+            Some(idle_ms) => {
+                let idle = unit::seconds(idle_ms as f64 / 1000.0);
+                format!("Nothing was done in it for {idle}.")
+            }
+            None => "It is as old as a server may get here.".to_owned(),
+        };
+        let at = if left_ms > 0 {
+            format!(", at {stops_at}")
+        } else {
+            String::new()
+        };
+        let values = context! {
+            sentence => format!("{whose} {stops}{at}."),
+            reason => reason,
+            server => server,
+            link => self.public_url.clone(),
+            episode => warning.episode.clone(),
+        };
+        Ok(Letter {
+            id: format!("{}.{}", warning.episode, warning.stage.as_str()),
+            subject: one_line(&format!(
+                "hubmeter: {} {stops}",
+                whose.replacen("Your", "your", 1)
+            )),
+            text: self.templates.render("warning.txt", &values)?,
+            html: self.templates.render("warning.html", &values)?,
+            picture: None,
         })
     }
 
@@ -107,173 +303,94 @@ impl Renderer {
             Some(_) => Phase::Cleared,
             None => Phase::Opened,
         };
-        sentence(&self.templates, verdict, phase, Reader::User)
+        self.templates
+            .with(|own| sentence(own, verdict, phase, Reader::User))
     }
-}
 
-fn templates() -> Result<Environment<'static>, minijinja::Error> {
-    let mut templates = Environment::new();
-    templates.set_auto_escape_callback(|name| {
-        if name.ends_with(".html") {
-            AutoEscape::Html
-        } else {
-            AutoEscape::None
+    /// With an admin's templates alone: what is broken in them is not made good by ours.
+    pub(super) fn only_theirs(self) -> Result<Self, RenderError> {
+        Ok(Self {
+            templates: self.templates.only_theirs()?,
+            ..self
+        })
+    }
+
+    /// Tries every template on `verdict`, so that mistakes show before a mail is to go out.
+    pub(super) fn rehearse(&self, verdict: &Verdict, scene: &Scene) -> Result<(), RenderError> {
+        for severity in [Severity::Info, Severity::Critical] {
+            let verdict = Verdict {
+                severity,
+                ..verdict.clone()
+            };
+            for reader in [Reader::Admin, Reader::User] {
+                let parts = (Some(scene), Some(String::new()));
+                let notice = self.write(&verdict, Phase::Opened, reader, Some("x"), parts)?;
+                self.digest(&[notice], Some("x"))?;
+                let (message, due) = example_message();
+                self.message(&message, &due)?;
+                self.warning(&example_warning())?;
+            }
         }
-    });
-    templates.set_formatter(|out, state, value| {
-        if value.is_none() || value.is_undefined() {
-            return Ok(());
-        }
-        let printed = value.to_string();
-        let printed = match state.auto_escape() {
-            AutoEscape::None => printed,
-            _ => text::html(&printed),
-        };
-        out.write_str(&printed).map_err(minijinja::Error::from)
-    });
-    templates.add_filter("capitalised", |text: String| capitalised(&text));
-    templates.add_template("sentence.txt", include_str!("template/sentence.txt"))?;
-    templates.add_template("mail.txt", include_str!("template/mail.txt"))?;
-    templates.add_template("mail.html", include_str!("template/mail.html"))?;
-    Ok(templates)
-}
-
-// === the sentence ===
-
-fn sentence(
-    templates: &Environment<'static>,
-    verdict: &Verdict,
-    phase: Phase,
-    reader: Reader,
-) -> Result<String, RenderError> {
-    let words = words_of(verdict, phase, reader);
-    let printed = templates.get_template("sentence.txt")?.render(words)?;
-    // One line, whatever a template's author wrote.
-    Ok(printed.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-fn words_of(verdict: &Verdict, phase: Phase, reader: Reader) -> BTreeMap<&'static str, Value> {
-    let find = |name: &str| {
-        let item = verdict.evidence.iter().find(|(known, _)| *known == name);
-        item.map(|(_, value)| value)
-    };
-    let number = |name: &str| find(name).and_then(unit::number);
-    let flag = |name: &str| matches!(find(name), Some(Evidence::Flag(true)));
-    let moment = |name: &str| match find(name) {
-        Some(Evidence::Word(word)) => word.as_str().parse::<jiff::Timestamp>().ok(),
-        _ => None,
-    };
-    let at = |name: &str| moment(name).map(|at| unit::time(at.as_millisecond()));
-    // Of a shared limit all use is used up, whoever's it is.
-    let all = number("memory_limit_used_bytes").filter(|_| flag("memory_limit_shared"));
-    let used = all.or_else(|| number("memory_used_bytes"));
-    let limit = number("memory_limit_bytes");
-    let share = used.zip(limit).map(|(used, limit)| used / limit);
-    let trend = number("trend_bytes_per_second").filter(|trend| *trend > 0.0);
-    let lasted = verdict
-        .cleared_ms
-        .map(|cleared_ms| unit::seconds((cleared_ms - verdict.since_ms) as f64 / 1000.0));
-    let mut words = BTreeMap::from([
-        ("phase", Value::from(phase.as_str())),
-        ("rule", Value::from(verdict.rule.as_str())),
-        ("rule_words", Value::from(rule_words(verdict.rule.as_str()))),
-        ("whose", Value::from(whose(verdict, reader))),
-        ("mine", Value::from(reader == Reader::User)),
-        ("enforced", Value::from(flag("memory_limit_enforced"))),
-        ("shared", Value::from(flag("memory_limit_shared"))),
-        ("inferred", Value::from(flag("inferred"))),
-        ("near_limit", Value::from(killed_near_limit(verdict))),
-        ("over", Value::from(share.is_some_and(|share| share > 1.0))),
-    ]);
-    let workload = verdict.workload.as_ref();
-    let optional = [
-        ("lasted", lasted),
-        ("used", used.map(unit::bytes)),
-        ("limit", limit.map(unit::bytes)),
-        ("share", share.map(unit::share)),
-        (
-            "trend",
-            trend.map(|trend| format!("{}/s", unit::bytes(trend))),
-        ),
-        ("left", number("seconds_to_limit").map(unit::seconds)),
-        (
-            "workload",
-            workload.map(|workload| name(workload.title.as_str())),
-        ),
-        (
-            "workload_memory",
-            number("workload_memory_used_bytes").map(unit::bytes),
-        ),
-        ("workload_share", number("workload_share").map(unit::share)),
-        ("idle_since", at("idle_since")),
-        ("last_seen", at("last_seen")),
-    ];
-    let others = words_of_counts(&number);
-    let since = at("cpu_since").or_else(|| at("job_ends"));
-    for (name, value) in optional.into_iter().chain(others).chain([("at", since)]) {
-        words.insert(name, value.map_or(Value::from(()), Value::from));
+        Ok(())
     }
-    words.insert("disk_quota", Value::from(flag("disk_quota")));
-    words
 }
 
-/// What rules beside memory count.
-fn words_of_counts(number: &dyn Fn(&str) -> Option<f64>) -> Vec<(&'static str, Option<String>)> {
-    let cores = |name: &str| number(name).map(unit::cores);
-    let whole = |name: &str| number(name).map(|n| format!("{n:.0}"));
-    let either = |a: &str, b: &str| whole(a).or_else(|| whole(b));
-    let bytes = |name: &str| number(name).map(unit::bytes);
-    vec![
-        (
-            "cores",
-            cores("cpu_cores").or_else(|| cores("cpu_mean_cores")),
-        ),
-        ("usual_cores", cores("habit_cores")),
-        ("quota_cores", cores("quota_cores")),
-        ("quota", bytes("quota_bytes")),
-        ("count", either("processes", "threads")),
-        ("count_before", either("processes_before", "threads_before")),
-        ("disk_used", bytes("disk_used_bytes")),
-        ("disk_limit", bytes("disk_limit_bytes")),
-        ("disk_share", number("disk_used_share").map(unit::share)),
-    ]
-}
-
-fn killed_near_limit(verdict: &Verdict) -> bool {
-    verdict.evidence.iter().any(|(name, value)| {
-        matches!(value, Evidence::Word(word) if *name == "cause" && word.as_str() == "killed_near_limit")
-    })
-}
-
-/// `alice's default server`, `alice's server gpu`; to its user `your server`.
-fn whose(verdict: &Verdict, reader: Reader) -> String {
-    let server = name(&verdict.key.server);
-    let mut whose = match reader {
-        Reader::User => "your ".to_owned(),
-        Reader::Admin => format!("{}'s ", name(&verdict.key.user)),
+fn example_message() -> (Message, DueNotice) {
+    let message = Message {
+        id: 1,
+        user: "admin".to_owned(),
+        written_ms: 0,
+        subject: "Tomorrow".to_owned(),
+        text: "The hub is updated.\n\nSave your work.".to_owned(),
+        filter: "everybody".to_owned(),
+        recipients: 1,
     };
-    let _ = match (server.is_empty(), reader) {
-        (true, Reader::User) => write!(whose, "server"),
-        (true, Reader::Admin) => write!(whose, "default server"),
-        (false, _) => write!(whose, "server {server}"),
+    let due = DueNotice {
+        id: 1,
+        episode: "message-1-0".to_owned(),
+        channel: String::new(),
+        phase: Phase::Opened.as_str().to_owned(),
+        user: "alice".to_owned(),
+        server: String::new(),
+        payload: None,
+        queued_ms: 0,
+        attempts: 0,
     };
-    whose
+    (message, due)
 }
 
-fn name(raw: &str) -> String {
-    Label::clean(raw, NAME_BYTES_MAX).as_str().to_owned()
-}
-
-fn rule_words(rule: &str) -> String {
-    rule.replace('_', " ")
-}
-
-/// Only our own words begin a sentence in lower case; a user's name stays as it is.
-fn capitalised(text: &str) -> String {
-    match text.strip_prefix("your ") {
-        Some(rest) => format!("Your {rest}"),
-        None => text.to_owned(),
+fn example_warning() -> Warning {
+    Warning {
+        key: ServerKey::new("alice", ""),
+        stage: Stage::Quarter,
+        idle_ms: Some(2_700_000),
+        stops_at_ms: 900_000,
+        at_ms: 0,
+        episode: "0000000000000000".to_owned(),
     }
+}
+
+/// A subject, whatever a template's author or an admin wrote.
+fn one_line(subject: &str) -> String {
+    let words: Vec<&str> = subject.split_whitespace().collect();
+    let subject = text::mail_header(&words.join(" "));
+    Label::clean(&subject, SUBJECT_BYTES_MAX)
+        .as_str()
+        .to_owned()
+}
+
+fn workloads(scene: &Scene) -> Vec<(String, String)> {
+    let row = |(title, bytes): &(String, u64)| (name(title), unit::bytes(*bytes as f64));
+    scene.workloads.iter().map(row).collect()
+}
+
+fn picture_of(scene: &Scene) -> Option<Vec<u8>> {
+    picture::png(scene)
+        .inspect_err(|error| {
+            let error = crate::causes::chain(error);
+            tracing::error!(error, "a mail goes out without its picture");
+        })
+        .ok()
 }
 
 #[cfg(test)]

@@ -63,6 +63,14 @@ pub(super) fn time(at_ms: i64) -> String {
     )
 }
 
+/// `14:05`, in UTC.
+pub(super) fn clock(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms).map_or_else(
+        |_| String::new(),
+        |at| at.to_zoned(TimeZone::UTC).strftime("%H:%M").to_string(),
+    )
+}
+
 /// A number of evidence whatever its kind.
 pub(super) fn number(value: &Evidence) -> Option<f64> {
     match value {

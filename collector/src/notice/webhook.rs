@@ -1,4 +1,4 @@
-//! Notices as JSON to a web service of the admin's choice.
+//! Notices to a web service of the admin's choice.
 //!
 //! The name is resolved once and that address is connected to, so a name that changes its mind
 //! between check and use gains nothing. No redirects, no proxy, little time; the answer's body is
@@ -10,11 +10,9 @@ use std::{
 };
 
 use reqwest::{Url, redirect};
-use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Notice, WebhookConfig};
-use crate::{serve::shape::rfc3339, verdict::Evidence};
+use super::{Notice, WebhookBody, WebhookConfig, body::body_of};
 
 /// Time for everything, from the name's resolution to the answer's end.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,10 +23,14 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the address's digest in the channel's name.
 const CHANNEL_DIGEST_BYTES: usize = 6;
 
+/// Where Alertmanager takes alerts.
+const ALERTS_PATH: &str = "/api/v2/alerts";
+
 /// Posts to one web service.
 pub(super) struct Webhook {
     url: Url,
     allow_private: bool,
+    body: WebhookBody,
     channel: String,
 }
 
@@ -94,26 +96,29 @@ pub enum WebhookError {
 
 impl Webhook {
     pub(super) fn new(config: &WebhookConfig) -> Result<Self, WebhookError> {
-        let url: Url = config.url.parse().map_err(|_| WebhookError::Address)?;
-        let host = url.host_str().ok_or(WebhookError::Address)?;
+        let mut url: Url = config.url.parse().map_err(|_| WebhookError::Address)?;
+        let host = url.host_str().ok_or(WebhookError::Address)?.to_owned();
         match url.scheme() {
             "https" => {}
             "http" if config.allow_private => {}
             "http" => {
-                return Err(WebhookError::Plain {
-                    host: host.to_owned(),
-                });
+                return Err(WebhookError::Plain { host });
             }
             _ => return Err(WebhookError::Address),
         }
         let digest = Sha256::digest(url.as_str());
+        if config.body == WebhookBody::Alertmanager && !url.path().ends_with(ALERTS_PATH) {
+            let path = format!("{}{ALERTS_PATH}", url.path().trim_end_matches('/'));
+            url.set_path(&path);
+        }
         let hex: String = digest
             .iter()
             .take(CHANNEL_DIGEST_BYTES)
             .map(|byte| format!("{byte:02x}"))
             .collect();
         Ok(Self {
-            channel: format!("webhook-{hex}"),
+            channel: format!("{}-{hex}", config.body.as_str()),
+            body: config.body,
             url,
             allow_private: config.allow_private,
         })
@@ -124,14 +129,19 @@ impl Webhook {
         &self.channel
     }
 
+    /// What it understands.
+    pub(super) fn body(&self) -> WebhookBody {
+        self.body
+    }
+
     /// Returns once the service has answered with success.
-    pub(super) async fn send(&self, notice: &Notice) -> Result<(), WebhookError> {
-        tokio::time::timeout(TIMEOUT, self.post(notice))
+    pub(super) async fn send(&self, notice: &Notice, now_ms: i64) -> Result<(), WebhookError> {
+        tokio::time::timeout(TIMEOUT, self.post(notice, now_ms))
             .await
             .map_err(|_| WebhookError::TimedOut { host: self.host() })?
     }
 
-    async fn post(&self, notice: &Notice) -> Result<(), WebhookError> {
+    async fn post(&self, notice: &Notice, now_ms: i64) -> Result<(), WebhookError> {
         let failed = |source: reqwest::Error| WebhookError::Post {
             host: self.host(),
             source: source.without_url(),
@@ -146,7 +156,7 @@ impl Webhook {
             .resolve(self.url.host_str().unwrap_or_default(), address)
             .build()
             .map_err(failed)?;
-        let body = body_of(notice);
+        let body = body_of(self.body, notice, now_ms);
         let post = client.post(self.url.clone()).json(&body);
         let mut answer = post.send().await.map_err(failed)?;
         let status = answer.status();
@@ -202,39 +212,6 @@ impl Webhook {
     fn host(&self) -> String {
         self.url.host_str().unwrap_or_default().to_owned()
     }
-}
-
-/// The JSON that is posted. `id` is the same for every attempt.
-fn body_of(notice: &Notice) -> Value {
-    let verdict = &notice.verdict;
-    let evidence: Map<String, Value> = verdict
-        .evidence
-        .iter()
-        .map(|(name, value)| {
-            let value = match value {
-                Evidence::Integer(value) => json!(value),
-                Evidence::Number(value) => json!(value), // null when not finite
-                Evidence::Flag(value) => json!(value),
-                Evidence::Word(value) => json!(value.as_str()),
-            };
-            ((*name).to_owned(), value)
-        })
-        .collect();
-    json!({
-        "id": format!("{}.{}", verdict.episode, notice.phase.as_str()),
-        "phase": notice.phase.as_str(),
-        "episode": verdict.episode,
-        "rule": verdict.rule.as_str(),
-        "severity": verdict.severity.as_str(),
-        "user": &*verdict.key.user,
-        "server": &*verdict.key.server,
-        "workload": verdict.workload.as_ref().map(|workload| workload.title.as_str()),
-        "since": rfc3339(verdict.since_ms),
-        "cleared": verdict.cleared_ms.and_then(rfc3339),
-        "text": notice.text,
-        "link": notice.link,
-        "evidence": evidence,
-    })
 }
 
 // === addresses ===
@@ -298,6 +275,7 @@ mod tests {
         Webhook::new(&WebhookConfig {
             url: url.to_owned(),
             allow_private,
+            body: WebhookBody::Generic,
         })
     }
 

@@ -14,7 +14,7 @@ use crate::{
     notice::{NoticeConfig, Outbox, RenderError, Renderer},
     person::PeopleMove,
     registry::Registry,
-    stats::Stats,
+    stats::{Outcome, Outlet, Stats},
     verdict::{Rule, Severity, Verdict},
     warning::{TakenBack, Warned, Warning},
 };
@@ -90,7 +90,7 @@ impl Teller {
         Ok(Self {
             outbox,
             registry,
-            words: Renderer::new(config.public_url.clone())?,
+            words: Renderer::new(config)?,
             config: config.clone(),
             sessions,
             stats,
@@ -145,17 +145,26 @@ impl Teller {
         }
     }
 
-    /// In JupyterLab: an agent that is away has no page to show it on.
+    /// By mail, and in JupyterLab: an agent that is away has no page to show it on.
     fn warn(&self, warning: &Warning) {
+        if let Err(e) = self.outbox.warn(warning) {
+            // Who waits for the mail's delivery waits on: nobody is stopped for it.
+            tracing::error!(error = %e, "a warning is not mailed");
+        }
         let notice = Notice {
             verdict: warning.verdict(),
             text: warning.to_string(),
             stops_in_ms: u64::try_from(warning.stops_in_ms()).ok(),
         };
-        let _ = self.sessions.notify(&warning.key, notice);
+        if self.sessions.notify(&warning.key, notice) {
+            self.stats.notice(Outlet::Lab, Outcome::Sent);
+        }
     }
 
     fn take_back(&self, taken: &TakenBack) {
+        if let Err(e) = self.outbox.take_back(taken) {
+            tracing::error!(error = %e, "a warning that holds no more may be mailed");
+        }
         let notice = Notice {
             verdict: taken.verdict(),
             text: "your server goes on".to_owned(),
@@ -178,7 +187,9 @@ impl Teller {
                     stops_in_ms: None,
                 };
                 // An agent that is away is told when it comes.
-                let _ = self.sessions.notify(&verdict.key, notice);
+                if self.sessions.notify(&verdict.key, notice) {
+                    self.stats.notice(Outlet::Lab, Outcome::Sent);
+                }
             }
             Err(e) => tracing::error!(error = %e, "no words for a verdict"),
         }

@@ -48,12 +48,15 @@ pub struct Forgotten {
 }
 
 /// Tables with a column `user`.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 11] = [
     "token",
     "episode",
     "notice",
     "idle_mark",
     "person",
+    "ack",
+    "mute",
+    "message",
     "hold",
     "hold_log",
     "warning",
@@ -72,6 +75,9 @@ impl Registry {
                     UNION ALL SELECT user, NULL, NULL FROM episode
                     UNION ALL SELECT user, NULL, NULL FROM notice
                     UNION ALL SELECT user, NULL, NULL FROM idle_mark
+                    UNION ALL SELECT user, NULL, NULL FROM ack
+                    UNION ALL SELECT user, NULL, NULL FROM mute
+                    UNION ALL SELECT user, NULL, NULL FROM message
                     UNION ALL SELECT user, NULL, NULL FROM hold
                     UNION ALL SELECT user, NULL, NULL FROM hold_log
                     UNION ALL SELECT user, NULL, NULL FROM warning
@@ -313,7 +319,9 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
         rows.notices += leave("notice")?;
         rows.idle_marks += leave("idle_mark")?;
         rows.promises += leave("hold")? + leave("hold_log")? + leave("warning")?;
-        leave("person")?;
+        for table in ["person", "ack", "mute", "message"] {
+            leave(table)?;
+        }
     }
     promise::move_askers(tx, fates)?;
     for (at, (_, fate)) in fates.iter().enumerate() {

@@ -79,6 +79,9 @@ fn the_same_notice_is_queued_once() {
         channel: "mail",
         phase: "opened",
         user: "bob",
+        server: "",
+        severity: "info",
+        payload: None,
         queued_ms: 5,
         due_ms: 5,
     };

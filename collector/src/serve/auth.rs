@@ -122,7 +122,7 @@ impl Credential {
 }
 
 /// `token X` or `Bearer X`, in any case.
-fn bearer(authorization: &str) -> Option<Secret> {
+pub(super) fn bearer(authorization: &str) -> Option<Secret> {
     let (scheme, token) = authorization.trim().split_once(' ')?;
     let token = token.trim();
     let known = scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("bearer");

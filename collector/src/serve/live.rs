@@ -23,7 +23,10 @@ use axum::{
 use futures_util::stream;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
-    sync::{broadcast::error::RecvError, watch},
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
     time::{Instant, sleep},
 };
 
@@ -35,10 +38,12 @@ use super::{
     problem::Problem,
     query::Query,
     shape::{ServerJson, VerdictJson},
+    told::NoticeEventJson,
 };
 use crate::{
     fact::ServerKey,
     limits,
+    notice::NoticeEvent,
     pipeline::Changes,
     state::Changed,
     stats::{Limit, Stats},
@@ -87,6 +92,7 @@ enum Entry {
     Server(ServerKey),
     /// Boxed: nearly all are of the other kind.
     Verdict(Box<Verdict>),
+    Notice(Box<NoticeEvent>),
     /// What was told before is to be dropped; never in the log.
     Reset,
 }
@@ -143,6 +149,20 @@ impl Live {
         }
     }
 
+    /// Writes down what happens to notices until nobody delivers any.
+    pub(crate) async fn follow_notices(
+        self: Arc<Self>,
+        mut notices: broadcast::Receiver<NoticeEvent>,
+    ) {
+        loop {
+            match notices.recv().await {
+                Ok(notice) => self.push(std::iter::once(Entry::Notice(Box::new(notice)))),
+                Err(RecvError::Lagged(_)) => self.forget(),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
     fn note(&self, changed: &Changed) {
         if changed.people {
             // What was noted may name somebody who is to be named no more.
@@ -151,11 +171,15 @@ impl Live {
             log.reset = log.first;
             return;
         }
-        let mut log = self.log.write();
         let servers = changed.servers.iter().cloned().map(Entry::Server);
         let verdicts = changed.verdicts.iter().cloned();
         let verdicts = verdicts.map(|verdict| Entry::Verdict(Box::new(verdict)));
-        for entry in servers.chain(verdicts) {
+        self.push(servers.chain(verdicts));
+    }
+
+    fn push(&self, entries: impl Iterator<Item = Entry>) {
+        let mut log = self.log.write();
+        for entry in entries {
             if log.entries.len() == LOG_ENTRIES_MAX {
                 log.entries.pop_front();
                 log.first += 1;
@@ -217,18 +241,21 @@ impl Log {
         let skip = usize::try_from(from.checked_sub(self.first)?).ok()?;
         let mut servers = BTreeSet::new();
         let mut verdicts = BTreeMap::new();
+        let mut notices = Vec::new();
         for entry in self.entries.iter().skip(skip) {
             match entry {
                 Entry::Server(key) => drop(servers.insert(key.clone())),
                 Entry::Verdict(verdict) => {
                     verdicts.insert(verdict.episode.as_str(), verdict);
                 }
+                Entry::Notice(notice) => notices.push(notice.clone()),
                 Entry::Reset => {}
             }
         }
         let servers = servers.into_iter().map(Entry::Server);
         let verdicts = verdicts.into_values().cloned().map(Entry::Verdict);
-        Some(servers.chain(verdicts).collect())
+        let notices = notices.into_iter().map(Entry::Notice);
+        Some(servers.chain(verdicts).chain(notices).collect())
     }
 }
 
@@ -248,7 +275,8 @@ impl Drop for Ticket {
 
 // === handler ===
 
-/// Changes as they happen: `server` with a Server, `verdict` with a Verdict. Begins with a `server`
+/// Changes as they happen: `server` with a Server, `verdict` with a Verdict, `notice` with what
+/// became of a notice. Begins with a `server`
 /// for every row that may be seen, unless `Last-Event-ID` lets it go on from there. After `reset`
 /// the same begins anew: users were forgotten or renamed, and what was told before may name them.
 #[utoipa::path(
@@ -375,6 +403,10 @@ impl Follower {
                 let seen = self.viewer.sight.sees_key(&verdict.key, &truth);
                 seen.then(|| VerdictJson::from(&**verdict))
                     .and_then(|json| Event::default().event("verdict").json_data(json).ok())
+            }
+            Entry::Notice(notice) => {
+                let seen = NoticeEventJson::for_viewer(notice, &self.viewer);
+                seen.and_then(|json| Event::default().event("notice").json_data(json).ok())
             }
             Entry::Reset => Some(Event::default().event("reset").data("{}")),
         }

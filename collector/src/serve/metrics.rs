@@ -8,7 +8,7 @@ use super::Site;
 use crate::{
     state::Phase,
     stats::{AgentState, Count, Limit},
-    verdict::Rule,
+    verdict::{Rule, Verdict},
 };
 
 /// Prometheus' text format.
@@ -35,9 +35,12 @@ fn count(site: &Site) {
     ] {
         site.stats.reached(what, total);
     }
+    let starts = site.starts.verdicts();
     let truth = site.state.read();
     let mut agents = [0; 3];
     let mut verdicts = [0; Rule::ALL.len()];
+    let open = |verdict: &&Verdict| verdict.cleared_ms.is_none();
+    verdicts[Rule::StartFailures as usize] += starts.iter().filter(open).count();
     for server in truth.servers.values() {
         agents[server.phase as usize] += 1;
         for verdict in &server.verdicts {

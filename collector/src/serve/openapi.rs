@@ -12,8 +12,8 @@ use utoipa::{
 };
 
 use super::{
-    Site, cull, health, history, hold, link, live, metrics, now, problem::ProblemJson, reports,
-    verdicts,
+    Site, cull, health, history, hold, link, live, messages, metrics, now, problem::ProblemJson,
+    reports, starts, told, verdicts,
 };
 
 #[derive(OpenApi)]
@@ -36,6 +36,12 @@ use super::{
         cull::cull,
         reports::usage,
         reports::hub_activity,
+        told::notices,
+        told::acknowledge,
+        told::mute,
+        messages::write,
+        messages::messages,
+        starts::ended,
         live::events,
         link::link,
         document,

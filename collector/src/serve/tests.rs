@@ -11,3 +11,4 @@ mod local;
 mod login;
 mod reports;
 mod stream;
+mod told;

@@ -46,12 +46,18 @@ pub(crate) async fn verdicts(
     let user = query.take("user");
     let order = Order::take(&mut query, &SORT_FIELDS, "-since")?;
     query.finish(&PARAMETERS)?;
+    let starts = site.starts.verdicts();
     let truth = site.state.read();
+    let starts = starts
+        .iter()
+        .filter(|verdict| all || verdict.cleared_ms.is_none())
+        .filter(|verdict| viewer.sight.sees_key(&verdict.key, &truth));
     let open = visible(&truth, &viewer.sight).flat_map(|server| &server.verdicts);
     let cleared = truth.cleared.iter().filter(|_| all);
     let cleared = cleared.filter(|verdict| viewer.sight.sees_key(&verdict.key, &truth));
     let rows = open
         .chain(cleared)
+        .chain(starts)
         .filter(|verdict| rule.is_none_or(|rule| rule == verdict.rule.as_str()))
         .filter(|verdict| {
             user.as_deref()

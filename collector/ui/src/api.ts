@@ -60,6 +60,25 @@ export interface Server {
   verdicts: Verdict[];
 }
 
+/// A notice and what became of it.
+export interface Notice {
+  id: number;
+  episode: string;
+  rule: string | null;
+  user: string;
+  server: string;
+  severity: 'info' | 'warning' | 'critical';
+  channel: string;
+  phase: 'opened' | 'worse' | 'again' | 'cleared';
+  outcome: 'sent' | 'waiting' | 'failing' | 'dropped';
+  reason: string | null;
+  attempts: number;
+  queued: string;
+  next: string | null;
+  sent: string | null;
+  acknowledged: string | null;
+}
+
 export interface Me {
   user: string;
   admin: boolean;
@@ -127,6 +146,12 @@ export function servers(): Promise<Server[]> {
 
 export function verdicts(): Promise<Verdict[]> {
   return pages<Verdict>('api/v1/verdicts?state=all&');
+}
+
+/// The newest notices, newest first.
+export async function notices(limit: number): Promise<Notice[]> {
+  const page = await ask<{ items: Notice[] }>(`api/v1/notices?limit=${limit}`);
+  return page.items;
 }
 
 /// Where the rows of one server live. Names are anything a hub allows, so they are encoded.

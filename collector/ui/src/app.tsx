@@ -1,6 +1,7 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { bytes } from './format';
 import { policyWords } from './keep';
+import { NoticeList } from './notices';
 import { matches, sorted, type Order } from './order';
 import { keyOf, Store, type Link, type Picture } from './store';
 import { Table } from './table';
@@ -76,6 +77,7 @@ export function App() {
           }}
         />
         <VerdictList verdicts={[...picture.verdicts.values()]} />
+        <NoticeList noticed={picture.noticed} />
       </main>
     </>
   );

@@ -12,6 +12,8 @@ export interface Picture {
   troubles: string[];
   servers: Map<string, Server>;
   verdicts: Map<string, Verdict>;
+  /// Counts up when something happened to a notice.
+  noticed: number;
 }
 
 /// Cleared verdicts kept for the list below the table.
@@ -26,7 +28,7 @@ const DRAW_MS = 100;
 export const keyOf = (user: string, server: string): string => JSON.stringify([user, server]);
 
 export class Store {
-  picture: Picture = { me: null, link: 'connecting', problem: null, troubles: [], servers: new Map(), verdicts: new Map() };
+  picture: Picture = { me: null, link: 'connecting', problem: null, troubles: [], servers: new Map(), verdicts: new Map(), noticed: 0 };
   private stream: EventSource | null = null;
   private drawing: number | null = null;
 
@@ -98,6 +100,10 @@ export class Store {
         }
         this.picture.verdicts.delete(oldest);
       }
+      this.drawSoon();
+    });
+    stream.addEventListener('notice', () => {
+      this.picture.noticed += 1;
       this.drawSoon();
     });
   }

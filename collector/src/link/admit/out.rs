@@ -7,7 +7,10 @@ use prost::{
 };
 
 use super::{ByeReason, Notice, Outgoing};
-use crate::verdict::{Severity, number_of};
+use crate::{
+    notice::rule_word,
+    verdict::{Severity, number_of},
+};
 
 /// The field of Down that nobody reads.
 const PADDING: u32 = 15;
@@ -78,8 +81,8 @@ fn write_notice(notice: Notice) -> v1::Notice {
         to_limit_ms: seconds_to_limit.map(|seconds| (seconds * 1_000.0) as u64),
         trend_bytes_per_second: trend.map(|trend| trend as i64),
         stops_in_ms: notice.stops_in_ms,
+        rule: rule_word(&verdict).to_owned(),
         episode: verdict.episode,
-        rule: verdict.rule.as_str().to_owned(),
         severity: match verdict.severity {
             Severity::Info => v1::Severity::Info,
             Severity::Warning => v1::Severity::Warning,

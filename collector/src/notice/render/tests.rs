@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     fact::ServerKey,
-    verdict::{Rule, Severity, WorkloadName},
+    verdict::{Evidence, Rule, Severity, WorkloadName},
 };
 
 fn verdict(rule: Rule, evidence: Vec<(&'static str, Evidence)>) -> Verdict {
@@ -42,8 +42,9 @@ fn runaway(used: i64, enforced: bool) -> Verdict {
 }
 
 fn for_admin(verdict: &Verdict) -> String {
-    let renderer = Renderer::new(None).unwrap();
-    renderer.notice(verdict, Phase::Opened, None).unwrap().text
+    let renderer = Renderer::new(&NoticeConfig::default()).unwrap();
+    let notice = renderer.notice(verdict, Phase::Opened, Reader::Admin, None);
+    notice.unwrap().text
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn what_takes_the_processor_or_multiplies_or_idles_is_said_in_a_sentence() {
         "train.ipynb on alice's default server does nothing since 2026-01-01 08:30 UTC and \
          holds 1.4 GiB of the 1.9 GiB the server was given."
     );
-    let mine = Renderer::new(None).unwrap();
+    let mine = Renderer::new(&NoticeConfig::default()).unwrap();
     let mine = mine.for_user(&verdict(Rule::IdleHog, Vec::new())).unwrap();
     let offer = "Shutting it down gives that back, and your server goes on.";
     assert!(mine.ends_with(offer), "{mine}");
@@ -209,7 +210,7 @@ fn shares_of_a_machine_and_of_a_disk_are_said_in_a_sentence() {
 
 #[test]
 fn the_user_is_spoken_to_as_the_user() {
-    let renderer = Renderer::new(None).unwrap();
+    let renderer = Renderer::new(&NoticeConfig::default()).unwrap();
     let mut verdict = runaway(1_100_000_000, true);
     let said = renderer.for_user(&verdict).unwrap();
     assert!(said.starts_with("Your server grows 50 MiB/s"), "{said}");
@@ -240,10 +241,136 @@ fn every_rule_has_a_sentence_even_without_evidence() {
 #[test]
 fn links_come_from_the_settings_only() {
     let url = "https://hub.example.org/services/hubmeter/";
-    let renderer = Renderer::new(Some(url.into())).unwrap();
+    let renderer = Renderer::new(&NoticeConfig {
+        public_url: Some(url.into()),
+        ..NoticeConfig::default()
+    });
+    let renderer = renderer.unwrap();
     let mut verdict = runaway(1_100_000_000, true);
     verdict.key = ServerKey::new("https://evil.example/", "<a href=x>");
-    let notice = renderer.notice(&verdict, Phase::Opened, None).unwrap();
+    let notice = renderer.notice(&verdict, Phase::Opened, Reader::Admin, None);
+    let notice = notice.unwrap();
     assert_eq!(notice.body_html.matches("href=\"").count(), 1);
     assert!(notice.body_html.contains(&format!("<a href=\"{url}\">")));
+}
+
+// === templates of an admin's ===
+
+fn renderer_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Renderer, RenderError>) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let renderer = Renderer::new(&NoticeConfig {
+        template_dir: Some(dir.path().to_owned()),
+        ..NoticeConfig::default()
+    });
+    (dir, renderer)
+}
+
+#[test]
+fn an_admins_template_goes_before_ours_and_cannot_switch_escaping_off() {
+    let html = "<p>{{ user | safe }}</p>{% autoescape false %}{{ user }}{% endautoescape %}";
+    let (_dir, renderer) = renderer_with(&[
+        ("mail.html", html),
+        ("subject.txt", "[hub]\n {{ rule_words }}\nBcc: x@y\n"),
+    ]);
+    let mut verdict = runaway(1_100_000_000, true);
+    verdict.key = ServerKey::new("<b>", "");
+    let notice = renderer
+        .unwrap()
+        .notice(&verdict, Phase::Opened, Reader::Admin, None)
+        .unwrap();
+    assert!(
+        notice.body_html.starts_with("<p>&lt;b&gt;</p>"),
+        "{}",
+        notice.body_html
+    );
+    assert_eq!(notice.subject, "[hub] runaway memory Bcc: x@y");
+    assert!(
+        notice.body_text.starts_with("<b>'s default server"),
+        "ours still"
+    );
+}
+
+#[test]
+fn a_template_that_fails_or_never_ends_gives_way_to_ours() {
+    let endless = "{% for a in range(9000) %}{% for b in range(9000) %}x{% endfor %}{% endfor %}";
+    let (_dir, renderer) = renderer_with(&[
+        ("mail.txt", "{{ 1 / nothing.at.all }}"),
+        ("mail.html", endless),
+    ]);
+    let letter = renderer
+        .unwrap()
+        .letter(&runaway(1, true), Phase::Opened, Reader::User, None, None)
+        .unwrap();
+    assert!(
+        letter.text.starts_with("Your server grows"),
+        "{}",
+        letter.text
+    );
+    assert!(letter.html.contains("Your server grows"), "{}", letter.html);
+}
+
+#[test]
+fn what_is_wrong_with_a_template_is_told_with_its_file_before_a_mail_is_to_go_out() {
+    for (name, text, said) in [
+        ("mail.html", "{% if %}", "mail.html: syntax error"),
+        (
+            "mail.htm",
+            "x",
+            "mail.htm: there is no template of that name",
+        ),
+    ] {
+        let (_dir, renderer) = renderer_with(&[(name, text)]);
+        let error = renderer.map(drop).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("digest.txt"), "{{ notices | nothing }}").unwrap();
+    let error = crate::notice::rehearse(dir.path()).unwrap_err();
+    let error = crate::causes::chain(&error);
+    assert!(error.contains("unknown filter"), "{error}");
+    std::fs::write(dir.path().join("digest.txt"), "{{ notices | length }}").unwrap();
+    crate::notice::rehearse(dir.path()).unwrap();
+}
+
+#[test]
+fn a_mail_to_a_user_speaks_to_them_and_shows_what_runs_and_what_to_do() {
+    let renderer = Renderer::new(&NoticeConfig {
+        runbooks: Runbooks {
+            default: Some("https://wiki.example.org/{rule}".into()),
+            rules: Vec::new(),
+        },
+        ..NoticeConfig::default()
+    });
+    let scene = Scene {
+        from_ms: 0,
+        to_ms: 2,
+        memory: vec![(0, 1.0), (1, 2.0)],
+        workloads: vec![("<i>.ipynb".into(), 1 << 30)],
+        ..Scene::default()
+    };
+    let letter = renderer
+        .unwrap()
+        .letter(
+            &runaway(1_100_000_000, true),
+            Phase::Opened,
+            Reader::User,
+            None,
+            Some(&scene),
+        )
+        .unwrap();
+    assert_eq!(letter.subject, "hubmeter: runaway memory, your server");
+    assert!(
+        letter.text.contains("1.0 GiB  <i>.ipynb"),
+        "{}",
+        letter.text
+    );
+    assert!(letter.html.contains("&lt;i&gt;.ipynb"), "{}", letter.html);
+    let runbook = "https://wiki.example.org/runaway_memory";
+    assert!(letter.html.contains(&format!("<a href=\"{runbook}\">")));
+    assert!(letter.html.contains("<img src=\"cid:picture@hubmeter\""));
+    assert!(letter.picture.unwrap().starts_with(b"\x89PNG"));
+    assert!(!letter.text.contains("alice"), "{}", letter.text);
 }

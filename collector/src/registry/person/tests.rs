@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     fact::ServerKey,
-    registry::NewNotice,
+    registry::{Audience, Message, NewNotice},
     text::Label,
     verdict::{Rule, Severity, Verdict, WorkloadName},
 };
@@ -38,6 +38,9 @@ fn filled(registry: &Registry, users: &[&str]) {
             channel: "mail",
             phase: "opened",
             user,
+            server: "",
+            severity: "info",
+            payload: None,
             queued_ms: 1,
             due_ms: 1,
         };
@@ -49,6 +52,20 @@ fn filled(registry: &Registry, users: &[&str]) {
             missing: 0,
         };
         registry.put_people(&[person]).unwrap();
+        let audience = Audience::User;
+        registry.acknowledge(&episode, audience, user, 1).unwrap();
+        let key = ServerKey::new(user, "");
+        registry.mute(&key, "idle", audience, Some(9)).unwrap();
+        let message = Message {
+            id: 0,
+            user: (*user).to_owned(),
+            written_ms: 1,
+            subject: "Tomorrow".to_owned(),
+            text: "The hub is updated.".to_owned(),
+            filter: "everybody".to_owned(),
+            recipients: 0,
+        };
+        registry.put_message(&message, "message-mail", &[]).unwrap();
     }
 }
 

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Reach, Sight, Viewer, is_server_token, may_access};
 use crate::{
+    fact::ServerKey,
     hub::users::{Identity, IdentityKind},
     serve::{auth::Fingerprint, problem::Problem},
     state::Server,
@@ -109,5 +110,15 @@ impl Hand {
         self.all
             || self.own.as_ref() == Some(&server.key.user)
             || self.write_all.covers(&server.key, &server.groups)
+    }
+
+    /// Whether something about every server may be changed.
+    pub(crate) fn reaches_all(&self) -> bool {
+        self.all || self.write_all.all
+    }
+
+    /// Whether `key` is a server of their own.
+    pub(crate) fn is_own(&self, key: &ServerKey) -> bool {
+        self.own.as_ref() == Some(&key.user)
     }
 }

@@ -334,6 +334,8 @@ impl Bed {
             reading: tokio::sync::Semaphore::new(1),
             activity: super::reports::activity(),
             reporting: Arc::new(tokio::sync::Semaphore::new(1)),
+            told: super::told::told(&clock, &stats),
+            starts: super::told::starts(&clock),
             desk: super::holds::desk(&state, &clock, &stats),
             words: guard::Words::new().expect("random numbers"),
             agents: closed_to_agents(clock.clone(), stats.clone()),
@@ -440,6 +442,8 @@ impl Bed {
             changes: self.changes.clone(),
             history: self.history.clone(),
             activity: self.site.activity.clone(),
+            told: self.site.told.clone(),
+            starts: self.site.starts.clone(),
             desk: self.site.desk.clone(),
             agents: self.site.agents.clone(),
             stats: self.stats.clone(),
@@ -459,10 +463,8 @@ impl Answer {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.0
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().expect("text"))
+        let value = self.0.headers().get(name)?;
+        Some(value.to_str().expect("text"))
     }
 
     pub(super) fn cookies(&self) -> Vec<String> {
@@ -473,13 +475,8 @@ impl Answer {
     }
 
     pub(super) async fn text(self) -> String {
-        let body = self
-            .0
-            .into_body()
-            .collect()
-            .await
-            .expect("a body")
-            .to_bytes();
+        let body = self.0.into_body().collect().await;
+        let body = body.expect("a body").to_bytes();
         String::from_utf8(body.to_vec()).expect("text")
     }
 

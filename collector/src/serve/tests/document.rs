@@ -68,6 +68,8 @@ async fn every_documented_parameter_is_taken() {
                 "form" => "unique",
                 "from" => "-1h",
                 "to" => "now",
+                "outcome" => "sent",
+                "channel" => "mail",
                 "warned" => "true",
                 "cursor" => continue,
                 _ => "60",

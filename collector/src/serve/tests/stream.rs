@@ -248,3 +248,30 @@ async fn a_stop_ends_open_streams() {
     bed.stop.send_replace(true);
     assert!(own.next().await.is_none());
 }
+
+#[tokio::test]
+async fn what_became_of_a_notice_is_told_to_whom_it_was_for_and_to_who_sees_all() {
+    let (bed, addr) = bed().await;
+    bed.hub.grant("bob", "user", "bob", false, &[ACCESS]);
+    let mut streams = Vec::new();
+    for (token, rows) in [("all", 3), ("ann", 1), ("bob", 1)] {
+        let mut stream = Stream::open(addr, token, None).await.expect("a stream");
+        for _ in 0..rows {
+            assert_eq!(stream.next().await.expect("a row").kind, "server");
+        }
+        streams.push(stream);
+    }
+    let told = bed.site().told.clone();
+    super::told::queue(&told, "e1", "user-mail", "ann");
+    told.outbox.deliver_due().await.expect("an attempt");
+    for stream in &mut streams[..2] {
+        let event = stream.next().await.expect("an event");
+        assert_eq!(event.kind, "notice");
+        assert_eq!(event.data["outcome"], "failed", "nobody listens there");
+        assert_eq!(event.data["channel"], "user-mail");
+        assert_eq!(event.data["user"], "ann");
+    }
+    change(&bed, &known("bob", 5), 2);
+    let next = streams[2].next().await.expect("an event");
+    assert_eq!(next.kind, "server", "it was not for bob");
+}

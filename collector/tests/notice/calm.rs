@@ -1,0 +1,164 @@
+//! What keeps notices from being a nuisance: digests, quiet hours, repeats that somebody ends.
+
+use hubmeter_collector::{notice::Quiet, registry::Audience};
+
+use super::*;
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+fn warning(episode: &str, user: &str) -> Verdict {
+    Verdict {
+        severity: Severity::Warning,
+        ..runaway(episode, user)
+    }
+}
+
+fn over(verdict: &Verdict) -> Verdict {
+    Verdict {
+        cleared_ms: Some(NOW_MS + 60_000),
+        ..verdict.clone()
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_critical_gathers_into_one_mail_and_what_is_goes_out_at_once() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let config = NoticeConfig {
+        digest_ms: Some(HOUR_MS),
+        ..by_mail(sink.addr)
+    };
+    let outbox = open(dir.path(), &config, &clock);
+    outbox
+        .observe(&[
+            warning("e1", "alice"),
+            warning("e2", "<b>bob"),
+            runaway("e3", "eve"),
+        ])
+        .unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 1, "the critical one");
+    clock.advance(HOUR_MS);
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[1].header("Subject"), "hubmeter: 2 notices");
+    assert!(mails[1].text().contains("* alice's default server grows"));
+    assert!(
+        mails[1]
+            .html()
+            .contains("&lt;b&gt;bob&#39;s default server")
+    );
+    assert_eq!(outbox.stats().sent, 3);
+}
+
+#[tokio::test]
+async fn a_night_is_quiet_unless_something_is_critical() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock(); // 14:13 UTC
+    let config = NoticeConfig {
+        quiet: Some(Quiet::parse("14:00-16:00").unwrap()),
+        ..by_mail(sink.addr)
+    };
+    let outbox = open(dir.path(), &config, &clock);
+    outbox
+        .observe(&[warning("e1", "alice"), runaway("e2", "bob")])
+        .unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 1);
+    clock.advance(HOUR_MS);
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 1);
+    clock.advance(HOUR_MS);
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 2);
+    assert_eq!(outbox.stats().failed, 0, "to wait is no failure");
+}
+
+#[tokio::test]
+async fn an_open_episode_is_told_again_until_somebody_knows_of_it_or_it_is_over() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let config = NoticeConfig {
+        repeat_ms: Some(HOUR_MS),
+        ..by_mail(sink.addr)
+    };
+    let outbox = open(dir.path(), &config, &clock);
+    let [known, ends] = [runaway("e1", "alice"), runaway("e2", "bob")];
+    outbox.observe(&[known, ends.clone()]).unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 2);
+    clock.advance(HOUR_MS);
+    deliver(&outbox).await;
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 4);
+    let subject = mails[2].header("Subject");
+    assert!(
+        subject.starts_with("hubmeter: still runaway memory"),
+        "{subject}"
+    );
+    let registry = Registry::open(dir.path()).unwrap();
+    registry
+        .acknowledge("e1", Audience::Admins, "root", NOW_MS)
+        .unwrap();
+    outbox.observe(&[over(&ends)]).unwrap();
+    for _ in 0..5 {
+        clock.advance(HOUR_MS);
+        deliver(&outbox).await;
+    }
+    assert_eq!(sink.mails().len(), 4);
+}
+
+#[tokio::test]
+async fn what_gets_worse_is_told_once_more_and_across_a_restart_not_again() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = by_mail(sink.addr);
+    let clock = clock();
+    let outbox = open(dir.path(), &config, &clock);
+    outbox.observe(&[warning("e1", "alice")]).unwrap();
+    deliver(&outbox).await;
+    outbox.observe(&[runaway("e1", "alice")]).unwrap();
+    deliver(&outbox).await;
+    drop(outbox);
+    let outbox = open(dir.path(), &config, &clock);
+    outbox.observe(&[warning("e1", "alice")]).unwrap();
+    outbox.observe(&[runaway("e1", "alice")]).unwrap();
+    deliver(&outbox).await;
+    let subjects: Vec<_> = sink.mails().iter().map(|m| m.header("Subject")).collect();
+    assert_eq!(
+        subjects,
+        [
+            "hubmeter: runaway memory, alice's default server",
+            "hubmeter: now critical, runaway memory, alice's default server"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_muted_rule_is_not_told_to_those_who_muted_it_until_then() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let outbox = open(dir.path(), &by_mail(sink.addr), &clock);
+    let registry = Registry::open(dir.path()).unwrap();
+    let key = ServerKey::new("alice", "");
+    let until_ms = Some(NOW_MS + HOUR_MS);
+    let rule = Rule::RunawayMemory.as_str();
+    registry
+        .mute(&key, rule, Audience::Admins, until_ms)
+        .unwrap();
+    outbox
+        .observe(&[runaway("e1", "alice"), runaway("e2", "bob")])
+        .unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 1);
+    clock.advance(HOUR_MS);
+    outbox.observe(&[runaway("e3", "alice")]).unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 2);
+}

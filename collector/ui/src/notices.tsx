@@ -1,0 +1,84 @@
+import { useEffect, useState } from 'preact/hooks';
+import { notices, type Notice } from './api';
+import { rule, time } from './format';
+
+/// Rows asked for; the API has the rest.
+const SHOWN_MAX = 50;
+/// Events within this time are one reason to ask.
+const GATHER_MS = 1000;
+
+/// What became of a notice, in words.
+export function fate(notice: Notice): string {
+  switch (notice.outcome) {
+    case 'sent':
+      return `sent ${time(notice.sent)}`;
+    case 'waiting':
+      return `goes out ${time(notice.next)}`;
+    case 'failing': {
+      const why = notice.reason === null ? '' : `: ${notice.reason}`;
+      return `failed ${notice.attempts} times, tried again ${time(notice.next)}${why}`;
+    }
+    case 'dropped':
+      return `not sent: ${notice.reason ?? 'no reason is told'}`;
+  }
+}
+
+export function NoticeList({ noticed }: { noticed: number }) {
+  const [rows, setRows] = useState<Notice[]>([]);
+  const [problem, setProblem] = useState<string | null>(null);
+
+  useEffect(() => {
+    let alive = true;
+    const load = () =>
+      notices(SHOWN_MAX).then(
+        answer => {
+          if (alive) {
+            setRows(answer);
+            setProblem(null);
+          }
+        },
+        (error: unknown) => alive && setProblem(error instanceof Error ? error.message : String(error))
+      );
+    const timer = window.setTimeout(() => void load(), noticed === 0 ? 0 : GATHER_MS);
+    return () => {
+      alive = false;
+      window.clearTimeout(timer);
+    };
+  }, [noticed]);
+
+  if (rows.length === 0 && problem === null) {
+    return null;
+  }
+  const failing = rows.filter(row => row.outcome === 'failing').length;
+  return (
+    <section class="hm-verdicts hm-notices" aria-label="Notices">
+      <h2>Notices</h2>
+      {problem !== null && <p class="hm-problem">{problem}</p>}
+      {failing > 0 && (
+        <p class="hm-problem" role="alert">
+          {failing === 1 ? 'One notice is' : `${failing} notices are`} not delivered yet: the other side does not take it.
+        </p>
+      )}
+      <ul>
+        {rows.map(row => (
+          <li key={row.id} class="hm-verdict" data-outcome={row.outcome}>
+            <div class="hm-verdict-head">
+              <span class={`hm-badge hm-${row.severity}`}>{row.rule === null ? 'message' : rule(row.rule)}</span>
+              <strong>
+                {row.user}
+                {row.server !== '' && `/${row.server}`}
+              </strong>
+              <span>
+                {row.channel}, {row.phase}
+              </span>
+              <span class="hm-of">
+                {fate(row)}
+                {row.acknowledged !== null && `; acknowledged ${time(row.acknowledged)}`}
+              </span>
+            </div>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
