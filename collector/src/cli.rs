@@ -11,6 +11,7 @@ use crate::{
     replay::{self, ReplayFormat, ReplayOptions},
 };
 
+mod cull;
 mod keeper;
 
 /// Usage and configuration errors, as in BSD's `sysexits.h`.
@@ -37,6 +38,8 @@ enum Command {
     Replay(Replay),
     /// Writes what is kept, as files for other tools.
     Export(Export),
+    /// Stops servers that are idle, in place of jupyterhub-idle-culler.
+    Cull(Box<cull::Cull>),
     /// Erases every trace of a user, also while a collector runs.
     Forget(keeper::Forget),
     /// Copies everything that is kept to a new directory, also while a collector runs.
@@ -115,6 +118,7 @@ impl Cli {
                 .map_err(|mistakes| Failure::Usage(mistakes.to_string())),
             Command::Replay(replay) => replay.run(),
             Command::Export(export) => export.run(environment),
+            Command::Cull(cull) => cull.run(environment),
             Command::Forget(forget) => forget.run(environment.collect()),
             Command::Backup(backup) => backup.run(environment.collect()),
         }

@@ -61,6 +61,7 @@ mod keeper;
 mod process;
 mod threads;
 
+pub(crate) use process::start_log;
 use process::{Asked, Stop};
 use threads::Threads;
 
@@ -139,7 +140,7 @@ struct Core {
 /// # Errors
 /// It cannot start, or a stage failed.
 pub fn run(config: Config) -> Result<(), RunError> {
-    process::start_log();
+    start_log();
     process::raise_open_files();
     for name in &config.unknown_variables {
         tracing::warn!(name, "a variable with our prefix means nothing to us");

@@ -20,7 +20,7 @@ mod oauth;
 mod openapi;
 mod page;
 mod problem;
-mod query;
+pub(crate) mod query;
 mod reports;
 mod verdicts;
 
