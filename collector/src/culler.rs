@@ -13,10 +13,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    causes::chain,
     clock::{Clock, SystemClock},
     config::{self, Secret},
-    hub::{client::HubClient, reach::Reach},
+    hub::{HubError, client::HubClient, reach::Reach},
 };
 
 mod answer;
@@ -73,12 +72,10 @@ pub(crate) struct Settings {
 /// It could not begin, or what was to be done once could not be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CullError {
-    #[error("cannot reach a {what} at {url:?}: {why}")]
-    Address {
-        what: &'static str,
-        url: String,
-        why: String,
-    },
+    #[error(transparent)]
+    Hub(HubError),
+    #[error("cannot ask the collector at {url}: {why}")]
+    Collector { url: String, why: String },
     #[error("cannot {what}: {source}")]
     System {
         what: &'static str,
@@ -137,14 +134,9 @@ fn asked_to_end() -> std::io::Result<Signals> {
 impl Culler {
     fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, CullError> {
         let hub = config::Hub::api(settings.hub_url.clone(), settings.token.clone());
-        let hub = HubClient::reached(hub, &settings.reach).map_err(|e| CullError::Address {
-            what: "hub",
-            url: settings.hub_url.clone(),
-            why: chain(&e),
-        })?;
+        let hub = HubClient::reached(hub, &settings.reach).map_err(CullError::Hub)?;
         let wanted = Wanted::of(&settings);
-        let collector = Collector::new(&settings, &wanted).map_err(|why| CullError::Address {
-            what: "collector",
+        let collector = Collector::new(&settings, &wanted).map_err(|why| CullError::Collector {
             url: settings.collector_url.clone(),
             why,
         })?;

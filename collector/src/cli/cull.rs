@@ -12,7 +12,7 @@ use super::Failure;
 use crate::{
     causes::chain,
     config::Secret,
-    culler::{Form, Settings},
+    culler::{CullError, Form, Settings},
     hub::reach::{InternalCerts, Reach},
     limits,
     serve::query::duration_ms,
@@ -34,14 +34,15 @@ const COLLECTOR_DEFAULT: &str = "http://127.0.0.1:9640";
 mod tests;
 
 const HELP: &str = "\
-Environment: JUPYTERHUB_API_TOKEN (needed; its scopes: list:users, read:servers, delete:servers,
-and for --cull-users read:users and admin:users), JUPYTERHUB_API_URL, JUPYTERHUB_BASE_URL,
-JUPYTERHUB_REQUEST_TIMEOUT (seconds, 60), HUBMETER_API_URL, HUBMETER_LOG.
+Environment: JUPYTERHUB_API_TOKEN (needed; its scopes: list:users, read:users:activity,
+read:servers, delete:servers, and for --cull-users read:users and admin:users), JUPYTERHUB_API_URL,
+JUPYTERHUB_BASE_URL, JUPYTERHUB_REQUEST_TIMEOUT (seconds, 60), HUBMETER_API_URL, HUBMETER_LOG.
 
 Times are seconds, or 90s, 15m, 2h. Every flag that is on or off also takes =true or =false, and
 --no- before its name; `_` for `-` in names is fine. A hub or a collector that does not answer, or
 not completely, stops nothing. A collector that was silent for over an hour is no longer waited
 for: then a server goes whose last activity by the hub is older than --timeout, if that is given.
+The collector's mode `watch` is for its hook and its warnings: this command acts when it is run.
 
 See first what it would do:
   hubmeter-collector cull --url http://127.0.0.1:8081/hub/api --dry-run";
@@ -201,7 +202,7 @@ impl Cull {
     ) -> Result<(), Failure> {
         let settings = self.settings(environment)?;
         settings.run().map_err(|e| match e {
-            crate::culler::CullError::Address { .. } => Failure::Usage(chain(&e)),
+            CullError::Hub(_) | CullError::Collector { .. } => Failure::Usage(chain(&e)),
             e => Failure::Failed(chain(&e)),
         })
     }
