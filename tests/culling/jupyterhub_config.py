@@ -16,6 +16,8 @@ work = Path(bed["dir"])
 c.Spawner.cmd = [str(Path(sys.executable).with_name("jupyterhub-singleuser"))]
 c.Spawner.args = ["--allow-root"] if os.geteuid() == 0 else []
 c.Spawner.start_timeout = c.Spawner.http_timeout = 180
+# This hub's servers go with it.
+c.JupyterHub.cleanup_servers = True
 c.JupyterHub.load_groups = stage["groups"]
 
 

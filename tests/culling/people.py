@@ -12,8 +12,8 @@ from stage import Stage
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-#: Counts for ever and says nothing.
-COMPUTE = "n = 0\nwhile True:\n    n += 1\n"
+#: Counts for ever and says nothing; a fifth of a core, so that three of them leave the others some.
+COMPUTE = "import time\nwhile True:\n    sum(range(1_000_000))\n    time.sleep(0.1)\n"
 
 #: Reads for ever, 300 KiB a second, and says nothing: what `rsync --bwlimit=300` does, which is not
 #: on every machine.
@@ -23,6 +23,9 @@ READ = (
     '  with open("/bin/bash", "rb", 0) as f:\n'
     "    while f.read(307200): time.sleep(1)' >/dev/null\r"
 )
+
+#: What a warning is, among the events of a server.
+NOTICE = "https://hubmeter.dev/events/notice/v1"
 
 
 class Person:
@@ -86,9 +89,10 @@ class Person:
         terminal.close()
 
     async def leaves_a_tab(self) -> None:
-        """Has JupyterLab open until the server goes: its socket, and its polls."""
+        """Has JupyterLab open and in sight until the server goes: its sockets, its polls, and its notices."""
         kernel = await self.kernel()
         channels = await self.socket(f"api/kernels/{kernel}/channels")
+        notices = asyncio.create_task(self.sees_notices())
         try:
             while True:
                 for path in ("api/kernels", "api/sessions", "api/terminals"):
@@ -97,7 +101,16 @@ class Person:
         except (Failed, OSError):
             pass  # the server has gone, and its tab says so
         finally:
+            notices.cancel()
             channels.close()
+
+    async def sees_notices(self) -> None:
+        """As our extension does in a visible tab: says which notices were shown."""
+        events = await self.socket("api/events/subscribe")
+        while (said := await events.read_message()) is not None:
+            event = json.loads(said)
+            if event["schema_id"] == NOTICE and not event["cleared"]:
+                await self.call("POST", f"hubmeter/v1/shown/{event['episode']}")
 
     async def writes(self, until_s: float) -> None:
         """Types Markdown into an open tab; our extension tells that somebody does."""

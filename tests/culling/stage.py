@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
-from bed import Bed, until
+from bed import Bed, Failed
 from between import Between
 
 HERE = Path(__file__).parent
@@ -15,6 +16,9 @@ ROOT = HERE.parent.parent
 
 #: Each has users, and a token that shows it these alone.
 CULLERS = ("alone", "hook", "command")
+
+#: A busy machine starts twenty servers at once.
+START_S_MAX = 180
 
 HOOK = "from hubmeter_collector.culler import arbiter\n\nc.IdleCuller.cull_arbiter_hook = arbiter\n"
 
@@ -26,7 +30,14 @@ class Stage(Bed):
     more_secrets = CULLERS
 
     def __init__(
-        self, work: Path, venv: Path, proxy: Path, programs: dict[str, str], names: list[str], timeout_s: int
+        self,
+        work: Path,
+        venv: Path,
+        proxy: Path,
+        programs: dict[str, str],
+        names: list[str],
+        timeout_s: int,
+        warn_s: tuple[int, ...],
     ):
         self.users = [f"{name}-{culler}" for name in names for culler in CULLERS]
         self.timeout_s = timeout_s
@@ -37,7 +48,10 @@ class Stage(Bed):
         self.door = Between(self.ports["hub"])
         settings = work / "settings/jupyter_server_config.d"
         shutil.copytree(ROOT / "labextension/jupyter-config/jupyter_server_config.d", settings)
-        (work / "collector.toml").write_text(f'[policy]\nidle_after = "{timeout_s}s"\n')
+        warn = ", ".join(f'"{seconds}s"' for seconds in warn_s)
+        (work / "collector.toml").write_text(
+            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\n'
+        )
         bed = json.loads((work / "bed.json").read_text())
         bed["stage"] = {
             "groups": {
@@ -50,6 +64,7 @@ class Stage(Bed):
                 "HUBMETER_AGENT": programs["agent"],
                 "HUBMETER_COLLECTOR": self.by_grpc,
                 "HUBMETER_INTERVAL": "1",
+                "HUBMETER_API_URL": f"http://127.0.0.1:{self.ports['service']}/services/hubmeter/",
                 "PYTHONPATH": str(ROOT / "labextension"),
                 "PYTHONNOUSERSITE": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
@@ -57,7 +72,7 @@ class Stage(Bed):
         }
         (work / "bed.json").write_text(json.dumps(bed))
 
-    def start_cullers(self, every_s: int = 2) -> None:
+    def start_cullers(self, every_s: int) -> None:
         flags = [f"--url=http://127.0.0.1:{self.door.port}/hub/api", f"--timeout={self.timeout_s}"]
         flags += [f"--cull-every={every_s}"]
         idle_culler = [str(self.venv / "bin/python"), "-m", "jupyterhub_idle_culler", *flags]
@@ -80,8 +95,11 @@ class Stage(Bed):
     def start_server(self, user: str, name: str = "") -> None:
         path = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
         self.hub("POST", path)
-        ready = lambda: self.hub("GET", f"/users/{user}")["servers"].get(name, {}).get("ready")  # noqa: E731
-        until(f"{user}'s server {name!r} is ready", ready, 180)
+        deadline = time.monotonic() + START_S_MAX
+        while not self.hub("GET", f"/users/{user}")["servers"].get(name, {}).get("ready"):
+            if time.monotonic() > deadline:
+                raise Failed(f"{user}'s server {name!r} did not start in {START_S_MAX} s")
+            time.sleep(1)  # a hub that starts twenty has enough to do
 
     def running(self) -> set[tuple[str, str]]:
         """By user and server, as the hub itself says."""
@@ -93,10 +111,10 @@ class Stage(Bed):
             if server["ready"] and not server["pending"]
         }
 
-    def reasons(self) -> dict[tuple[str, str], str]:
-        """What the collector says of each, for whoever wonders."""
+    def rows_of_cull(self) -> dict[str, dict]:
+        """What the collector says of each default server, by user."""
         rows = self.get("/api/v1/cull?limit=5000", self.secrets["script"]).json()["items"]
-        return {(row["user"], row["server"]): f"cull {row['cull']}: {row['reason']}" for row in rows}
+        return {row["user"]: row for row in rows if not row["server"]}
 
     def ended(self) -> list[str]:
         """Which of all that should run does not."""
@@ -104,10 +122,5 @@ class Stage(Bed):
 
     def close(self) -> None:
         self.door.close()
-        if "hub" in self._running and self._running["hub"].poll() is None:
-            for user, name in self.running():
-                path = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
-                self.hub("DELETE", path, ok=(202, 204, 400, 404))
-            until("every server has ended", lambda: not self.hub("GET", "/users?state=active"), 60)
         super().close()
         shutil.rmtree(self.runtimes, ignore_errors=True)
