@@ -11,6 +11,8 @@ use crate::{
     replay::{self, ReplayFormat, ReplayOptions},
 };
 
+#[cfg(test)]
+mod completions;
 mod cull;
 mod keeper;
 
