@@ -13,7 +13,11 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use self::recent::Recent;
-use crate::{meter::Figures, sample::Sample, settings::CollectorUrl};
+use crate::{
+    meter::Figures,
+    sample::{Sample, WallTime},
+    settings::CollectorUrl,
+};
 
 /// How far back `recent` goes.
 pub const RECENT_MS: u64 = 10 * 60 * 1000;
@@ -54,6 +58,13 @@ pub struct Notice {
     pub workload_id: Option<String>,
     /// The danger has passed: take the notice away.
     pub cleared: bool,
+    /// When the server is stopped as idle, by this machine's clock.
+    pub stops_at: Option<WallTime>,
+    /// In how long the limit is reached.
+    #[serde(rename = "seconds_to_limit", serialize_with = "in_seconds")]
+    pub to_limit_ms: Option<u64>,
+    /// How fast memory grows.
+    pub trend_bytes_per_second: Option<i64>,
 }
 
 /// How the link is.
@@ -204,6 +215,11 @@ impl Board {
     }
 }
 
+#[allow(clippy::ref_option)] // serde hands over what the field is
+fn in_seconds<S: serde::Serializer>(ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    ms.map(|ms| ms as f64 / 1_000.0).serialize(serializer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +237,9 @@ mod tests {
             text: String::new(),
             workload_id: None,
             cleared,
+            stops_at: None,
+            to_limit_ms: None,
+            trend_bytes_per_second: None,
         }
     }
 

@@ -23,6 +23,7 @@ pub mod link;
 pub mod local;
 pub mod log;
 pub mod meter;
+pub mod person;
 pub mod rate;
 pub mod rhythm;
 pub mod run;

@@ -43,6 +43,7 @@ pub mod connect;
 pub mod credential;
 pub mod encode;
 mod outbox;
+mod people;
 mod renewed;
 mod seldom;
 pub mod session;

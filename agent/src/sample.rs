@@ -122,6 +122,9 @@ pub struct Workload {
     /// How long ago it last did what its owner asked for, milliseconds.
     #[serde(skip)]
     pub idle_ms: Option<u64>,
+    /// Of a terminal, the program in front of its shell, where names may leave.
+    #[serde(skip)]
+    pub job: Option<String>,
     /// Bytes through read calls so far: files, pipes, sockets.
     #[serde(skip)]
     pub read_bytes: Option<u64>,

@@ -10,6 +10,7 @@ mod hostile;
 mod mutated;
 mod portable;
 mod standing;
+mod sum;
 
 use std::{path::PathBuf, sync::Arc};
 

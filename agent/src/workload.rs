@@ -10,6 +10,7 @@
 mod assign;
 pub(crate) mod candidates;
 mod claims;
+pub(crate) mod foreground;
 mod naming;
 pub mod told;
 

@@ -5,7 +5,6 @@
 //! followed. The collector itself never writes to the hub; only the command `cull` does, by
 //! [`stop`].
 
-pub mod activity;
 pub mod client;
 pub mod everybody;
 mod pages;

@@ -300,17 +300,14 @@ pub const HUB_LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// And this soon after a stream began: its server is then ready in the hub's eyes too.
 pub const HUB_LIST_SOON: Duration = Duration::from_secs(3);
 
-/// Everybody's last activity is asked for this often, as the hub itself counts it.
-pub const CENSUS_INTERVAL: Duration = Duration::from_secs(60 * 60);
-
-/// And again after this, when the hub did not tell.
-pub const CENSUS_AGAIN: Duration = Duration::from_secs(5 * 60);
-
 /// The hub's list of everybody is asked for this often: a deletion counts after two.
 pub const HUB_PEOPLE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// And never more often.
 pub const HUB_PEOPLE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// And again after this, when the hub did not tell.
+pub const HUB_PEOPLE_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// And this soon after a start: agents that come back go first.
 pub const HUB_PEOPLE_SOON: Duration = Duration::from_secs(60);

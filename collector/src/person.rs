@@ -5,7 +5,7 @@
 //! fates out.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -230,6 +230,26 @@ pub fn plan(known: &[Person], everybody: &Everybody) -> Plan {
 // === impl Plan ===
 
 impl Plan {
+    /// Leaves those of `known`, whom this is about, as they are who `came` while the list was read,
+    /// since they may be others than it says; and those who would take the name of one who stays.
+    pub fn leave(&mut self, known: &[Person], came: &HashSet<Arc<str>>) {
+        let mut stay: HashSet<Arc<str>> = came.clone();
+        while !stay.is_empty() {
+            let mut more = HashSet::new();
+            for (next, person) in self.known.iter_mut().zip(known) {
+                let fate = self.fates.of(&person.user);
+                let name = fate.and_then(Fate::name);
+                if stay.contains(&person.user) || name.is_some_and(|name| stay.contains(name)) {
+                    if self.fates.0.remove(&person.user).is_some() {
+                        more.insert(person.user.clone());
+                    }
+                    *next = person.clone();
+                }
+            }
+            stay = more;
+        }
+    }
+
     fn judge(
         &mut self,
         person: &Person,

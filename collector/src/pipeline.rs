@@ -310,6 +310,8 @@ fn at_ms(fact: &Fact) -> i64 {
         | Fact::Gap { at_ms, .. }
         | Fact::Disconnected { at_ms, .. }
         | Fact::Paced { at_ms, .. }
+        | Fact::Activity { at_ms, .. }
+        | Fact::Shown { at_ms, .. }
         | Fact::Hub { at_ms, .. }
         | Fact::Hold { at_ms, .. }
         | Fact::Started { at_ms }

@@ -42,7 +42,6 @@ use crate::{
     notice::{Outbox, OutboxError, RenderError},
     pipeline::{
         Pipeline, SharedState,
-        census::Census,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
         tell::Teller,
@@ -397,23 +396,12 @@ impl Core {
         }
     }
 
-    /// Keeps asking the hub: whose tokens still hold, who is who, what runs, who was active.
+    /// Keeps asking the hub: whose tokens still hold, who is who and was active, what runs.
     fn follow_hub(&self, list: HubList, background: &mut JoinSet<()>) {
         let (identify, sessions) = (list.identify.clone(), self.sessions.clone());
         background.spawn(async move { identify.recheck_for_ever(&sessions).await });
         background.spawn(self.people_of(&list).run());
-        background.spawn(self.census(list.hub.clone()).run());
         background.spawn(list.run());
-    }
-
-    fn census(&self, hub: HubClient) -> Census {
-        Census {
-            hub,
-            registry: self.registry.clone(),
-            newest: self.activity.clone(),
-            clock: self.clock.clone(),
-            stats: self.stats.clone(),
-        }
     }
 
     fn people(

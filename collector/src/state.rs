@@ -22,7 +22,7 @@ use std::{
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
 
 use crate::{
-    fact::{Fact, InstanceId, Sample, ServerKey, WorkloadKey},
+    fact::{Activity, Fact, InstanceId, Sample, ServerKey, WorkloadKey},
     text::Label,
     verdict::{Detectors, Verdict},
 };
@@ -89,6 +89,10 @@ pub struct Server {
     pub idle_since_ms: Option<i64>,
     /// Why it counts as busy, in words.
     pub busy_reason: Option<String>,
+    /// What goes on there and does not count as work, in words.
+    pub idle_note: Option<String>,
+    /// Until when the user has asked something else to keep it (jupyter-keepalive).
+    pub kept_until_ms: Option<i64>,
     /// The user asked to keep it until then.
     pub held_until_ms: Option<i64>,
     /// Open verdicts, oldest first.
@@ -115,6 +119,8 @@ pub struct Server {
     pub(crate) unexplained: bool,
     /// Its stream ended because the collector did: how it went on, nobody saw.
     pub(crate) cut_off: bool,
+    /// What people do there, as its agent was told.
+    pub(crate) activity: Activity,
     pub(crate) sequence: Sequence,
     pub(crate) retired: VecDeque<(InstanceId, Sequence)>,
     pub(crate) measured: Measured,
@@ -269,6 +275,14 @@ impl State {
                 instance,
                 hold_ms,
             } => self.paced(*at_ms, key, *instance, *hold_ms),
+            Fact::Activity {
+                at_ms: _,
+                key,
+                instance,
+                activity,
+            } => self.activity(key, *instance, activity),
+            // Who warned and waits for it takes it.
+            Fact::Shown { .. } => Changed::default(),
             Fact::Hub { at_ms, servers } => self.hub_list(*at_ms, servers),
             Fact::Hold {
                 at_ms: _,
@@ -396,6 +410,8 @@ impl Server {
             workload_idle_since_ms: BTreeMap::new(),
             idle_since_ms: None,
             busy_reason: None,
+            idle_note: None,
+            kept_until_ms: None,
             held_until_ms: None,
             verdicts: Vec::new(),
             policy: None,
@@ -410,6 +426,7 @@ impl Server {
             connected: false,
             unexplained: false,
             cut_off: false,
+            activity: Activity::default(),
             sequence: Sequence::default(),
             retired: VecDeque::new(),
             measured: Measured::default(),

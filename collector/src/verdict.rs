@@ -20,7 +20,7 @@ pub(crate) mod episode;
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
 
 use crate::{
-    fact::{Sample, ServerKey, WorkloadKey, WorkloadSample},
+    fact::{Activity, Sample, ServerKey, WorkloadKey, WorkloadSample},
     state::{Policy, series::Measured},
     text::Label,
 };
@@ -127,6 +127,8 @@ pub(crate) struct View<'a> {
     pub(crate) interval_ms: u32,
     /// When the server started, by the hub.
     pub(crate) started_ms: Option<i64>,
+    /// What people do, as was told.
+    pub(crate) activity: &'a Activity,
     pub(crate) policy: &'a Policy,
 }
 

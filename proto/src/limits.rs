@@ -25,6 +25,12 @@ pub const ENDED_PER_SAMPLE_MAX: usize = 64;
 /// Bytes of a name, id or notebook after cleaning.
 pub const LABEL_BYTES_MAX: usize = 128;
 
+/// Notices in one Shown: as many as an agent keeps open.
+pub const SHOWN_MAX: usize = 32;
+
+/// Bytes of an episode's name.
+pub const EPISODE_BYTES_MAX: usize = 64;
+
 /// Bytes of a cgroup path in `memory_limit_source`: Kubernetes' are about 200.
 pub const LIMIT_SOURCE_BYTES_MAX: usize = 512;
 

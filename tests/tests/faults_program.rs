@@ -9,7 +9,13 @@
     clippy::print_stdout
 )]
 
-use std::{fs, io::Write as _, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use hubmeter_tests::{
     faults::{
@@ -43,7 +49,7 @@ fn done(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// A small disk at `dir`, where this machine lets us have one.
+/// A small disk at `dir`, where this machine lets us have one. An error in it makes it read-only.
 fn small_disk<'a>(image: &Path, dir: &'a Path) -> Option<Mounted<'a>> {
     fs::create_dir_all(dir).unwrap();
     fs::File::create(image)
@@ -51,14 +57,24 @@ fn small_disk<'a>(image: &Path, dir: &'a Path) -> Option<Mounted<'a>> {
         .set_len(DISK_BYTES)
         .unwrap();
     let made = done(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image));
-    let mounted = made
-        && done(
-            Command::new("mount")
-                .args(["-o", "loop"])
-                .arg(image)
-                .arg(dir),
-        );
-    mounted.then_some(Mounted(dir))
+    (made && mount(image, dir)).then_some(Mounted(dir))
+}
+
+fn mount(image: &Path, dir: &Path) -> bool {
+    let options = ["-o", "loop,errors=remount-ro"];
+    done(Command::new("mount").args(options).arg(image).arg(dir))
+}
+
+/// Where the kernel takes word of an error in the file system at `dir`; `None` where it takes none.
+fn error_trigger(dir: &Path) -> Option<PathBuf> {
+    let mut source = Command::new("findmnt");
+    let output = source.args(["-no", "SOURCE"]).arg(dir).output().ok()?;
+    let device = String::from_utf8(output.stdout).ok()?;
+    let name = Path::new(device.trim()).file_name()?.to_owned();
+    let trigger = Path::new("/sys/fs/ext4")
+        .join(name)
+        .join("trigger_fs_error");
+    trigger.try_exists().ok()?.then_some(trigger)
 }
 
 fn fill(path: &Path) {
@@ -102,6 +118,53 @@ async fn a_disk_that_fills_stops_receipts_and_nothing_else_and_all_comes_right_w
     bed.until_well().await.unwrap();
     let audit = bed.audit().await.unwrap();
     println!("disk full: {audit}");
+    assert!(audit.is_clean(), "{audit}");
+    assert_eq!(audit.stored, audit.taken, "{audit}");
+    drop(bed);
+    drop(disk);
+}
+
+#[tokio::test]
+async fn a_file_system_that_becomes_read_only_stops_receipts_and_what_had_one_is_there_after_a_repair()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, data) = (dir.path().join("image"), dir.path().join("data"));
+    let disk = small_disk(&image, &data);
+    let Some((disk, trigger)) = disk.and_then(|disk| Some((disk, error_trigger(&data)?))) else {
+        println!("skipped: no file system can be mounted and broken here (root and loop devices)");
+        return;
+    };
+    let mut bed = Bed::start(dir.path(), Vec::new()).await.unwrap();
+    // Nobody's remount comes about while a collector has files open there.
+    let read_only = ["-o", "remount,ro"];
+    assert!(!done(Command::new("mount").args(read_only).arg(&data)));
+    bed.until_well().await.unwrap();
+    // The kernel's own does.
+    fs::write(trigger, "1").unwrap();
+    let words = bed.until_unready("journal").await.unwrap();
+    assert!(words.contains("none gets a receipt"), "{words}");
+    let receipted = bed.fleet.receipted();
+    bed.until_seen().await.unwrap();
+    sleep(BAD_FOR).await;
+    assert_eq!(
+        bed.fleet.receipted(),
+        receipted,
+        "no receipt without a commit"
+    );
+    // Only a repair makes it writable again; agents keep what has no receipt.
+    bed.collector.kill().unwrap();
+    assert!(done(Command::new("umount").arg(&data)));
+    let checked = Command::new("e2fsck").arg("-fp").arg(&image).status();
+    assert!(
+        checked.is_ok_and(|status| status.code() <= Some(1)),
+        "repaired"
+    );
+    assert!(mount(&image, &data));
+    bed.collector.start().await.unwrap();
+    bed.fleet.connect(&bed.collector.url().unwrap());
+    bed.until_well().await.unwrap();
+    let audit = bed.audit().await.unwrap();
+    println!("read-only file system: {words}; {audit}");
     assert!(audit.is_clean(), "{audit}");
     assert_eq!(audit.stored, audit.taken, "{audit}");
     drop(bed);

@@ -25,9 +25,6 @@ const RELOCATIONS: &str = "link-arg=-Wl,-z,pack-relative-relocs";
 /// Puts together what a running agent never executes, so that it is not resident.
 const SELDOM: &str = "agent/seldom.ld";
 
-/// Puts together what every tick executes; before the other, which names more at once.
-pub(crate) const OFTEN: &str = "agent/often.ld";
-
 /// Builds it and says where it is.
 pub(crate) fn run() -> Result<()> {
     let space = Workspace::here()?;
@@ -43,15 +40,6 @@ pub(crate) fn run() -> Result<()> {
 
 /// The static agent, built.
 pub(crate) fn agent(space: &Workspace) -> Result<PathBuf> {
-    build(space, &[])
-}
-
-/// The same with the names of its functions.
-pub(crate) fn with_symbols(space: &Workspace) -> Result<PathBuf> {
-    build(space, &["-C", "strip=none"])
-}
-
-fn build(space: &Workspace, more: &[&str]) -> Result<PathBuf> {
     let target = target()?;
     prepare(space, target)?;
     let mut step = Step::begin("static agent (the first build takes minutes)");
@@ -59,11 +47,8 @@ fn build(space: &Workspace, more: &[&str]) -> Result<PathBuf> {
     command.args(["rustc", "--profile", "dist", "--target", target]);
     command.args(["--package", "hubmeter-agent", "--bin", "hubmeter-agent"]);
     command.args(["--", "-C", RELOCATIONS]);
-    for order in [OFTEN, SELDOM] {
-        let order = space.root.join(order);
-        command.args(["-C", &format!("link-arg=-Wl,-T,{}", order.display())]);
-    }
-    command.args(more);
+    let order = space.root.join(SELDOM);
+    command.args(["-C", &format!("link-arg=-Wl,-T,{}", order.display())]);
     step.run(&space.logs, "dist-build", command)?;
     step.done();
     Ok(space.target.join(target).join("dist/hubmeter-agent"))

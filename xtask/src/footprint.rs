@@ -34,7 +34,6 @@ use crate::{
 mod beside;
 mod carrier;
 mod count;
-mod order;
 mod reading;
 mod sink;
 mod touched;
@@ -67,9 +66,6 @@ pub(crate) struct Footprint {
     /// system calls under strace as well, which works without a processor's counters
     #[arg(long)]
     count: bool,
-    /// Measure nothing; write `agent/often.ld`, which puts together what ticks run, by valgrind
-    #[arg(long)]
-    order: bool,
     /// Measure only this way of connecting
     #[arg(long, value_enum)]
     only: Option<Carrier>,
@@ -111,9 +107,6 @@ struct Slope {
 /// Measures every carrier and prints the table.
 pub(crate) fn run(args: &Footprint) -> Result<()> {
     let space = Workspace::here()?;
-    if args.order {
-        return put_in_order(args, &space);
-    }
     let agent = match &args.agent {
         Some(agent) => agent.clone(),
         None => dist::agent(&space)?,
@@ -131,26 +124,6 @@ pub(crate) fn run(args: &Footprint) -> Result<()> {
     }
     print(&columns, dist::size_bytes(&agent)?, args);
     Ok(())
-}
-
-/// Sees what ticks run of an agent that has its symbols.
-fn put_in_order(args: &Footprint, space: &Workspace) -> Result<()> {
-    let program = dist::with_symbols(space)?;
-    build_sink(space)?;
-    fs::create_dir_all(space.target.join("footprint"))?;
-    let mut step = Step::begin("what ticks run");
-    let mut sink = Sink::start(space, Carrier::Tls)?;
-    let bed = Bed {
-        space,
-        program: &program,
-        carrier: Carrier::Tls,
-        tree: Tree::start()?,
-        interval: args.interval,
-    };
-    let touched = Touched::of(&bed, &mut sink, &mut step)?;
-    let (_, ran) = touched.context("valgrind is needed to see what runs")?;
-    step.done();
-    order::write(space, &program, &ran)
 }
 
 fn build_sink(space: &Workspace) -> Result<()> {
@@ -230,7 +203,7 @@ fn measure(
     drop(agent);
     if args.count {
         column.counts = Some(Counts::of(&bed, &mut sink, step)?);
-        column.touched = Touched::of(&bed, &mut sink, step)?.map(|(touched, _)| touched);
+        column.touched = Touched::of(&bed, &mut sink, step)?;
     }
     Ok(column)
 }

@@ -54,6 +54,18 @@ pub fn bye(reason: v1::bye::Reason) -> Bytes {
     }))
 }
 
+/// What people do.
+#[must_use]
+pub fn activity(activity: v1::Activity) -> Bytes {
+    up(Body::Activity(activity))
+}
+
+/// Notices that were seen.
+#[must_use]
+pub fn shown(episodes: Vec<String>) -> Bytes {
+    up(Body::Shown(v1::Shown { episodes }))
+}
+
 /// The first message.
 #[must_use]
 pub fn hello(hello: v1::Hello) -> Bytes {
@@ -104,6 +116,7 @@ fn empty_other() -> Workload {
         notebook: None,
         state: None,
         idle_ms: None,
+        job: None,
         read_bytes: Some(0),
         written_bytes: Some(0),
         remote: false,
@@ -363,6 +376,7 @@ pub(crate) mod tests {
             processes: u32::MAX / 1024,
             threads: u32::MAX / 1024,
             idle_ms: Some(u64::MAX),
+            job: None,
             read_bytes: None,
             written_bytes: None,
             remote: false,

@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
+use hubmeter_proto::v1;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{company::Company, encode, seldom::Seldom};
+use super::{company::Company, encode, people::People, seldom::Seldom};
 use crate::{
     sample::Sample,
     spool::{SPOOL_BYTES_MAX, Spool},
@@ -26,6 +27,7 @@ pub struct Outbox {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) spool: Spool,
+    pub(super) people: People,
     seldom: Seldom,
     /// How long they may wait.
     hold_ms: u64,
@@ -50,6 +52,7 @@ impl Outbox {
         Self {
             held: Mutex::new(Held {
                 spool: Spool::new(bytes_max),
+                people: People::default(),
                 seldom: Seldom::default(),
                 hold_ms: 0,
                 waits_since_ms: None,
@@ -70,6 +73,16 @@ impl Outbox {
         if is_urgent || held.hold_ms == 0 {
             self.send(held);
         }
+    }
+
+    /// What people do, as of the next report.
+    pub fn note(&self, activity: v1::Activity) {
+        self.held.lock().people.note(activity);
+    }
+
+    /// Somebody saw these notices.
+    pub fn show(&self, episodes: Vec<String>) {
+        self.held.lock().people.show(episodes);
     }
 
     /// The next sample comes at `due_ms`: what cannot wait for it goes now.

@@ -30,6 +30,7 @@ use super::{
     },
     credential::CredentialError,
     encode,
+    people::Heard,
 };
 use crate::{settings::CollectorUrl, spool::Reader, stop::Stop};
 
@@ -50,6 +51,8 @@ pub(super) struct Session<'a> {
     report_bytes_max: usize,
     /// Reads reports one by one, for a collector that takes no batches.
     reader: Option<Box<Reader>>,
+    /// What a collector that takes it was told of people.
+    heard: Option<Box<Heard>>,
 }
 
 /// A stream past its Welcome.
@@ -141,6 +144,7 @@ impl<'a> Session<'a> {
             continues: false,
             report_bytes_max: MESSAGE_BYTES_MAX,
             reader: None,
+            heard: None,
         }
     }
 
@@ -245,7 +249,10 @@ impl<'a> Session<'a> {
         spool.acknowledge(self.cursor - 1);
         // Whatever waited for a stream goes now.
         held.due = true;
+        held.people.acknowledge(self.cursor - 1);
+        held.people.begin();
         drop(held);
+        self.heard = welcome.takes_activity.then(Box::default);
         let takes_batches = welcome.protocol >= PROTOCOL_BATCHES;
         self.reader = (!takes_batches).then(Box::default);
         self.hold(if takes_batches { welcome.hold_ms } else { 0 });

@@ -23,6 +23,8 @@ fn reading(pid: u32, ppid: u32, own_ms: u64, reaped_ms: u64) -> Reading {
         zombie: false,
         signal: None,
         terminal: None,
+        group: 0,
+        front_group: None,
         identity: Arc::default(),
         pss: None,
     }

@@ -10,6 +10,7 @@ use crate::{
     clock::{Clock, own_cpu_us},
     link::{Outbox, encode},
     meter::Meter,
+    person::Person,
     rhythm::{COST_PARTS, Rhythm, timer::Timer},
     sample::memory::budget::PssShare,
     sampler::{PssMode, SampleError, Sampler, Target},
@@ -47,6 +48,9 @@ struct Beat {
     told: Option<Told>,
     meter: Meter,
     urgency: Urgency,
+    person: Person,
+    /// Something of the person is to be told at once.
+    news: bool,
     trouble: String,
     /// The log knows that samples cost too much here.
     told_cost: bool,
@@ -75,6 +79,8 @@ impl Observer {
             told: None,
             meter: Meter::default(),
             urgency: Urgency::default(),
+            person: Person::default(),
+            news: false,
             trouble: String::new(),
             told_cost: false,
         };
@@ -99,7 +105,7 @@ impl Observer {
                     let interval = self.pace.borrow_and_update().unwrap_or(self.interval);
                     rhythm.set_interval(interval, self.clock.mono_ms());
                 }
-                Some(told) = self.told.recv() => beat.take_told(told),
+                Some(told) = self.told.recv() => beat.take_told(told, &self),
             }
         }
         debug!(skipped = rhythm.skipped(), "sampling ends");
@@ -137,7 +143,8 @@ impl Observer {
         if let Some(outbox) = &self.outbox {
             let notices_open = self.board.has_notices();
             let is_urgent = beat.urgency.judge(&sample, &figures, notices_open);
-            outbox.push(&sample, is_urgent);
+            outbox.note(beat.person.activity(&sample));
+            outbox.push(&sample, is_urgent || std::mem::take(&mut beat.news));
         }
         self.board.show(Reading { sample, figures });
         Ok(())
@@ -162,7 +169,15 @@ impl Beat {
         sampler.tick(&*observer.clock)
     }
 
-    fn take_told(&mut self, told: Told) {
+    fn take_told(&mut self, mut told: Told, observer: &Observer) {
+        self.news |= self.person.hear(&told, observer.clock.mono_ms());
+        let shown = std::mem::take(&mut told.shown);
+        if let Some(outbox) = &observer.outbox
+            && !shown.is_empty()
+        {
+            outbox.show(shown);
+            self.news = true;
+        }
         match &mut self.sampler {
             Some(sampler) => sampler.told(told),
             None => self.told = Some(told),

@@ -94,6 +94,7 @@ mod tests {
             notebook: None,
             state: None,
             idle_ms: None,
+            job: None,
             read_bytes: Some(10),
             written_bytes: None,
             remote: false,

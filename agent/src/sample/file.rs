@@ -265,10 +265,38 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> SampleError {
 /// The number after `key` at the start of a line (`memory.stat`, `memory.events`).
 /// A line that is not ended was cut.
 pub(crate) fn field(text: &str, key: &str) -> Option<u64> {
-    text.split_inclusive('\n').find_map(|line| {
-        let mut words = line.strip_suffix('\n')?.split_ascii_whitespace();
-        (words.next()? == key).then(|| words.next()?.parse().ok())?
-    })
+    let [number] = fields(text, [key]);
+    number
+}
+
+/// The numbers after `keys`, each the first word of a line, in one pass that ends where the last of
+/// them is found: a `memory.stat` of forty lines is read every tick.
+pub(crate) fn fields<const N: usize>(text: &str, keys: [&str; N]) -> [Option<u64>; N] {
+    let mut numbers = [None; N];
+    let mut left: [bool; N] = [true; N];
+    let mut rest = text.as_bytes();
+    while left.contains(&true) {
+        let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+            break;
+        };
+        let (line, after) = rest.split_at(end);
+        for (at, key) in keys.iter().enumerate() {
+            // Most names have another length, which costs no comparison.
+            let is_as_long = line.get(key.len()).is_some_and(u8::is_ascii_whitespace);
+            if is_as_long && left[at] && line.starts_with(key.as_bytes()) {
+                left[at] = false;
+                numbers[at] = first_number(&line[key.len()..]);
+            }
+        }
+        rest = after.get(1..).unwrap_or_default();
+    }
+    numbers
+}
+
+/// The first word, if it is a number.
+fn first_number(bytes: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The number that is all of a file.
@@ -332,5 +360,13 @@ mod tests {
         assert_eq!(field_kb(text, "SwapPss:"), Some(3 * 1024));
         assert_eq!(field(text, "inactive_file"), Some(7));
         assert_eq!(field(text, "inactive"), None);
+    }
+
+    #[test]
+    fn several_keys_are_found_in_one_pass_whatever_their_order_and_the_first_of_a_name_counts() {
+        let text = "b 2\na 1\nb 9\nc x\nd\ne 5";
+        assert_eq!(fields(text, ["a", "b"]), [Some(1), Some(2)]);
+        // No number, no number at all, a line that was cut, and one that is not there.
+        assert_eq!(fields(text, ["c", "d", "e", "f"]), [None; 4]);
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     cgroup::{Group, Version},
     faults::{self, Fault},
-    file::{Lasting, Page, field, only_number},
+    file::{Lasting, Page, field, fields, only_number},
 };
 
 /// Cgroups of version 1 below one whose kill counter stays open; those beyond pay for opening.
@@ -12,6 +12,16 @@ const BELOW_KEPT_MAX: usize = 8;
 
 /// Descriptors that one cgroup's gauges hold at most.
 pub(crate) const DESCRIPTORS_MAX: usize = 5 + BELOW_KEPT_MAX;
+
+/// Lines of `memory.stat`: what of files is rarely and often used, then what else can be given back
+/// or, in version 1, what is swapped out, and shared memory.
+const KEYS_V2: [&str; 4] = ["inactive_file", "active_file", "slab_reclaimable", "shmem"];
+const KEYS_V1: [&str; 4] = [
+    "total_inactive_file",
+    "total_active_file",
+    "total_swap",
+    "total_shmem",
+];
 
 /// What is known of one cgroup's use of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +104,11 @@ impl Gauges {
         let v2 = self.group.version() == Version::V2;
         let swap_of_v2 = v2.then(|| number(&mut self.swap, &mut self.page)).flatten();
         let stat = self.memory_stat.text(&mut self.page)?;
-        let (inactive, active) = match self.group.version() {
-            Version::V2 => ("inactive_file", "active_file"),
-            Version::V1 => ("total_inactive_file", "total_active_file"),
-        };
-        let inactive_file = field(stat, inactive);
-        let slab = v2.then(|| field(stat, "slab_reclaimable")).flatten();
+        let keys = if v2 { KEYS_V2 } else { KEYS_V1 };
+        let [inactive_file, active_file, slab_or_swap, shm_bytes] = fields(stat, keys);
+        let slab = slab_or_swap.filter(|_| v2);
         let given_back = inactive_file
-            .zip(field(stat, active))
+            .zip(active_file)
             .and_then(|(inactive, active)| {
                 inactive.checked_add(active)?.checked_add(slab.unwrap_or(0))
             });
@@ -115,12 +122,8 @@ impl Gauges {
         Some(GroupMemory {
             used_bytes,
             working_set_bytes: used.saturating_sub(inactive_file),
-            swap_bytes: if v2 {
-                swap_of_v2
-            } else {
-                field(stat, "total_swap")
-            },
-            shm_bytes: field(stat, if v2 { "shmem" } else { "total_shmem" }),
+            swap_bytes: if v2 { swap_of_v2 } else { slab_or_swap },
+            shm_bytes,
         })
     }
 

@@ -30,15 +30,17 @@ impl Io {
     /// From the text of `/proc/<pid>/io`; `None` when a counter is missing.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
-        let counter = |name: &str| super::file::field(text, name);
+        let keys = ["rchar:", "wchar:", "read_bytes:", "write_bytes:"];
+        let [read_calls, written_calls, read_storage, written_storage] =
+            super::file::fields(text, keys);
         Some(Self {
             read: Moved {
-                by_calls: counter("rchar:")?,
-                by_storage: counter("read_bytes:")?,
+                by_calls: read_calls?,
+                by_storage: read_storage?,
             },
             written: Moved {
-                by_calls: counter("wchar:")?,
-                by_storage: counter("write_bytes:")?,
+                by_calls: written_calls?,
+                by_storage: written_storage?,
             },
         })
     }

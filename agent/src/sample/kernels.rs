@@ -25,6 +25,8 @@ pub struct Identity {
     pub terminal_env: bool,
     /// Runs a Jupyter server.
     pub jupyter: bool,
+    /// A shell that was given nothing to run.
+    pub waits_for_a_person: bool,
     /// The program's short name as the kernel keeps it.
     pub name: String,
     /// What a person calls the program: of a script its name, not its interpreter's.
@@ -73,6 +75,7 @@ impl Identity {
                 && (variable(environ, "JUPYTER_SERVER_URL").is_some()
                     || variable(environ, "JUPYTER_SERVER_ROOT").is_some()),
             jupyter: is_jupyter_server(&arguments),
+            waits_for_a_person: is_shell_alone(&arguments),
             program: program(&arguments).unwrap_or_else(|| name.clone()),
             name,
         }
@@ -142,6 +145,39 @@ fn program(arguments: &[String]) -> Option<String> {
     }
     let name = |name: String| is_name(&name).then_some(name);
     script.and_then(name).or_else(|| name(plain.to_owned()))
+}
+
+/// Whether these arguments start a shell without a script or a command.
+fn is_shell_alone(arguments: &[String]) -> bool {
+    const SHELLS: [&str; 12] = [
+        "bash", "sh", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "xonsh", "nu",
+    ];
+    /// Options whose value is another argument.
+    const WITH_VALUE: [&str; 5] = ["--rcfile", "--init-file", "-o", "+o", "-O"];
+    let Some((program, rest)) = arguments.split_first() else {
+        return false;
+    };
+    let base = program.rsplit('/').next().unwrap_or_default();
+    if !SHELLS.contains(&base.trim_start_matches('-')) {
+        return false;
+    }
+    let mut rest = rest.iter();
+    while let Some(argument) = rest.next() {
+        if WITH_VALUE.contains(&argument.as_str()) {
+            rest.next();
+        } else if argument.starts_with("--") {
+            if argument == "--command" {
+                return false;
+            }
+        } else if argument.starts_with('-') {
+            if argument.contains('c') {
+                return false;
+            }
+        } else {
+            return false;
+        }
+    }
+    true
 }
 
 fn is_name(text: &str) -> bool {
@@ -315,6 +351,30 @@ mod tests {
             (vec![], "x"),
         ] {
             assert_eq!(of(&arguments).program, program, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_shell_waits_for_a_person_unless_it_was_given_something_to_run() {
+        for arguments in [
+            &["-bash"][..],
+            &["/bin/bash", "-l"],
+            &["zsh"],
+            &["bash", "--rcfile", "/tmp/rc", "-i"],
+            &["fish", "--login"],
+        ] {
+            assert!(of(arguments).waits_for_a_person, "{arguments:?}");
+        }
+        for arguments in [
+            &["bash", "train.sh"][..],
+            &["bash", "-c", "make"],
+            &["sh", "-ec", "make"],
+            &["bash", "-x", "train.sh"],
+            &["python3"],
+            &["vim", "a"],
+            &[],
+        ] {
+            assert!(!of(arguments).waits_for_a_person, "{arguments:?}");
         }
     }
 

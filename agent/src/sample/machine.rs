@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::{
-    file::{Lasting, Page, field_kb},
+    file::{Lasting, Page, fields},
     vitals::MachineUse,
 };
 
@@ -63,10 +63,11 @@ impl MachineGauge {
 
 impl Memory {
     fn parse(text: &str) -> Option<Self> {
+        // The second not before Linux 3.14.
+        let [total_kb, available_kb] = fields(text, ["MemTotal:", "MemAvailable:"]);
         Some(Self {
-            bytes: field_kb(text, "MemTotal:")?,
-            // Not before Linux 3.14.
-            available_bytes: field_kb(text, "MemAvailable:")?,
+            bytes: total_kb?.checked_mul(1024)?,
+            available_bytes: available_kb?.checked_mul(1024)?,
         })
     }
 }

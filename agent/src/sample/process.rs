@@ -63,6 +63,10 @@ pub struct Reading {
     pub signal: Option<u8>,
     /// Its pseudo-terminal.
     pub terminal: Option<String>,
+    /// Its process group.
+    pub group: u32,
+    /// The process group in front of its terminal; unknown without one.
+    pub front_group: Option<u32>,
     /// What it says about itself.
     pub identity: Arc<Identity>,
     /// The last reading of its proportional set.
@@ -217,6 +221,8 @@ impl Process {
                 zombie: false,
                 signal: None,
                 terminal: stat.terminal(),
+                group: stat.group,
+                front_group: stat.front_group,
                 identity: Arc::new(identity),
                 pss: None,
             },
@@ -358,12 +364,12 @@ impl Process {
         }
         self.take_resident(statm);
         let reading = &mut self.reading;
-        reading.ppid = stat.ppid;
+        (reading.ppid, reading.group, reading.front_group) =
+            (stat.ppid, stat.group, stat.front_group);
         reading.threads = stat.threads;
         reading.own_ns = clock_ns.unwrap_or(stat.own_ns);
         reading.reaped_ns = stat.reaped_ns;
-        reading.zombie = stat.is_zombie();
-        reading.signal = stat.death_signal();
+        (reading.zombie, reading.signal) = (stat.is_zombie(), stat.death_signal());
         if stat.tty != self.tty {
             self.tty = stat.tty;
             reading.terminal = stat.terminal();

@@ -26,8 +26,12 @@ pub(crate) struct Stat {
     /// `Z` and `X` hold no memory any more.
     pub(crate) state: u8,
     pub(crate) ppid: u32,
+    /// Its process group.
+    pub(crate) group: u32,
     /// Controlling terminal; 0 is none.
     pub(crate) tty: u32,
+    /// The process group in front of that terminal.
+    pub(crate) front_group: Option<u32>,
     /// Own user and system time.
     pub(crate) own_ns: u64,
     /// Times of children that were waited for.
@@ -69,8 +73,10 @@ impl Stat {
             return None;
         };
         let ppid = fields.next()?.parse().ok()?;
-        let tty: i64 = fields.nth(2)?.parse().ok()?; // 7
-        let utime: u64 = fields.nth(6)?.parse().ok()?; // 14
+        let group: i64 = fields.next()?.parse().ok()?;
+        let tty: i64 = fields.nth(1)?.parse().ok()?; // 7
+        let front_group: i64 = fields.next()?.parse().ok()?; // below zero for none
+        let utime: u64 = fields.nth(5)?.parse().ok()?; // 14
         let stime: u64 = fields.next()?.parse().ok()?;
         // Signed in the kernel's format, but never below zero.
         let cutime: u64 = fields.next()?.parse().ok()?;
@@ -93,7 +99,9 @@ impl Stat {
         Some(Self {
             state,
             ppid,
+            group: u32::try_from(group).unwrap_or(0),
             tty: u32::try_from(tty & 0xffff_ffff).unwrap_or(0),
+            front_group: u32::try_from(front_group).ok().filter(|_| tty != 0),
             own_ns: own * TICK_NS,
             reaped_ns: reaped * TICK_NS,
             threads,
@@ -180,7 +188,9 @@ mod tests {
             Stat {
                 state: b'S',
                 ppid: 17,
+                group: 4321,
                 tty: 34817,
+                front_group: Some(5000),
                 own_ns: 175 * TICK_NS,
                 reaped_ns: 37 * TICK_NS,
                 threads: 9,

@@ -5,21 +5,24 @@
 
 use hubmeter_proto::limits::WORKLOADS_PER_SAMPLE_MAX;
 
-use super::ended::{Departed, Endings, Ends, KillCount, Nearness};
+use super::{
+    ended::{Departed, Endings, Ends, KillCount, Nearness},
+    sum::Sum,
+};
 use crate::{
     rate::{
         CgroupTime, Ledger, Owner, cores,
         flow::{Flow, FlowLedger},
     },
     sample::{
-        Ended, MemorySource, Workload, WorkloadKind, cpus,
+        Ended, MemorySource, Workload, WorkloadKind, WorkloadState, cpus,
         keyed::{IntMap, KeyMap},
-        memory,
         process::{Key, Reading},
     },
     workload::{
         Assignment, Claims, Eyes, Names, Tag,
         candidates::{Candidates, Patient},
+        foreground::Front,
         told::Told,
     },
 };
@@ -32,6 +35,8 @@ pub(crate) struct Assembly {
     root_pid: u32,
     names: Names,
     claims: Claims,
+    /// When it was heard what is claimed: ages that were told have grown by what is gone since.
+    told_ms: Option<u64>,
     /// As it was when last something changed.
     assignment: Assignment,
     /// Whether it may be made of what failed to be seen.
@@ -91,17 +96,6 @@ struct Slots {
     of_readings: Vec<usize>,
 }
 
-/// Sums of one workload.
-#[derive(Clone, Copy, Debug)]
-struct Sum {
-    memory_used_bytes: u64,
-    rss_bytes: u64,
-    pss_bytes: Option<u64>,
-    processes: u32,
-    threads: u32,
-    top_pid: u32,
-}
-
 // === impl Assembly ===
 
 impl Assembly {
@@ -110,6 +104,7 @@ impl Assembly {
             root_pid,
             names,
             claims: Claims::default(),
+            told_ms: None,
             assignment: Assignment::default(),
             distrusted: false,
             candidates: Candidates::default(),
@@ -124,6 +119,7 @@ impl Assembly {
     /// Takes what the server extension knows; replaces what it told before.
     pub(crate) fn told(&mut self, told: Told) {
         self.claims.replace(told);
+        self.told_ms = None;
     }
 
     /// Has everything assigned anew at the next tick.
@@ -133,6 +129,7 @@ impl Assembly {
 
     /// Puts one tick together.
     pub(crate) fn assemble(&mut self, tick: &Tick<'_>, eyes: &mut dyn Eyes) -> Assembled {
+        self.told_ms.get_or_insert(tick.mono_ms);
         let departed = self.assign(tick, eyes);
         let readings = tick.readings.iter().copied();
         self.flows.settle(readings.clone(), self.slots.in_order());
@@ -152,7 +149,7 @@ impl Assembly {
         self.remember(tick.mono_ms, &workloads);
         fold(&mut workloads);
         let mut workloads: Vec<Workload> = workloads.into_iter().map(|(_, w)| w).collect();
-        workloads.extend(self.remote(&workloads));
+        workloads.extend(self.remote(&workloads, tick.mono_ms));
         Assembled {
             interval_ms,
             cpu_millis: total_ns / NS_PER_MS,
@@ -219,7 +216,7 @@ impl Assembly {
 
     /// Kernels that run elsewhere, as many as there is room for; those of which anything runs
     /// here are measured.
-    fn remote(&self, workloads: &[Workload]) -> Vec<Workload> {
+    fn remote(&self, workloads: &[Workload], now_ms: u64) -> Vec<Workload> {
         let room = WORKLOADS_PER_SAMPLE_MAX.saturating_sub(workloads.len());
         let is_here = |id: &str| {
             let mut kernels = workloads.iter().filter(|w| w.kind == WorkloadKind::Kernel);
@@ -229,6 +226,7 @@ impl Assembly {
         tags.filter(|tag| !is_here(&tag.id))
             .take(room)
             .map(|tag| Workload {
+                idle_ms: self.idle_ms(&tag, now_ms),
                 kind: tag.kind,
                 id: tag.id,
                 name: tag.name,
@@ -242,7 +240,7 @@ impl Assembly {
                 threads: 0,
                 notebook: tag.notebook,
                 state: tag.state,
-                idle_ms: tag.idle_ms,
+                job: None,
                 read_bytes: None,
                 written_bytes: None,
                 remote: true,
@@ -272,7 +270,10 @@ impl Assembly {
                     Owner::Root(root) => self.assignment.tags.get(&root),
                     Owner::Other => None,
                 };
-                (owner, self.workload(owner, &sum, tag, interval_ms))
+                let mut workload = self.workload(owner, &sum, tag, interval_ms);
+                workload.idle_ms = tag.and_then(|tag| self.idle_ms(tag, tick.mono_ms));
+                self.look_in_front(owner, &mut workload, tick);
+                (owner, workload)
             })
             .collect();
         self.give_rounding_to_server(&mut workloads);
@@ -319,11 +320,40 @@ impl Assembly {
             threads: sum.threads,
             notebook: tag.notebook.clone(),
             state: tag.state,
-            idle_ms: tag.idle_ms,
+            idle_ms: None,
+            job: None,
             read_bytes: flow.map(|flow| flow.read_bytes),
             written_bytes: flow.map(|flow| flow.written_bytes),
             remote: false,
         }
+    }
+
+    /// What was told, grown older since; what is busy does not.
+    fn idle_ms(&self, tag: &Tag, now_ms: u64) -> Option<u64> {
+        let grown_ms = match tag.state {
+            Some(WorkloadState::Busy) => 0,
+            _ => now_ms.saturating_sub(self.told_ms.unwrap_or(now_ms)),
+        };
+        tag.idle_ms.map(|told_ms| told_ms.saturating_add(grown_ms))
+    }
+
+    /// Of a terminal, whether a program is in front of its shell, and which.
+    fn look_in_front(&self, owner: Owner, workload: &mut Workload, tick: &Tick<'_>) {
+        let (WorkloadKind::Terminal, Owner::Root(root)) = (workload.kind, owner) else {
+            return;
+        };
+        let readings = tick.readings.iter().copied();
+        let shell = readings.clone().find(|reading| reading.key == root);
+        let front = shell.map_or(Front::Unknown, |shell| Front::of(shell, readings));
+        (workload.state, workload.job) = match front {
+            Front::Unknown => (None, None),
+            Front::Prompt => (Some(WorkloadState::Idle), None),
+            Front::Job(program) => {
+                let name = program.map(|program| self.names.shown(program));
+                let name = name.filter(|name| !name.is_empty());
+                (Some(WorkloadState::Busy), name)
+            }
+        };
     }
 
     /// Every workload is rounded down to milliseconds; what that leaves of the sum is the
@@ -410,45 +440,6 @@ impl Slots {
     }
 }
 
-// === impl Sum ===
-
-impl Default for Sum {
-    fn default() -> Self {
-        Self {
-            memory_used_bytes: 0,
-            rss_bytes: 0,
-            // Of no process it is known.
-            pss_bytes: Some(0),
-            processes: 0,
-            threads: 0,
-            top_pid: 0,
-        }
-    }
-}
-
-impl Sum {
-    fn add(&mut self, reading: &Reading, tick: &Tick<'_>) {
-        self.memory_used_bytes += match tick.source {
-            MemorySource::Rss => reading.rss_bytes,
-            MemorySource::Pss | MemorySource::Cgroup1 | MemorySource::Cgroup2 => {
-                memory::figure(reading)
-            }
-        };
-        self.rss_bytes += reading.rss_bytes;
-        if reading.rss_bytes > 0 {
-            self.pss_bytes = match (self.pss_bytes, reading.pss) {
-                (Some(sum), Some(pss)) if pss.at_ms == tick.mono_ms => Some(sum + pss.pss_bytes),
-                _ => None,
-            };
-        }
-        self.processes += 1;
-        self.threads = self.threads.saturating_add(reading.threads);
-        if self.top_pid == 0 {
-            self.top_pid = reading.key.pid;
-        }
-    }
-}
-
 /// Who lived at the previous tick and is dead or gone now.
 fn departed(before: &Assignment, tick: &Tick<'_>) -> Vec<Departed> {
     let now: KeyMap<&Reading> = tick.readings.iter().map(|r| (r.key, *r)).collect();
@@ -491,6 +482,7 @@ fn fold(workloads: &mut Vec<(Owner, Workload)>) {
                     notebook: None,
                     state: None,
                     idle_ms: None,
+                    job: None,
                     ..folded
                 },
             )),

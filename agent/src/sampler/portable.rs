@@ -167,6 +167,8 @@ fn reading(pid: Pid, process: &Process) -> Reading {
         zombie: process.status() == sysinfo::ProcessStatus::Zombie,
         signal: None,
         terminal: None,
+        group: 0,
+        front_group: None,
         identity: Arc::new(Identity::of(
             &block(process.cmd()),
             &block(process.environ()),

@@ -7,7 +7,7 @@
 use hubmeter_proto::limits;
 use serde::Deserialize;
 
-use crate::sample::WorkloadState;
+use crate::{person::InputKind, sample::WorkloadState};
 
 /// Kernels in one message: four times what a sample can carry.
 pub const KERNELS_MAX: usize = 4 * limits::WORKLOADS_PER_SAMPLE_MAX;
@@ -46,6 +46,18 @@ pub struct Told {
     /// Kernels' processes that are over, for a minute or so.
     #[serde(default)]
     pub ended: Vec<ToldEnd>,
+    /// How long ago a person last did something, milliseconds; absent where nobody knows.
+    #[serde(default)]
+    pub input_ms: Option<u64>,
+    /// What that was.
+    #[serde(default)]
+    pub input_kind: Option<InputKind>,
+    /// Episodes of notices that were shown in a visible tab since the message before.
+    #[serde(default)]
+    pub shown: Vec<String>,
+    /// For how long the user has asked something else to keep the server; absent for not at all.
+    #[serde(default)]
+    pub kept_ms: Option<u64>,
 }
 
 /// One kernel.
@@ -136,6 +148,9 @@ impl Told {
         bound("terminals", told.terminals.len(), TERMINALS_MAX)?;
         bound("apps", told.apps.len(), APPS_MAX)?;
         bound("ended", told.ended.len(), ENDED_MAX)?;
+        bound("shown", told.shown.len(), limits::SHOWN_MAX)?;
+        let episode_bytes = longest(&told.shown, |episode| episode);
+        bound("shown[]", episode_bytes, limits::EPISODE_BYTES_MAX)?;
         for kernel in &told.kernels {
             bound("kernels[].id", kernel.id.len(), TOLD_LABEL_BYTES_MAX)?;
             bound("kernels[].name", kernel.name.len(), TOLD_LABEL_BYTES_MAX)?;
@@ -207,6 +222,26 @@ mod tests {
             error.to_string(),
             "apps[].name has 300, at most 256 are taken"
         );
+    }
+
+    #[test]
+    fn what_the_person_did_and_saw_is_taken_and_bounded_and_may_be_missing_or_null() {
+        let told =
+            Told::from_json(br#"{"input_ms":5,"input_kind":"save","shown":["a1"],"kept_ms":null}"#)
+                .unwrap();
+        assert_eq!((told.input_ms, told.kept_ms), (Some(5), None));
+        assert_eq!(told.input_kind, Some(InputKind::Save));
+        assert_eq!(told.shown, ["a1"]);
+        let none = Told::from_json(br#"{"input_ms":null,"input_kind":null}"#).unwrap();
+        assert_eq!(none, Told::default());
+        let refused = |episodes: Vec<String>| {
+            let body = serde_json::json!({ "shown": episodes }).to_string();
+            Told::from_json(body.as_bytes()).unwrap_err().to_string()
+        };
+        let many = refused(vec!["a".to_owned(); 33]);
+        assert_eq!(many, "shown has 33, at most 32 are taken");
+        let long = refused(vec!["x".repeat(65)]);
+        assert_eq!(long, "shown[] has 65, at most 64 are taken");
     }
 
     #[test]

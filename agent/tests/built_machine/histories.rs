@@ -277,6 +277,7 @@ impl Life {
             terminals,
             apps,
             ended,
+            ..Told::default()
         }
     }
 }

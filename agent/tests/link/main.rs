@@ -9,6 +9,7 @@
 
 mod carriers;
 mod framing;
+mod people;
 mod renewal;
 mod rig;
 mod versions;
@@ -227,9 +228,17 @@ async fn a_notice_reaches_the_board_until_it_is_cleared(over: Over) {
         text: "é".repeat(10_000),
         workload_id: String::new(),
         cleared: false,
+        stops_in_ms: Some(300_000),
+        to_limit_ms: None,
+        trend_bytes_per_second: Some(-5),
     };
     stream.say(Down::Notice(notice.clone())).await;
     let shown = to_come.recv().await.unwrap();
+    assert!(shown.stops_at.is_some_and(|at| at.0 >= 300_000));
+    assert_eq!(
+        (shown.to_limit_ms, shown.trend_bytes_per_second),
+        (None, Some(-5))
+    );
     assert_eq!(
         (shown.severity, shown.workload_id.as_ref(), shown.text.len()),
         ("critical", None, 2048)

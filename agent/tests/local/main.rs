@@ -128,6 +128,9 @@ fn notice(episode: &str, cleared: bool) -> Notice {
         text: "close".to_owned(),
         workload_id: None,
         cleared,
+        stops_at: Some(WallTime(1_795_298_176_000)),
+        to_limit_ms: Some(90_500),
+        trend_bytes_per_second: None,
     }
 }
 
@@ -147,6 +150,7 @@ fn sample(mono_ms: u64) -> Sample {
         notebook: Some("a.ipynb".to_owned()),
         state: Some(WorkloadState::Busy),
         idle_ms: Some(1_500),
+        job: None,
         read_bytes: None,
         written_bytes: None,
         remote: false,

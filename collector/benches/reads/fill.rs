@@ -24,13 +24,17 @@ const SPAN_MS: i64 = 65 * MINUTE_MS;
 const MONTH_MS: i64 = 30 * 24 * 60 * MINUTE_MS;
 /// Rows appended between flushes: history holds a million.
 const ROWS_MAX: usize = 500_000;
+/// A flush closes at least that many chunks, as long as some are due.
+const CLOSED_PER_FLUSH: usize = 512;
+/// Chunks of a month that are closed: its hours, quarters of days and days.
+const CHUNKS_A_MONTH: usize = 30 * (24 + 4 + 1);
 
 /// Name of a user, each with one server.
 pub fn user(server: usize) -> String {
     format!("user-{server:05}")
 }
 
-fn key(server: usize) -> ServerKey {
+pub fn key(server: usize) -> ServerKey {
     ServerKey::new(&user(server), "")
 }
 
@@ -106,6 +110,11 @@ pub fn history(history: &History, servers: usize) {
     let minutes = ((MONTH_MS - SPAN_MS) / MINUTE_MS) as usize;
     for server in (0..MONTHS).map(|at| at * (servers / MONTHS)) {
         append(server, NOW_MS - MONTH_MS, MINUTE_MS, minutes);
+        flush();
+    }
+    // What is due is closed over minutes; here at once, so that reads find what they find later.
+    let due = servers + MONTHS * CHUNKS_A_MONTH;
+    for _ in 0..=due.div_ceil(CLOSED_PER_FLUSH) {
         flush();
     }
     eprintln!("\r{servers} servers filled, {MONTHS} of them with a month");

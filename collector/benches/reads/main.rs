@@ -4,10 +4,11 @@
 //! socket by the real routes, asks, and prints a Markdown table: processor time of the collector's
 //! side a read (user and system, the client's thread left out), wall times at the median and the
 //! 99th percentile, bytes read from files, bytes of the answer. Files are in the page cache.
+//! The last line is how many cells a second a read decodes, all that it does with them included.
 //!
 //! * `--servers N,N,…`: 1000,10000,50000 unless told; the last takes some 2 GB of disk
 //! * `--reads N`: how often each question is asked, 200 unless told
-//! * `--only TEXT`: only reads with that in their title
+//! * `--only TEXT`: only reads with that in their title, `decoding` the last
 //! * `--dir DIR`: where the data go; the system's temporary directory unless told
 #![allow(
     clippy::expect_used,
@@ -23,17 +24,21 @@
 mod ask;
 mod fill;
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use hubmeter_collector::{
     clock::ManualClock,
-    history::{History, HistoryConfig, HistoryMode},
+    history::{Column, Field, History, HistoryConfig, HistoryMode, ReadQuery},
 };
 
 use ask::{Client, Cost};
 
 /// Servers whose month is filled; they lie evenly among the others.
 pub const MONTHS: usize = 20;
+
+/// Cells stored for a minute that an answer of all columns is made of: its begin, and four of each of
+/// 17 metrics.
+const COLUMNS_OF_MINUTES: usize = 1 + 4 * 17;
 
 /// One line of the table.
 struct Line {
@@ -176,4 +181,37 @@ fn measure(servers: usize, reads: usize, only: &str, dir: &std::path::Path) {
             cost.bytes_answered / 1024.0
         );
     }
+    if "decoding".contains(only) || only.is_empty() {
+        decoding(&open(), servers, reads.div_ceil(10));
+    }
+}
+
+/// How many stored cells a second come through the whole way of a read, without the answer's text:
+/// a month in minutes, all columns.
+fn decoding(history: &History, servers: usize, reads: usize) {
+    let read = |at: usize| {
+        let asked = ReadQuery {
+            key: fill::key(at % MONTHS * (servers / MONTHS)),
+            from_ms: fill::NOW_MS - 30 * 24 * 3_600_000,
+            to_ms: fill::NOW_MS,
+            step_ms: Some(60_000),
+            fields: Column::ALL.map(Field::from).into(),
+        };
+        history.read(&asked).expect("a month").time.len() * COLUMNS_OF_MINUTES
+    };
+    read(0); // warm
+    let begin = thread_cpu();
+    let cells: usize = (0..reads).map(read).sum();
+    let seconds = (thread_cpu() - begin).as_secs_f64();
+    println!(
+        "| {servers} | decoding a month in minutes, all columns: {:.0} million cells a second \
+         | {:.3} | | | | |",
+        cells as f64 / seconds / 1e6,
+        seconds * 1e3 / reads as f64,
+    );
+}
+
+fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }

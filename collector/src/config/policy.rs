@@ -13,8 +13,9 @@ use crate::{
 const GROUP: &str = "policy.group.";
 
 /// What a group may have of its own.
-const GROUP_KEYS: [&str; 12] = [
+const GROUP_KEYS: [&str; 13] = [
     "idle_after",
+    "busy_without_cpu",
     "runaway_within",
     "runaway_cpu_after",
     "runaway_cpu_cores",
@@ -121,6 +122,7 @@ impl Keys<'_> {
     fn overrides(&mut self) -> Overrides {
         Overrides {
             idle_after_ms: self.millis("idle_after"),
+            busy_without_cpu_ms: self.some_time("busy_without_cpu"),
             runaway_within_ms: self.millis("runaway_within"),
             runaway_cpu_after_ms: self.some_time("runaway_cpu_after"),
             runaway_cpu_cores: self.checked("runaway_cpu_cores", |Number(cores)| {

@@ -143,20 +143,29 @@ impl Codec {
 
     /// What [`Self::encode`] was given.
     pub(super) fn decode(&mut self, stored: &[u8]) -> Result<Chunk, ChunkError> {
+        self.decode_first(stored, COLUMNS_MAX)
+    }
+
+    /// The same with the cells of the first `columns` at least; the others may have none.
+    pub(super) fn decode_first(
+        &mut self,
+        stored: &[u8],
+        columns: usize,
+    ) -> Result<Chunk, ChunkError> {
         let (mut body, crc) = stored.split_last_chunk::<4>().ok_or(ChunkError::Short)?;
         if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
             return Err(ChunkError::Checksum);
         }
         match take_byte(&mut body)? {
             byte if byte == Format::First.byte() => first::decode(&mut self.expand, body),
-            byte if byte == Format::Second.byte() => decode_second(body, &mut self.spare),
+            byte if byte == Format::Second.byte() => decode_second(body, &mut self.spare, columns),
             byte => Err(ChunkError::Format(byte)),
         }
     }
 
     /// Takes back what is no longer needed.
     pub(super) fn recycle(&mut self, chunk: Chunk) {
-        let usual = |column: &Column| column.capacity() <= SPARE_CELLS_MAX;
+        let usual = |column: &Column| (1..=SPARE_CELLS_MAX).contains(&column.capacity());
         let room = COLUMNS_MAX.saturating_sub(self.spare.len());
         let columns = chunk.columns.into_iter().filter(usual).take(room);
         self.spare.extend(columns.map(|mut column| {
@@ -166,7 +175,11 @@ impl Codec {
     }
 }
 
-fn decode_second(mut from: &[u8], spare: &mut Vec<Column>) -> Result<Chunk, ChunkError> {
+fn decode_second(
+    mut from: &[u8],
+    spare: &mut Vec<Column>,
+    wanted: usize,
+) -> Result<Chunk, ChunkError> {
     let from = &mut from;
     let rows = take_count(from, ROWS_MAX)?;
     let columns = take_count(from, COLUMNS_MAX)?;
@@ -188,10 +201,16 @@ fn decode_second(mut from: &[u8], spare: &mut Vec<Column>) -> Result<Chunk, Chun
         rows,
         columns: Vec::with_capacity(columns),
     };
-    for _ in 0..columns {
+    for _ in 0..columns.min(wanted) {
         let cells = spare.pop().unwrap_or_default();
         let column = column::take(cells, &mut head, &mut rest, &mut stir, &chunk.columns, rows)?;
         chunk.columns.push(column);
+    }
+    if wanted < columns {
+        // A column is told after those before it. What follows is not looked at, and the checksum
+        // was right.
+        chunk.columns.resize_with(columns, Column::new);
+        return Ok(chunk);
     }
     if !head.is_empty() {
         return Err(ChunkError::Trailing);

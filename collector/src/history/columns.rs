@@ -2,7 +2,7 @@
 
 use super::{
     Column, Field, Stat,
-    chunk::{Chunk, ChunkError},
+    chunk::{Chunk, ChunkError, Format},
     row::{self, METRICS, Row, RowId, Rows},
     tier::{self, Span, Step, Steps},
 };
@@ -32,6 +32,8 @@ pub(super) struct Samples {
 pub(super) struct Gather<'a> {
     step_ms: i64,
     fields: &'a [Field],
+    /// Where the metrics of `fields` are among [`METRICS`].
+    metrics: Vec<Option<usize>>,
     wanted: Wanted,
     /// Begin of the step that is being filled.
     open_ms: Option<i64>,
@@ -77,6 +79,18 @@ impl Wanted {
         wanted
     }
 
+    /// How many columns of a chunk of rows that takes, from the first on.
+    pub(super) fn columns_of_rows(&self) -> usize {
+        // Momentum is told by rss.
+        let momentum = self.momentum.then_some(row::RSS);
+        row::columns_of(self.metrics().chain(momentum).max().map_or(0, |at| at + 1))
+    }
+
+    /// The same of a chunk of steps.
+    pub(super) fn columns_of_steps(&self) -> usize {
+        tier::columns_of(self.metrics().max().map_or(0, |at| at + 1))
+    }
+
     fn metrics(&self) -> impl Iterator<Item = usize> + use<> {
         let metrics = self.metrics;
         (0..METRICS.len()).filter(move |at| metrics[*at])
@@ -100,6 +114,42 @@ impl Samples {
             .map(|(_, row)| row)
         {
             self.push(row, wanted);
+        }
+    }
+
+    /// Adds those of a chunk of rows with `from_ms <= time < to_ms`, which are after all that were
+    /// added. A chunk with an error in it adds nothing.
+    pub(super) fn push_chunk(
+        &mut self,
+        chunk: &Chunk,
+        start_ms: i64,
+        wanted: &Wanted,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<(), ChunkError> {
+        if chunk.format == Format::First {
+            self.push_rows(&row::from_chunk(chunk, start_ms)?, wanted, (from_ms, to_ms));
+            return Ok(());
+        }
+        let before = self.len();
+        let read = row::each(chunk, start_ms, |row| {
+            if (from_ms..to_ms).contains(&row.id.at_ms) {
+                self.push(row, wanted);
+            }
+        });
+        if read.is_err() {
+            self.truncate(before);
+        }
+        read
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.at_ms.truncate(rows);
+        self.instances.truncate(rows);
+        self.interval_ms.truncate(rows);
+        self.burst.truncate(rows);
+        self.momentum_bytes.truncate(rows);
+        for cells in &mut self.metrics {
+            cells.truncate(rows);
         }
     }
 
@@ -172,6 +222,7 @@ impl<'a> Gather<'a> {
         Self {
             step_ms,
             fields,
+            metrics: fields.iter().map(|field| metric(field.column)).collect(),
             wanted: Wanted::new(fields.iter().map(|field| field.column)),
             open_ms: None,
             sums: [Sum::default(); METRICS.len()],
@@ -229,18 +280,19 @@ impl<'a> Gather<'a> {
         (from_ms, to_ms): (i64, i64),
     ) -> Result<usize, ChunkError> {
         let there = tier::metrics_of(chunk)?;
-        let starts = chunk.columns.first().ok_or(ChunkError::Short)?;
-        if starts.iter().any(Option::is_none) {
-            return Err(ChunkError::Short);
+        let starts = tier::starts_of(chunk, chunk_start_ms)?;
+        let places = starts.partition_point(|start_ms| *start_ms < from_ms)
+            ..starts.partition_point(|start_ms| *start_ms < to_ms);
+        if self.are_steps(&starts) {
+            self.push_as_it_is(chunk, there, &starts, places.clone());
+            return Ok(places.len());
         }
         let mut added = 0;
-        let mut start_ms = chunk_start_ms;
-        for (place, since) in starts.iter().enumerate() {
-            start_ms = start_ms.wrapping_add(since.unwrap_or_default());
-            if !(from_ms..to_ms).contains(&start_ms) {
+        for (place, start_ms) in starts.iter().enumerate() {
+            if !(from_ms..to_ms).contains(start_ms) {
                 continue;
             }
-            self.open(start_ms);
+            self.open(*start_ms);
             for at in self.wanted.metrics().filter(|&at| at < there) {
                 let cell = |column: usize| chunk.columns.get(column)?.get(place).copied().flatten();
                 if let Some(span) = tier::span_of(at, cell) {
@@ -250,6 +302,58 @@ impl<'a> Gather<'a> {
             added += 1;
         }
         Ok(added)
+    }
+
+    /// Whether each of these, as they come, is a step of its own.
+    fn are_steps(&self, starts: &[i64]) -> bool {
+        let newest_ms = self.open_ms.max(self.time.last().copied());
+        starts.is_sorted_by(|before, after| before < after)
+            && starts
+                .iter()
+                .all(|at_ms| at_ms.rem_euclid(self.step_ms) == 0)
+            && starts.first().copied() > newest_ms
+    }
+
+    /// Adds those of a chunk of steps that are steps of the answer, column by column: there is
+    /// nothing to put together.
+    fn push_as_it_is(
+        &mut self,
+        chunk: &Chunk,
+        there: usize,
+        starts: &[i64],
+        places: std::ops::Range<usize>,
+    ) {
+        if places.is_empty() {
+            return;
+        }
+        self.close();
+        self.time.extend_from_slice(&starts[places.clone()]);
+        for ((field, metric), cells) in self.fields.iter().zip(&self.metrics).zip(&mut self.cells) {
+            let columns = metric
+                .filter(|at| *at < there)
+                .and_then(|at| tier::columns_of_metric(chunk, at));
+            let Some([rows, min, mean, max]) = columns else {
+                cells.resize(self.time.len(), None);
+                continue;
+            };
+            let shown = Stat::shown(*field);
+            cells.extend(places.clone().map(|place| {
+                let cells = (
+                    rows.get(place)?,
+                    min.get(place)?,
+                    mean.get(place)?,
+                    max.get(place)?,
+                );
+                let (Some(rows), Some(min), Some(mean), Some(max)) = cells else {
+                    return None;
+                };
+                (*rows > 0).then(|| match shown {
+                    Stat::Min => *min,
+                    Stat::Mean => min.wrapping_add(*mean),
+                    Stat::Max => min.wrapping_add(*max),
+                })
+            }));
+        }
     }
 
     fn add(&mut self, at: usize, span: &Span) {
@@ -271,9 +375,9 @@ impl<'a> Gather<'a> {
             return;
         };
         self.time.push(start_ms);
-        for (field, cells) in self.fields.iter().zip(&mut self.cells) {
+        for ((field, metric), cells) in self.fields.iter().zip(&self.metrics).zip(&mut self.cells) {
             // What belongs to single samples (interval, momentum, speed) has no value in a step.
-            let sum = metric(field.column).map(|at| &self.sums[at]);
+            let sum = metric.map(|at| &self.sums[at]);
             cells.push(sum.and_then(|sum| sum.stat(*field)));
         }
         self.sums = [Sum::default(); METRICS.len()];
@@ -298,12 +402,23 @@ impl Sum {
     fn stat(&self, field: Field) -> Option<i64> {
         let (min, max) = self.extremes?;
         let mean = tier::mean_of(self.base).or_else(|| tier::mean_of(self.burst))?;
-        Some(match field.stat {
-            Stat::Mean if field.column.is_counter() => max,
+        Some(match Stat::shown(field) {
             Stat::Mean => mean,
             Stat::Min => min,
             Stat::Max => max,
         })
+    }
+}
+
+// === impl Stat ===
+
+impl Stat {
+    /// Which of a step's samples `field` shows: of a counter where it stood last.
+    fn shown(field: Field) -> Self {
+        match field.stat {
+            Self::Mean if field.column.is_counter() => Self::Max,
+            stat => stat,
+        }
     }
 }
 

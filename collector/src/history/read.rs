@@ -7,7 +7,6 @@ use super::{
     Cells, Column, Field, HistoryConfig, HistoryError, ReadQuery, Table,
     columns::{Gather, Samples, Wanted, metric},
     pending::Windows,
-    row,
     shelf::Shelf,
     store::{ServerId, Span},
     tier::{self, Tier},
@@ -129,10 +128,10 @@ impl Reader<'_> {
                         from_ms,
                         to_ms,
                     };
-                    self.shelf.look(span, |start_ms, chunk| {
+                    let columns = wanted.columns_of_rows();
+                    self.shelf.look(span, columns, |start_ms, chunk| {
                         if samples.len() <= ROWS_MAX {
-                            let rows = row::from_chunk(chunk, start_ms)?;
-                            samples.push_rows(&rows, wanted, within);
+                            samples.push_chunk(chunk, start_ms, wanted, within)?;
                         } // else refused below
                         Ok(())
                     })?;
@@ -168,7 +167,8 @@ impl Reader<'_> {
                         from_ms,
                         to_ms,
                     };
-                    self.shelf.look(span, |start_ms, chunk| {
+                    let columns = gather.wanted().columns_of_steps();
+                    self.shelf.look(span, columns, |start_ms, chunk| {
                         if count <= ROWS_MAX {
                             count += gather.push_chunk(chunk, start_ms, within)?;
                         }

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use super::{Column, HistoryEntry};
 
-pub(super) use layout::{from_chunk, hint, to_chunk};
+#[cfg(test)]
+pub(super) use layout::column_name;
+pub(super) use layout::{columns_of, each, from_chunk, hint, to_chunk};
 
 /// What is kept of a sample in every tier; the order is the layout. New ones come last: a chunk
 /// says how many it has, and what was written before they were there has none of them.

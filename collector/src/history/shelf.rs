@@ -197,11 +197,12 @@ impl Shelf {
         Ok((closed, pieces))
     }
 
-    /// Hands on what is closed of the chunks of `span`, oldest first, each with its begin. What
-    /// `each` refuses counts as not readable, and says where.
+    /// Hands on what is closed of the chunks of `span`, oldest first, each with its begin and the
+    /// cells of the first `columns`. What `each` refuses counts as not readable, and says where.
     pub(super) fn look(
         &mut self,
         span: Span,
+        columns: usize,
         mut each: impl FnMut(i64, &Chunk) -> Result<(), ChunkError>,
     ) -> Result<(), HistoryError> {
         for start_ms in tier::starts(span.tier, span.from_ms, span.to_ms) {
@@ -211,11 +212,14 @@ impl Shelf {
                 server: span.server,
             };
             for stored in self.store.closed(place)? {
-                let known = self.codec.decode(&stored.body).and_then(|chunk| {
-                    let known = each(stored.start_ms, &chunk);
-                    self.codec.recycle(chunk);
-                    known
-                });
+                let known = self
+                    .codec
+                    .decode_first(&stored.body, columns)
+                    .and_then(|chunk| {
+                        let known = each(stored.start_ms, &chunk);
+                        self.codec.recycle(chunk);
+                        known
+                    });
                 if let Err(error) = known {
                     self.skip(place, &error);
                 }

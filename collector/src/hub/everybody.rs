@@ -10,12 +10,12 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     HubError,
     client::HubClient,
-    pages::{groups, malformed, time, too_many_pages},
+    pages::{groups, malformed, time, time_ms, too_many_pages},
 };
 use crate::{limits, text::Label};
 
@@ -48,15 +48,23 @@ pub struct Everybody {
     pub users: Vec<HubUser>,
     /// Whether who is not listed does not exist.
     pub whole: bool,
+    /// Whether of each it is told when they were last active, or that they never were.
+    pub tells_activity: bool,
 }
 
 #[derive(Deserialize)]
 struct User {
     name: String,
     created: Option<String>,
-    last_activity: Option<String>,
+    /// Absent when our token may not read it, null when they never were.
+    #[serde(default, deserialize_with = "present")]
+    last_activity: Option<Option<String>>,
     #[serde(default)]
     groups: Vec<String>,
+}
+
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 // === impl HubClient ===
@@ -69,7 +77,7 @@ impl HubClient {
     /// The hub did not answer, not completely, or its users changed meanwhile: try again later.
     pub async fn everybody(&self) -> Result<Everybody, HubError> {
         let whole = self.sees_all().await?;
-        let mut users = Vec::new();
+        let (mut users, mut tells_activity) = (Vec::new(), true);
         let mut total = None;
         let mut offset = 0;
         for _ in 0..limits::HUB_PAGES_MAX {
@@ -85,10 +93,18 @@ impl HubClient {
                 if users.len() >= limits::HUB_USERS_MAX {
                     return Err(malformed("it has more users than the collector reads"));
                 }
+                tells_activity &= user.last_activity.is_some();
                 users.push(HubUser::read(user)?);
             }
             match next {
-                None => return complete(users, whole, of_page),
+                None => {
+                    complete(&users, of_page)?;
+                    return Ok(Everybody {
+                        users,
+                        whole,
+                        tells_activity,
+                    });
+                }
                 Some(next) => offset = next,
             }
         }
@@ -115,13 +131,38 @@ impl HubClient {
     }
 }
 
-/// The list, if it is one: as many users as the hub counts, each once.
-fn complete(users: Vec<HubUser>, whole: bool, total: u64) -> Result<Everybody, HubError> {
+/// Whether it is the list: as many users as the hub counts, each once.
+fn complete(users: &[HubUser], total: u64) -> Result<(), HubError> {
     let names: HashSet<&str> = users.iter().map(|user| &*user.name).collect();
     if names.len() != users.len() || users.len() as u64 != total {
         return Err(malformed("its pages do not add up"));
     }
-    Ok(Everybody { users, whole })
+    Ok(())
+}
+
+// === impl Everybody ===
+
+impl Everybody {
+    /// The hub's `last_activity` of every user. All of them or an error: nobody is counted as away
+    /// because we may not see them.
+    ///
+    /// # Errors
+    /// Our token does not see all users, or not when they were active.
+    pub fn last_activities(&self) -> Result<impl Iterator<Item = Option<i64>>, HubError> {
+        if !self.whole {
+            return Err(malformed(
+                "it does not show all users: the service's role needs the scope list:users, \
+                 without a filter",
+            ));
+        }
+        if !self.tells_activity {
+            return Err(malformed(
+                "it says nothing of activity: the service's role needs the scope \
+                 read:users:activity",
+            ));
+        }
+        Ok(self.users.iter().map(|user| user.last_activity_ms))
+    }
 }
 
 // === impl HubUser ===
@@ -134,7 +175,7 @@ impl HubUser {
         Ok(Self {
             name: user.name.into(),
             created_us: time(user.created.as_deref())?.map(Timestamp::as_microsecond),
-            last_activity_ms: time(user.last_activity.as_deref())?.map(Timestamp::as_millisecond),
+            last_activity_ms: time_ms(user.last_activity.flatten().as_deref())?,
             groups: groups(&user.groups),
         })
     }

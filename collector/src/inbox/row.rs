@@ -226,6 +226,23 @@ pub fn fact_from(entry: &Entry, message: Incoming) -> Option<(Fact, Option<u64>)
             };
             (fact, Some(through_seq))
         }
+        Incoming::Activity(activity) => {
+            let fact = Fact::Activity {
+                at_ms,
+                key,
+                instance,
+                activity,
+            };
+            (fact, None)
+        }
+        Incoming::Shown(episodes) => {
+            let fact = Fact::Shown {
+                at_ms,
+                key,
+                episodes,
+            };
+            (fact, None)
+        }
         // What a batch says is kept report by report.
         Incoming::Batch(_) | Incoming::Bye => return None,
     })

@@ -17,8 +17,8 @@ use prost::Message as _;
 
 use crate::{
     fact::{
-        EndCause, InstanceId, MemorySource, Sample, Vitals, WorkloadEnd, WorkloadKey, WorkloadKind,
-        WorkloadSample, WorkloadState,
+        Activity, EndCause, InstanceId, MemorySource, Sample, Vitals, WorkloadEnd, WorkloadKey,
+        WorkloadKind, WorkloadSample, WorkloadState,
     },
     limits,
     text::Label,
@@ -29,6 +29,7 @@ mod batches;
 mod bounds;
 mod counted;
 mod out;
+mod people;
 mod vitals;
 
 use self::bounds::{cut, label, maybe, number, out, processes, seq, text};
@@ -53,6 +54,10 @@ pub enum Incoming {
         /// Last one lost.
         through_seq: u64,
     },
+    /// What people do.
+    Activity(Activity),
+    /// Notices that were seen.
+    Shown(Vec<Label>),
     /// Reports told together, for [`Batches`] to read.
     Batch(Bytes),
     /// It ends.
@@ -210,6 +215,10 @@ pub fn read(message: &Bytes, arrived_ms: i64, clock: ClockOffset) -> Admitted<In
                 through_seq: gap.through_seq,
             })
         }
+        v1::up::Body::Activity(activity) => {
+            people::activity(&activity, arrived_ms, clock).map(Incoming::Activity)
+        }
+        v1::up::Body::Shown(shown) => people::shown(&shown).map(Incoming::Shown),
         v1::up::Body::Batch(batch) => Ok(Incoming::Batch(batch)),
         v1::up::Body::Bye(_) => Ok(Incoming::Bye),
     }

@@ -23,6 +23,7 @@ fn list(users: &[(&str, Option<i64>)]) -> Everybody {
     Everybody {
         users: users.iter().map(user).collect(),
         whole: true,
+        tells_activity: true,
     }
 }
 
@@ -45,6 +46,36 @@ fn a_user_whom_two_lists_in_a_row_lack_gets_a_pseudonym_and_only_then() {
     assert_eq!((ann.created_us, ann.missing), (None, PSEUDONYM));
     let third = plan(&second.known, &without);
     assert!(third.fates.is_empty(), "once");
+}
+
+#[test]
+fn who_came_while_the_list_was_read_is_left_as_they_are_and_nobody_takes_their_name() {
+    // Names went around at the hub; the list is of before "cat" came under her new one.
+    let known = [
+        person("ann", Some(1)),
+        person("bob", Some(2)),
+        person("dan", Some(4)),
+        person("eve", Some(5)),
+    ];
+    let listed = list(&[
+        ("bob", Some(1)),
+        ("cat", Some(2)),
+        ("dan", Some(9)),
+        ("eva", Some(5)),
+    ]);
+    let whole = plan(&known, &listed);
+    assert_eq!(whole.fates.iter().count(), 4);
+    let came: HashSet<Arc<str>> = ["cat".into(), "dan".into()].into();
+    let mut planned = whole.clone();
+    planned.leave(&known, &came);
+    // Bob cannot become cat, so ann cannot become bob: two would be one.
+    let eve = Fate::Renamed("eva".into());
+    assert_eq!(planned.fates, Fates::one("eve", eve));
+    assert_eq!(planned.known[..3], known[..3]);
+    assert_eq!(planned.known[3], person("eva", Some(5)));
+    let mut same = whole.clone();
+    same.leave(&known, &HashSet::new());
+    assert_eq!(same, whole);
 }
 
 #[test]

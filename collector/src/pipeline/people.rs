@@ -1,11 +1,12 @@
 //! Follows who becomes whom: by the hub's list of everybody, and when somebody begins to stream.
 //!
-//! The list tells, every hour, who was deleted and who has another name. Somebody whose token
-//! nobody knows yet is asked about before a stream of theirs is let in: what a new person reports
-//! must never be filed under one of before.
+//! The list tells, every hour, who was deleted and who has another name, and who was active.
+//! Somebody whose token nobody knows yet is asked about before a stream of theirs is let in: what a
+//! new person reports must never be filed under one of before. They do not wait while the list is
+//! read; what it says of them is of before they came, and waits for the next one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::Pin,
     sync::{
         Arc,
@@ -21,10 +22,11 @@ use tokio::{
 
 use crate::{
     forget::{ForgetError, People},
-    hub::{HubError, client::HubClient},
+    hub::{HubError, client::HubClient, everybody::Everybody},
     limits,
     link::identify::{Denied, WhoIsWho},
     person::{self, PSEUDONYM, Person},
+    pipeline::census::Census,
     stats::{Count, Stats},
 };
 
@@ -35,10 +37,13 @@ pub struct HubPeople(Arc<Inner>);
 struct Inner {
     hub: HubClient,
     people: People,
+    census: Census,
     stats: Stats,
     interval: Duration,
-    /// One look at who is who at a time.
+    /// One change of who is who at a time.
     turn: Mutex<()>,
+    /// Who came since the list that is being read was asked for; `None` while none is.
+    came: parking_lot::Mutex<Option<HashSet<Arc<str>>>>,
     /// The hub does not tell when it made users: asking about one tells nothing.
     blind: AtomicBool,
 }
@@ -50,6 +55,8 @@ enum PeopleError {
     Hub(#[from] HubError),
     #[error(transparent)]
     Move(#[from] ForgetError),
+    #[error("more came while the list was read than it has room for")]
+    Crowd,
 }
 
 /// At most one part in this of the hub's time goes into our lists.
@@ -60,13 +67,21 @@ const HUB_SHARE: u32 = 10;
 impl HubPeople {
     /// Asks `hub` every `interval`.
     #[must_use]
-    pub fn new(hub: HubClient, people: People, stats: Stats, interval: Duration) -> Self {
+    pub fn new(
+        hub: HubClient,
+        people: People,
+        census: Census,
+        stats: Stats,
+        interval: Duration,
+    ) -> Self {
         Self(Arc::new(Inner {
             hub,
             people,
+            census,
             stats,
             interval,
             turn: Mutex::default(),
+            came: parking_lot::Mutex::default(),
             blind: AtomicBool::new(false),
         }))
     }
@@ -78,33 +93,59 @@ impl HubPeople {
         loop {
             sleep(pause).await;
             let asked = Instant::now();
-            let turn = inner.turn.lock().await;
-            if let Err(error) = self.look(true).await {
-                inner.stats.count(Count::HubFailures);
-                let error = crate::causes::chain(&error);
-                tracing::warn!(
-                    error,
-                    "who is who is not known: nobody is taken for deleted"
-                );
-            }
-            drop(turn);
-            pause = inner.interval.max(asked.elapsed() * HUB_SHARE);
+            let next = match self.look().await {
+                Ok(()) => inner.interval,
+                Err(error) => {
+                    inner.stats.count(Count::HubFailures);
+                    let error = crate::causes::chain(&error);
+                    tracing::warn!(
+                        error,
+                        "who is who is not known: nobody is taken for deleted"
+                    );
+                    inner.interval.min(limits::HUB_PEOPLE_AGAIN)
+                }
+            };
+            pause = next.max(asked.elapsed() * HUB_SHARE);
         }
     }
 
-    /// Reads the list and does what it says. Only the hourly one may find that somebody is missing:
-    /// two lists in a row are to be apart.
-    async fn look(&self, may_miss: bool) -> Result<(), PeopleError> {
+    /// Reads the list, counts it and does what it says.
+    async fn look(&self) -> Result<(), PeopleError> {
+        let inner = &self.0;
+        let at_ms = inner.census.clock.now_ms();
+        *inner.came.lock() = Some(HashSet::new());
+        let everybody = self.everybody().await;
+        let _turn = inner.turn.lock().await;
+        let came = inner.came.lock().take().unwrap_or_default();
+        let everybody = everybody?;
+        inner.census.take(at_ms, &everybody).await;
+        if came.len() >= limits::HUB_USERS_MAX {
+            return Err(PeopleError::Crowd);
+        }
+        self.follow(&everybody, &came).await
+    }
+
+    async fn everybody(&self) -> Result<Everybody, PeopleError> {
         let inner = &self.0;
         inner.stats.count(Count::HubQuestions);
-        let mut everybody = inner.hub.everybody().await?;
+        let everybody = inner.hub.everybody().await?;
         let tells = |user: &crate::hub::everybody::HubUser| user.created_us.is_some();
         let blind = !everybody.users.iter().any(tells);
         inner.blind.store(blind, Ordering::Relaxed);
-        everybody.whole &= may_miss;
+        Ok(everybody)
+    }
+
+    /// Does what the list says, but for those who `came` since it was asked for.
+    async fn follow(
+        &self,
+        everybody: &Everybody,
+        came: &HashSet<Arc<str>>,
+    ) -> Result<(), PeopleError> {
+        let inner = &self.0;
         let people = inner.people.clone();
         let known = blocking(move || known(&people)).await?;
-        let plan = person::plan(&known, &everybody);
+        let mut plan = person::plan(&known, everybody);
+        plan.leave(&known, came);
         let before: HashMap<&str, &Person> =
             known.iter().map(|person| (&*person.user, person)).collect();
         let changed: Vec<Person> = plan
@@ -129,6 +170,11 @@ impl HubPeople {
             return Ok(());
         }
         let _turn = inner.turn.lock().await;
+        if let Some(came) = &mut *inner.came.lock()
+            && came.len() < limits::HUB_USERS_MAX
+        {
+            came.insert(user.into());
+        }
         inner.stats.count(Count::HubQuestions);
         let told = inner.hub.user(user).await?;
         let created_us = told.and_then(|told| told.created_us);
@@ -146,7 +192,10 @@ impl HubPeople {
             stored.missing == PSEUDONYM || person::is_other(stored.created_us, created_us)
         });
         if is_another || formerly {
-            self.look(false).await?;
+            // Nobody is missing from this one: two lists that lack somebody are to be apart.
+            let mut everybody = self.everybody().await?;
+            everybody.whole = false;
+            self.follow(&everybody, &HashSet::new()).await?;
         }
         let now = Person {
             user: user.into(),

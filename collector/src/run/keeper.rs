@@ -9,7 +9,7 @@ use crate::{
     causes::chain,
     control::{self, Control},
     limits,
-    pipeline::{hub_list::HubList, people::HubPeople},
+    pipeline::{census::Census, hub_list::HubList, people::HubPeople},
 };
 
 // === impl Core ===
@@ -52,11 +52,17 @@ impl Core {
         }
     }
 
-    /// Follows who becomes whom at the hub, also when somebody new comes to the door.
+    /// Follows who becomes whom at the hub and who is active, also when somebody new comes to the door.
     pub(super) fn people_of(&self, list: &HubList) -> HubPeople {
         let hub = list.hub.clone();
         let interval = hub.settings().people_interval;
-        let people = HubPeople::new(hub, self.people.clone(), self.stats.clone(), interval);
+        let census = Census {
+            registry: self.registry.clone(),
+            newest: self.activity.clone(),
+            clock: self.clock.clone(),
+        };
+        let (people, stats) = (self.people.clone(), self.stats.clone());
+        let people = HubPeople::new(hub, people, census, stats, interval);
         list.identify.ask_who_is_who(Arc::new(people.clone()));
         people
     }

@@ -4,11 +4,32 @@ use std::sync::Arc;
 
 use hubmeter_proto::limits::INTERVAL_MAX;
 
-use super::{Policy, Server, Taken};
+use super::{Changed, Policy, Server, State, Taken};
 use crate::{
-    fact::Sample,
+    fact::{Activity, InstanceId, Sample, ServerKey},
     verdict::{self, Verdict, View},
 };
+
+// === impl State ===
+
+impl State {
+    /// What people do at `key`; it is judged with the next sample.
+    pub(super) fn activity(
+        &mut self,
+        key: &ServerKey,
+        instance: InstanceId,
+        activity: &Activity,
+    ) -> Changed {
+        match self.servers.get_mut(key) {
+            Some(server) if server.instance == Some(instance) => {
+                server.kept_until_ms = activity.kept_until_ms;
+                server.activity.clone_from(activity);
+                Changed::of(key, Vec::new())
+            }
+            _ => Changed::default(),
+        }
+    }
+}
 
 // === impl Server ===
 
@@ -44,6 +65,7 @@ impl Server {
                 interval_ms: self.interval_ms,
                 started_ms: self.started_ms,
                 cpu_cores: derived.cpu_cores,
+                activity: &self.activity,
                 policy: self.policy.as_deref().unwrap_or(policy),
             },
         );
@@ -69,6 +91,7 @@ impl Server {
             interval_ms: self.interval_ms,
             started_ms: self.started_ms,
             cpu_cores: self.cpu_cores,
+            activity: &self.activity,
             policy: self.policy.as_deref().unwrap_or(policy),
         };
         verdict::judge(&mut self.detectors, &mut self.verdicts, &self.key, &view).len()
@@ -114,5 +137,6 @@ impl Server {
     fn show_idle(&mut self) {
         self.idle_since_ms = self.detectors.idle.since_ms();
         self.busy_reason = self.detectors.idle.busy_reason().map(str::to_owned);
+        self.idle_note = self.detectors.idle.note().map(str::to_owned);
     }
 }

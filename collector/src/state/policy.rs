@@ -17,6 +17,8 @@ const COMBINATIONS_MAX: usize = 1_024;
 pub struct Policy {
     /// Without work for this long, a server gets an `idle` verdict.
     pub idle_after_ms: i64,
+    /// A kernel that is busy for this long without CPU, or a terminal's job, is no work any more.
+    pub busy_without_cpu_ms: i64,
     /// Servers kept in state; beyond it the one longest gone is dropped.
     pub servers_max: usize,
     /// How long a server that stopped stays visible.
@@ -62,6 +64,7 @@ pub struct Policy {
 #[allow(missing_docs)] // each is a field of the policy
 pub struct Overrides {
     pub idle_after_ms: Option<i64>,
+    pub busy_without_cpu_ms: Option<i64>,
     pub runaway_within_ms: Option<i64>,
     pub runaway_cpu_after_ms: Option<i64>,
     pub runaway_cpu_cores: Option<f64>,
@@ -102,6 +105,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             idle_after_ms: 60 * 60 * 1000,
+            busy_without_cpu_ms: 12 * 60 * 60 * 1000,
             servers_max: 100_000,
             gone_kept_ms: 24 * 60 * 60 * 1000,
             runaway_within_ms: 10 * 60 * 1000,
@@ -156,6 +160,7 @@ impl Policy {
         most_generous!(
             policy, overrides, keeps,
             idle_after_ms by max,
+            busy_without_cpu_ms by max,
             runaway_within_ms by min,
             runaway_cpu_after_ms by max,
             runaway_cpu_cores by max,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Changed, Measured, Phase, RETIRED_MAX, Server, State, evict};
 use crate::{
-    fact::{HubServer, InstanceId, ServerKey},
+    fact::{Activity, HubServer, InstanceId, ServerKey},
     text::Label,
     verdict::{Detectors, Rule, Verdict, episode, killed, silent},
 };
@@ -192,6 +192,9 @@ impl Server {
         self.workload_idle_since_ms.clear();
         self.idle_since_ms = None;
         self.busy_reason = None;
+        self.idle_note = None;
+        self.kept_until_ms = None;
+        self.activity = Activity::default();
         if !self.started_by_hub {
             self.started_ms = Some(at_ms);
         }
@@ -265,6 +268,7 @@ impl Server {
             // Nobody measures now.
             self.idle_since_ms = None;
             self.busy_reason = None;
+            self.idle_note = None;
             news = true;
         }
         let long_silent = self
@@ -319,6 +323,8 @@ impl Server {
         self.first_listed_ms = None;
         self.idle_since_ms = None;
         self.busy_reason = None;
+        self.idle_note = None;
+        self.kept_until_ms = None;
         verdicts.extend(episode::clear(&mut self.verdicts, at_ms, |verdict| {
             verdict.rule != Rule::Killed
         }));

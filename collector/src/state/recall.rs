@@ -219,6 +219,7 @@ impl Server {
         self.phase = Phase::Silent;
         self.idle_since_ms = None;
         self.busy_reason = None;
+        self.idle_note = None;
         self.listed = true;
         self.last_seen_ms = self.last_seen_ms.max(silent::last_seen_ms(verdict));
         let listed_ms = verdict.since_ms - silent::NEVER_HEARD_MS;

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+pub(crate) mod flow;
+
 use hubmeter_kinetics::{
     forecast::{Forecast, forecast},
     momentum::momentum_bytes,
@@ -13,13 +15,20 @@ use hubmeter_kinetics::{
     trend::{POINTS_MAX, Trend},
 };
 
-use crate::fact::{MemorySource, Sample, WorkloadKey, WorkloadSample, WorkloadState};
+use self::flow::{Flow, Rates};
+use crate::{
+    fact::{MemorySource, Sample, WorkloadKey, WorkloadKind, WorkloadSample, WorkloadState},
+    verdict::idle::{FLOW_BYTES_PER_SECOND, RESTING_CORES_MAX, WORK_MARGIN_CORES},
+};
 
 /// Over how long CPU is averaged when it is asked whether somebody works.
 pub const CPU_MEAN_MS: u64 = 300_000;
 
 /// Below this the CPU mean says nothing.
 pub const CPU_MEAN_MIN_MS: u64 = 10_000;
+
+/// Samples of a workload further apart than this, three of the longest intervals, leave a hole.
+const HOLE_MS: u64 = 180_000;
 
 /// Points a CPU mean is made of: one in 20 s.
 const CPU_POINTS: usize = 16;
@@ -50,9 +59,14 @@ pub(crate) struct WorkloadMeasured {
     cpu: CpuWindow,
     previous_cpu: Counter,
     cpu_cores: Option<f64>,
+    flow: Flow,
     /// Since when it is busy without a break.
     pub(crate) busy_since_ms: Option<i64>,
-    /// When it was last seen at work, else when it was first seen.
+    /// When it was last seen to do anything while it was busy, or was not measured.
+    pub(crate) quiet_since_ms: i64,
+    /// When it was last seen at work.
+    worked_ms: Option<i64>,
+    /// When it was last at work, by its own account or ours, else when it was first seen.
     pub(crate) idle_since_ms: i64,
 }
 
@@ -238,7 +252,10 @@ impl WorkloadMeasured {
                 cpu_millis: workload.cpu_millis,
             },
             cpu_cores: None,
+            flow: Flow::default(),
             busy_since_ms: None,
+            quiet_since_ms: at_ms,
+            worked_ms: None,
             idle_since_ms: at_ms,
         }
     }
@@ -252,22 +269,46 @@ impl WorkloadMeasured {
             mono_ms,
             cpu_millis: workload.cpu_millis,
         };
+        let after_hole = mono_ms.saturating_sub(self.previous_cpu.mono_ms) > HOLE_MS;
         self.cpu_cores = counter.cores_since(self.previous_cpu);
         self.previous_cpu = counter;
         self.cpu.push(counter);
+        self.flow
+            .take(mono_ms, workload.read_bytes, workload.written_bytes);
 
         let busy = workload.state == Some(WorkloadState::Busy);
         self.busy_since_ms = busy.then(|| self.busy_since_ms.map_or(at_ms, |ms| ms.min(at_ms)));
-        if let Some(idle_ms) = workload.idle_ms.and_then(|ms| i64::try_from(ms).ok()) {
-            self.idle_since_ms = at_ms.saturating_sub(idle_ms);
+        let computes = |cores: Option<f64>, more: f64| cores.is_some_and(|cores| cores > more);
+        if !busy
+            || after_hole
+            || self.flows(workload.key.kind)
+            || computes(self.cpu_mean_cores(), WORK_MARGIN_CORES)
+        {
+            self.quiet_since_ms = at_ms;
         }
-        let works = busy
-            || self
-                .cpu_cores
-                .is_some_and(|cores| cores > crate::verdict::idle::WORK_CORES);
-        if works {
-            self.idle_since_ms = at_ms;
+        // A clock that was set back: nothing is quiet since later.
+        self.quiet_since_ms = self.quiet_since_ms.min(at_ms);
+        if busy || self.flows(workload.key.kind) || computes(self.cpu_cores, RESTING_CORES_MAX) {
+            self.worked_ms = Some(at_ms);
         }
+        let told_ms = workload.idle_ms.and_then(|ms| i64::try_from(ms).ok());
+        let told_ms = told_ms.map(|idle_ms| at_ms.saturating_sub(idle_ms));
+        if let Some(since_ms) = told_ms.max(self.worked_ms) {
+            self.idle_since_ms = since_ms.min(at_ms);
+        }
+    }
+
+    /// Whether it reads or writes as only work does; Jupyter's own traffic says nothing, and what
+    /// nobody claims gets what ended workloads moved.
+    pub(crate) fn flows(&self, kind: WorkloadKind) -> bool {
+        use WorkloadKind::{App, Kernel, Terminal};
+        let much = |rates: Rates| rates.read.max(rates.written) > FLOW_BYTES_PER_SECOND;
+        matches!(kind, Kernel | Terminal | App) && self.flow.rates().is_some_and(much)
+    }
+
+    /// How fast it reads and writes.
+    pub(crate) fn rates(&self) -> Option<Rates> {
+        self.flow.rates()
     }
 
     /// Cores over the newest interval.

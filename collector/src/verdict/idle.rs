@@ -1,18 +1,23 @@
 //! `idle`: nobody works here.
 //!
-//! Work is a busy kernel, a terminal that uses CPU, or CPU above the server's resting level over
-//! five minutes. Idle time counts from the end of the last work or from the server's start, and
-//! time that nobody measured counts as neither: after a hole the clock starts anew.
+//! Work is a busy kernel, a program in front in a terminal, CPU above the server's resting level
+//! over five minutes, much read or written, or a person ([`work`]). Idle time counts from the end
+//! of the last work or from the server's start, and time that nobody measured counts as neither:
+//! after a hole the clock starts anew.
 
-use super::{Evidence, Finding, Severity, View, WorkloadName};
-use crate::{
-    fact::{WorkloadKey, WorkloadKind, WorkloadSample},
-    state::series::WorkloadMeasured,
+mod resting;
+mod work;
+
+use self::resting::Resting;
+pub use self::{
+    resting::RESTING_CORES_MAX,
+    work::{FLOW_BYTES_PER_SECOND, PERSON_MS, WORK_MARGIN_CORES, in_words},
 };
+use super::{Evidence, Finding, Severity, View};
+use crate::text::Label;
 
-/// Mean cores above which CPU is somebody's work, and below which it is the server at rest
-/// (JupyterLab with its language servers stays under it).
-pub const WORK_CORES: f64 = 0.05;
+/// Cores in use right now that are no rest, whatever the server's own level is.
+pub const WORK_CORES: f64 = RESTING_CORES_MAX;
 
 /// A server whose agent was first heard this soon after its start was measured from its start.
 pub const START_SLACK_MS: i64 = 60_000;
@@ -20,14 +25,21 @@ pub const START_SLACK_MS: i64 = 60_000;
 /// A hole in the samples of at least this, and of more than three intervals, was not measured.
 pub const HOLE_MS: u64 = 60_000;
 
+/// Bytes of a note in the evidence.
+const NOTE_BYTES_MAX: usize = 256;
+
 /// What is remembered between samples.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Idle {
     /// The end of the last work, or since when there was anything to see.
     since_ms: Option<i64>,
     works: Option<String>,
+    /// What goes on and does not count.
+    note: Option<String>,
+    /// What it uses at rest; made when there is something to learn.
+    resting: Option<Box<Resting>>,
     /// What the open verdict said when it was raised; its numbers do not follow every sample.
-    said: Option<Finding>,
+    said: Option<Box<Finding>>,
 }
 
 // === impl Idle ===
@@ -51,13 +63,29 @@ impl Idle {
         self.works.as_deref()
     }
 
+    /// What goes on there and does not count as work.
+    pub(crate) fn note(&self) -> Option<&str> {
+        self.note.as_deref().filter(|_| self.works.is_none())
+    }
+
     pub(crate) fn judge(&mut self, view: &View<'_>) -> Option<Finding> {
         let at_ms = view.sample.at_ms;
         if view.is_after_hole() {
             self.since_ms = Some(at_ms);
         }
-        self.works = work(view);
-        if self.works.is_some() {
+        let resting = self.resting.get_or_insert_default();
+        let may_rest = !view.is_after_hole() && work::may_rest(view);
+        resting.learn(
+            view.sample.mono_ms,
+            view.measured.cpu_mean_cores(),
+            may_rest,
+        );
+        let found = work::look(view, resting.cores());
+        self.note = found.note;
+        // Told with samples of before, it has not been done yet.
+        let person_ms = view.activity.input_ms.filter(|input_ms| *input_ms <= at_ms);
+        self.works = found.work.or_else(|| work::person(view.activity, at_ms));
+        if found.goes_on {
             self.since_ms = Some(at_ms);
         }
         let since_ms = *self.since_ms.get_or_insert_with(|| {
@@ -66,117 +94,42 @@ impl Idle {
                 .unwrap_or(at_ms)
         });
         // A clock that was set back: what went on meanwhile is not idle time.
-        let since_ms = since_ms.min(at_ms);
+        let since_ms = person_ms.map_or(since_ms, |ms| since_ms.max(ms)).min(at_ms);
         self.since_ms = Some(since_ms);
         let idle = self.works.is_none() && at_ms - since_ms >= view.policy.idle_after_ms;
         if !idle {
             self.said = None;
         } else if self.said.is_none() {
-            self.said = Some(finding(view, since_ms));
+            self.said = Some(Box::new(self.finding(view, since_ms)));
         }
-        self.said.clone()
+        self.said.as_deref().cloned()
     }
-}
 
-fn finding(view: &View<'_>, since_ms: i64) -> Finding {
-    let sample = view.sample;
-    let mut evidence = vec![
-        ("idle_since", Evidence::time(since_ms)),
-        (
-            "idle_after_seconds",
-            Evidence::Integer(view.policy.idle_after_ms / 1000),
-        ),
-        (
-            "memory_used_bytes",
-            Evidence::count(sample.memory_used_bytes),
-        ),
-    ];
-    if let Some(cores) = view.measured.cpu_mean_cores() {
-        evidence.push(("cpu_mean_cores", Evidence::Number(cores)));
-    }
-    Finding {
-        workload: None,
-        severity: Severity::Info,
-        evidence,
-        clears_when: "somebody works again".to_owned(),
-    }
-}
-
-/// Who works, in words; the clearest reason first.
-fn work(view: &View<'_>) -> Option<String> {
-    let sample = view.sample;
-    let busy = |workload: &&WorkloadSample| {
-        let measured = view.measured.workload(&workload.key)?;
-        (workload.key.kind == WorkloadKind::Kernel)
-            .then_some(measured.busy_since_ms)
-            .flatten()
-    };
-    let longest = sample
-        .workloads
-        .iter()
-        .filter_map(|workload| busy(&workload).map(|since_ms| (since_ms, workload)))
-        .min_by_key(|&(since_ms, _)| since_ms);
-    if let Some((since_ms, workload)) = longest {
-        let busy_for = in_words(sample.at_ms.saturating_sub(since_ms));
-        return Some(format!("{} busy for {busy_for}", title(workload)));
-    }
-    let mean = |key: &WorkloadKey| {
-        view.measured
-            .workload(key)
-            .and_then(WorkloadMeasured::cpu_mean_cores)
-    };
-    let most = |kinds: &[WorkloadKind]| {
-        sample
-            .workloads
-            .iter()
-            .filter(|workload| kinds.is_empty() || kinds.contains(&workload.key.kind))
-            .filter_map(|workload| mean(&workload.key).map(|cores| (cores, workload)))
-            .filter(|&(cores, _)| cores > WORK_CORES)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-    };
-    if let Some((cores, workload)) = most(&[WorkloadKind::Terminal]) {
-        return Some(format!(
-            "{} using {}",
-            title(workload),
-            cores_in_words(cores)
-        ));
-    }
-    let all = view
-        .measured
-        .cpu_mean_cores()
-        .filter(|&cores| cores > WORK_CORES)?;
-    Some(match most(&[]) {
-        Some((cores, workload)) => format!("{} using {}", title(workload), cores_in_words(cores)),
-        None => format!("server using {}", cores_in_words(all)),
-    })
-}
-
-fn title(workload: &WorkloadSample) -> String {
-    let name = WorkloadName::new(&workload.key, &workload.name, workload.notebook.as_ref());
-    let kind = workload.key.kind.as_str();
-    if name.title.as_str() == kind {
-        kind.to_owned()
-    } else {
-        format!("{kind} {}", name.title)
-    }
-}
-
-fn cores_in_words(cores: f64) -> String {
-    if cores < 0.1 {
-        format!("{cores:.2} cores")
-    } else {
-        format!("{cores:.1} cores")
-    }
-}
-
-/// `ms` in the largest unit that fits: `40 s`, `12 min`, `3 h`, `2 d`.
-#[must_use]
-pub fn in_words(ms: i64) -> String {
-    let seconds = ms.max(0) / 1000;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+    fn finding(&self, view: &View<'_>, since_ms: i64) -> Finding {
+        let sample = view.sample;
+        let mut evidence = vec![
+            ("idle_since", Evidence::time(since_ms)),
+            (
+                "idle_after_seconds",
+                Evidence::Integer(view.policy.idle_after_ms / 1000),
+            ),
+            (
+                "memory_used_bytes",
+                Evidence::count(sample.memory_used_bytes),
+            ),
+        ];
+        if let Some(cores) = view.measured.cpu_mean_cores() {
+            evidence.push(("cpu_mean_cores", Evidence::Number(cores)));
+        }
+        if let Some(note) = self.note() {
+            let note = Label::clean(note, NOTE_BYTES_MAX);
+            evidence.push(("does_not_count", Evidence::Word(note)));
+        }
+        Finding {
+            workload: None,
+            severity: Severity::Info,
+            evidence,
+            clears_when: "somebody works again".to_owned(),
+        }
     }
 }

@@ -24,6 +24,7 @@ mod recorded;
 mod shared;
 mod storms;
 mod unattended;
+mod work;
 
 /// What was said, when (seconds), at how much memory.
 #[derive(Debug, PartialEq)]

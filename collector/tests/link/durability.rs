@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hubmeter_proto::v1;
+use hubmeter_proto::{
+    delta::{Batch, Encoder},
+    v1,
+};
 
-use crate::rig::{Collector, hello, login};
+use crate::rig::{Collector, hello, login, sample};
 
 /// What history holds of us, by the reports' numbers.
 async fn kept(collector: &Collector) -> Vec<u64> {
@@ -137,6 +140,43 @@ async fn the_live_view_is_the_same_after_kill_9() {
     let collector = Collector::standalone(dir.path()).await;
     let mut agent = collector.connect(None, hello(7, 1, 10)).await.unwrap();
     assert_eq!(agent.welcome().await.resume_seq, 10);
+}
+
+#[tokio::test]
+async fn what_a_person_did_between_two_batches_is_judged_and_still_known_after_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::standalone(dir.path()).await;
+    let hello = v1::Hello {
+        protocol: 2,
+        ..hello(7, 1, 1)
+    };
+    let mut agent = collector.connect(None, hello).await.unwrap();
+    assert!(agent.welcome().await.takes_activity);
+    let mut encoder = Encoder::default();
+    for seq in 1..=3 {
+        let activity = v1::Activity {
+            input_mono_ms: Some(sample(seq).mono_ms),
+            input_kind: v1::InputKind::Typing.into(),
+            ..v1::Activity::default()
+        };
+        agent.say(v1::up::Body::Activity(activity)).await;
+        let episodes = vec!["e1".to_owned()];
+        agent.say(v1::up::Body::Shown(v1::Shown { episodes })).await;
+        // A difference to the one before: what lay between has no number and leaves no hole.
+        let mut told = Vec::new();
+        encoder.encode(&sample(seq), &mut told);
+        let batch = Batch::write(seq == 1, seq, &told);
+        agent.say(v1::up::Body::Batch(batch.into())).await;
+    }
+    agent.receipt(3).await;
+    let path = format!("/api/v1/users/{}/server", login());
+    let typing = |server: &serde_json::Value| server["busy_reason"] == "typing 0 s ago";
+    let newest = |server: &serde_json::Value| server["memory_used_bytes"] == 1_000_000_003_u64;
+    let seen = |server: &serde_json::Value| newest(server) && typing(server);
+    collector.until(&path, seen).await;
+    collector.kill();
+    let collector = Collector::standalone(dir.path()).await;
+    assert!(typing(&picture(&collector).await));
 }
 
 #[tokio::test]

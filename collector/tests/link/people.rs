@@ -146,6 +146,33 @@ async fn a_renamed_user_keeps_history_and_episodes() {
 }
 
 #[tokio::test]
+async fn who_comes_while_the_list_is_read_does_not_wait_and_is_not_taken_for_who_it_tells_of() {
+    let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
+    town.make("ann");
+    let token = town.start("ann", "");
+    let collector = town.curious(dir.path()).await;
+    let agent = stream(&collector, &token, 1, 1..=3, "x.ipynb").await;
+    flushed(&collector, dir.path(), "ann").await;
+    drop(agent);
+    town.hold_list().await;
+    // What is on its way tells of the first ann.
+    town.delete("ann");
+    town.make("ann");
+    let token = town.start("ann", "");
+    let _agent = stream(&collector, &token, 2, 1..=2, "x.ipynb").await;
+    until("the new ann's rows", async || {
+        kept(&collector, "ann", "").await == [1, 2]
+    })
+    .await;
+    town.release_list();
+    town.lists(2).await;
+    assert_eq!(kept(&collector, "ann", "").await, [1, 2]);
+    let names = names_on_disk(dir.path());
+    let pseudonyms = names.iter().filter(|name| name.starts_with("deleted-"));
+    assert_eq!(pseudonyms.count(), 1, "{names:?}");
+}
+
+#[tokio::test]
 async fn a_renamed_user_who_does_not_stream_is_found_by_the_list() {
     let (dir, town) = (tempfile::tempdir().unwrap(), Town::default());
     town.make("ann");

@@ -40,6 +40,18 @@ struct Hub {
     lists: usize,
     /// The time of making is not told.
     blind: bool,
+    hold: Hold,
+}
+
+/// Whether the answer to a question for the full list is on its way for long.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Hold {
+    #[default]
+    Nothing,
+    /// The next one will be.
+    Next,
+    /// One is.
+    Held,
 }
 
 // === impl Town ===
@@ -98,6 +110,23 @@ impl Town {
         tokio::time::timeout(crate::rig::PATIENCE, read)
             .await
             .expect("the hub is asked for everybody");
+    }
+
+    /// Holds the next full list back, as it is when it is asked for, and waits until that is so.
+    pub(crate) async fn hold_list(&self) {
+        self.0.lock().unwrap().hold = Hold::Next;
+        let held = async {
+            while self.0.lock().unwrap().hold != Hold::Held {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(crate::rig::PATIENCE, held)
+            .await
+            .expect("the hub is asked for everybody");
+    }
+
+    pub(crate) fn release_list(&self) {
+        self.0.lock().unwrap().hold = Hold::Nothing;
     }
 
     /// A collector that asks for everybody every second.
@@ -200,9 +229,22 @@ struct Page {
 
 /// Two users a page.
 async fn users(State(town): State<Town>, Query(page): Query<Page>) -> Answer {
+    let (answer, held) = users_now(&town, &page);
+    while held && town.0.lock().unwrap().hold == Hold::Held {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    answer
+}
+
+/// The page as it is now, and whether it is held back.
+fn users_now(town: &Town, page: &Page) -> (Answer, bool) {
     let mut hub = town.0.lock().unwrap();
     if hub.down {
-        return (StatusCode::BAD_GATEWAY, Json(json!({})));
+        return ((StatusCode::BAD_GATEWAY, Json(json!({}))), false);
+    }
+    let held = page.state.is_none() && hub.hold == Hold::Next;
+    if held {
+        hub.hold = Hold::Held;
     }
     let all: Vec<Value> = hub
         .users
@@ -218,7 +260,7 @@ async fn users(State(town): State<Town>, Query(page): Query<Page>) -> Answer {
     let next = (next < all.len()).then(|| json!({"offset": next, "limit": 2, "url": "x"}));
     let answer = json!({"items": items, "_pagination":
         {"offset": page.offset, "limit": 2, "total": all.len(), "next": next}});
-    (StatusCode::OK, Json(answer))
+    ((StatusCode::OK, Json(answer)), held)
 }
 
 async fn one(State(town): State<Town>, InPath(name): InPath<String>) -> Answer {

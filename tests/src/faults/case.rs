@@ -23,8 +23,21 @@ pub const AGENTS: u64 = 2;
 /// Reports of each.
 pub const REPORTS: u64 = 100;
 
-/// When a run begins.
+/// When a run within one hour begins.
 pub const START_MS: i64 = 1_800_000_000_000;
+
+/// When a run of two days begins: the first day ends with the first half of the reports.
+pub const TWO_DAYS_MS: i64 = DAY_END_MS - HALF_MS;
+
+/// 2027-01-16T00:00:00Z: an hour, a quarter of a day and a day end, and with them a chunk of every
+/// tier.
+const DAY_END_MS: i64 = 1_800_057_600_000;
+
+const HALF_MS: i64 = REPORTS as i64 / 2 * INTERVAL_MS as i64;
+
+/// How far apart the flushes are that close what the first half is in: past the time that is left
+/// for late rows, first of the samples, then of minutes and hours.
+const CLOSE_AFTER_MS: [i64; 3] = [4 * 60 * 1000, 27 * 60 * 1000, 10 * 1000];
 
 /// Seconds of a run on the disk that fails: all reports twice over.
 const STEPS: u64 = 2 * REPORTS;
@@ -91,6 +104,7 @@ pub fn run(root: &Path, shim: &Shim, fault: Option<Fault>) -> Result<Outcome> {
             break;
         }
     }
+    run.close();
     outcome.failed = shim.get(slots::FAILED)?;
     shim.disarm()?;
     outcome.began = run.life.is_some();
@@ -112,8 +126,8 @@ pub fn run(root: &Path, shim: &Shim, fault: Option<Fault>) -> Result<Outcome> {
 impl Run {
     fn new() -> Self {
         Self {
-            clock: Arc::new(ManualClock::at(START_MS)),
-            agents: (0..AGENTS).map(|i| Agent::new(i, START_MS)).collect(),
+            clock: Arc::new(ManualClock::at(TWO_DAYS_MS)),
+            agents: (0..AGENTS).map(|i| Agent::new(i, TWO_DAYS_MS)).collect(),
             life: None,
             step: 0,
         }
@@ -135,6 +149,12 @@ impl Run {
         hand_in(life, &mut self.agents);
         if self.step.is_multiple_of(FLUSH_STEPS) {
             life.flush();
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(life) = &mut self.life {
+            close(life);
         }
     }
 
@@ -166,6 +186,7 @@ impl Run {
         while self.step < end && !self.is_done() {
             self.step(data);
         }
+        self.close();
         let flushed = self.life.as_mut().is_some_and(Life::flush);
         let Some(life) = self.life.as_ref().filter(|_| flushed && self.is_done()) else {
             broken.stuck += 1;
@@ -177,6 +198,16 @@ impl Run {
             broken.tell(format!("still unready: {:?}", life.stats.unready()));
         }
         judge_stored(life, &self.agents, broken);
+        for agent in &self.agents {
+            let all = (agent.figure(1), agent.figure(REPORTS));
+            match life.extremes(agent.key()) {
+                Ok(found) if found == Some(all) => {}
+                found => {
+                    broken.stuck += 1;
+                    broken.tell(format!("minutes of {found:?} where samples are of {all:?}"));
+                }
+            }
+        }
     }
 }
 
@@ -220,6 +251,14 @@ pub fn hand_in(life: &mut Life, agents: &mut [Agent]) {
     let reports = reports.collect();
     life.settle(reports);
     agents.iter_mut().for_each(|agent| agent.look(&inbox));
+}
+
+/// The first half's time for late rows is over, and its chunks are closed.
+pub fn close(life: &mut Life) {
+    for after_ms in CLOSE_AFTER_MS {
+        life.clock.advance(after_ms);
+        life.flush();
+    }
 }
 
 /// Looks at the history of every agent: what has a receipt is there, nothing is there twice, and

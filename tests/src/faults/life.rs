@@ -120,6 +120,32 @@ impl Life {
         Ok(figures)
     }
 
+    /// The smallest and the largest figure in the minutes of `key`.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn extremes(&self, key: &ServerKey) -> Result<Option<(u64, u64)>> {
+        let now_ms = self.clock.now_ms();
+        let of = |stat| Field {
+            column: Column::MemoryUsedBytes,
+            stat,
+        };
+        let table = self.history.read(&ReadQuery {
+            key: key.clone(),
+            from_ms: now_ms - LOOK_MS,
+            to_ms: now_ms + LOOK_MS,
+            step_ms: Some(60_000),
+            fields: vec![of(Stat::Min), of(Stat::Max)],
+        })?;
+        let [(_, Cells::Integers(least)), (_, Cells::Integers(most))] = &table.columns[..] else {
+            bail!("the history of {} has no such columns", key.user);
+        };
+        let (least, most) = (least.iter().flatten().min(), most.iter().flatten().max());
+        Ok(least
+            .zip(most)
+            .map(|(least, most)| (least.cast_unsigned(), most.cast_unsigned())))
+    }
+
     /// What the pipeline does with facts, but for telling.
     fn take(&mut self) {
         while let Ok(batch) = self.facts.try_recv() {

@@ -8,7 +8,7 @@ use hubmeter_collector::clock::ManualClock;
 
 use super::{
     agents::{Agent, INTERVAL_MS},
-    case::{self, AGENTS, Broken, REPORTS, START_MS},
+    case::{self, AGENTS, Broken, REPORTS, TWO_DAYS_MS},
     image::Disk,
     life::Life,
     record::{self, Deed},
@@ -127,8 +127,8 @@ pub fn record(dir: &Path, run: u64) -> Result<()> {
     });
     shim.arm(fault)?;
     shim.set(slots::RECORDING, 1)?;
-    let clock = Arc::new(ManualClock::at(START_MS));
-    let mut agents: Vec<Agent> = (0..AGENTS).map(|i| Agent::new(i, START_MS)).collect();
+    let clock = Arc::new(ManualClock::at(TWO_DAYS_MS));
+    let mut agents: Vec<Agent> = (0..AGENTS).map(|i| Agent::new(i, TWO_DAYS_MS)).collect();
     let mut promised = fs::File::create(data.join(PROMISED))?;
     let mut life = None;
     for step in 1..=STEPS_MAX {
@@ -153,6 +153,7 @@ pub fn record(dir: &Path, run: u64) -> Result<()> {
             life.flush();
         }
         if agents.iter().all(|agent| agent.through_seq() == REPORTS) && step % FLUSH_STEPS == 1 {
+            case::close(life);
             return shim.disarm();
         }
     }
@@ -188,7 +189,7 @@ fn look(
             .map(|(index, through_seq)| Agent::known(index, *through_seq, REPORTS))
             .collect();
         let mut broken = Broken::default();
-        let clock = Arc::new(ManualClock::at(START_MS + 3600 * 1000));
+        let clock = Arc::new(ManualClock::at(TWO_DAYS_MS + 3600 * 1000));
         match Life::begin(dir, &clock) {
             Ok(life) => case::judge_stored(&life, &agents, &mut broken),
             Err(e) => broken.tell(format!("it does not open: {e:#}")),

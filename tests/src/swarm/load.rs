@@ -208,6 +208,7 @@ fn workload(kind: WorkloadKind, id: String, figures: Figures) -> Workload {
         notebook: None,
         state: None,
         idle_ms: None,
+        job: None,
         read_bytes: None,
         written_bytes: None,
         remote: false,

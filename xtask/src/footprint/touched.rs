@@ -24,7 +24,7 @@ const SKIPPED: u64 = 6;
 /// Ticks that are counted.
 const COUNTED: u64 = 14;
 
-pub(super) const LINE_SHIFT: u32 = 6;
+const LINE_SHIFT: u32 = 6;
 const PAGE_SHIFT: u32 = 12;
 
 /// Calls that wait: what lies between two of them is one wake-up.
@@ -46,21 +46,9 @@ pub(crate) struct Touched {
     pub(crate) pages: f64,
 }
 
-/// Which code ran in ticks.
-#[derive(Debug, Default)]
-pub(crate) struct Ran {
-    /// Where the program began.
-    pub(crate) first: u64,
-    /// Lines that ran before the ticks that count.
-    pub(crate) before: BTreeSet<u64>,
-    /// Lines that ran in these.
-    pub(crate) often: BTreeSet<u64>,
-}
-
 /// Follows what lackey says.
 #[derive(Debug, Default)]
 struct Follower {
-    ran: Ran,
     code: BTreeSet<u64>,
     data: BTreeSet<u64>,
     ticked: bool,
@@ -75,11 +63,7 @@ struct Follower {
 
 impl Touched {
     /// Runs an agent under lackey; `None` without valgrind.
-    pub(crate) fn of(
-        bed: &Bed<'_>,
-        sink: &mut Sink,
-        step: &mut Step,
-    ) -> Result<Option<(Self, Ran)>> {
+    pub(crate) fn of(bed: &Bed<'_>, sink: &mut Sink, step: &mut Step) -> Result<Option<Self>> {
         let Some(valgrind) = on_path("valgrind") else {
             return Ok(None);
         };
@@ -111,7 +95,7 @@ impl Touched {
 }
 
 /// Reads until enough ticks have passed, or the agent ends.
-fn follow(pipe: &Path) -> Result<Option<(Touched, Ran)>> {
+fn follow(pipe: &Path) -> Result<Option<Touched>> {
     let file = File::open(pipe).with_context(|| format!("cannot read {}", pipe.display()))?;
     let mut follower = Follower::default();
     let mut reader = BufReader::new(file);
@@ -123,8 +107,7 @@ fn follow(pipe: &Path) -> Result<Option<(Touched, Ran)>> {
             break;
         }
     }
-    let mean = follower.mean();
-    Ok(mean.map(|mean| (mean, follower.ran)))
+    Ok(follower.mean())
 }
 
 // === impl Follower ===
@@ -144,7 +127,7 @@ impl Follower {
     }
 
     fn touch(&mut self, line: &str, is_code: bool) {
-        if self.ticks < SKIPPED && !is_code {
+        if self.ticks < SKIPPED {
             return;
         }
         let Some((address, _)) = line.get(3..).and_then(|rest| rest.split_once(',')) else {
@@ -153,19 +136,12 @@ impl Follower {
         let Ok(address) = u64::from_str_radix(address, 16) else {
             return;
         };
-        if self.ran.first == 0 {
-            self.ran.first = address;
-        }
-        if self.ticks < SKIPPED {
-            self.ran.before.insert(address >> LINE_SHIFT);
+        let lines = if is_code {
+            &mut self.code
         } else {
-            let lines = if is_code {
-                &mut self.code
-            } else {
-                &mut self.data
-            };
-            lines.insert(address >> LINE_SHIFT);
-        }
+            &mut self.data
+        };
+        lines.insert(address >> LINE_SHIFT);
     }
 
     /// `SYSCALL[12,1](281) sys_epoll_pwait ( … )`.
@@ -191,7 +167,7 @@ impl Follower {
             self.data_lines += self.data.len() as u64;
             self.pages += pages(&self.code) + pages(&self.data);
         }
-        self.ran.often.append(&mut self.code);
+        self.code.clear();
         self.data.clear();
         self.ticks += u64::from(std::mem::take(&mut self.ticked));
     }

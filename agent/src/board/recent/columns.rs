@@ -265,6 +265,8 @@ fn walk_workload(workload: &mut Workload, walker: &mut impl Walker) {
         notebook: _,
         state,
         idle_ms,
+        // Told as it is now, and kept by nobody.
+        job: _,
         read_bytes,
         written_bytes,
         remote,

@@ -17,6 +17,7 @@ use super::{End, Ended, Live, Open, Session, SessionError, cut, end_of};
 use crate::{
     board::{NOTICE_TEXT_BYTES_MAX, Notice},
     link::encode,
+    sample::WallTime,
     spool::Next,
     stop::Stop,
 };
@@ -125,6 +126,13 @@ impl Session<'_> {
 
     fn send(&mut self, room: mpsc::Permit<'_, Bytes>) {
         let outbox = &self.link.outbox;
+        let of_people = self.heard.as_mut().and_then(|heard| {
+            let now_ms = self.link.clock.mono_ms();
+            outbox.lock().people.next(heard, self.cursor, now_ms)
+        });
+        if let Some(message) = of_people {
+            return room.send(message);
+        }
         let next = outbox.lock().spool.next_from(self.cursor);
         let message = match next {
             Next::Gap {
@@ -188,7 +196,9 @@ impl Session<'_> {
             Some(Body::Receipt(receipt)) => {
                 // What was not sent cannot have been received.
                 let through_seq = receipt.through_seq.min(self.cursor - 1);
-                self.link.outbox.lock().spool.acknowledge(through_seq);
+                let mut held = self.link.outbox.lock();
+                held.spool.acknowledge(through_seq);
+                held.people.acknowledge(through_seq);
             }
             // In protocol 1 an interval that is not there is 0.
             Some(Body::Pace(pace)) if self.reader.is_some() => {
@@ -200,7 +210,10 @@ impl Session<'_> {
                     self.hold(hold_ms);
                 }
             }
-            Some(Body::Notice(notice)) => self.link.board.notify(shown(&notice)),
+            Some(Body::Notice(notice)) => {
+                let wall_ms = self.link.clock.wall_ms();
+                self.link.board.notify(shown(&notice, wall_ms));
+            }
             Some(Body::Bye(bye)) => return Ok(Some(end_of(&bye))),
             Some(Body::Welcome(_)) => {
                 return Err(SessionError::Protocol("a second Welcome"));
@@ -241,7 +254,7 @@ async fn say_bye(open: &mut Open) -> End {
     End::Stopped
 }
 
-fn shown(notice: &v1::Notice) -> Notice {
+fn shown(notice: &v1::Notice, wall_ms: u64) -> Notice {
     let workload_id = cut(&notice.workload_id, LABEL_BYTES_MAX);
     Notice {
         episode: cut(&notice.episode, LABEL_BYTES_MAX),
@@ -254,5 +267,8 @@ fn shown(notice: &v1::Notice) -> Notice {
         text: cut(&notice.text, NOTICE_TEXT_BYTES_MAX),
         workload_id: (!workload_id.is_empty()).then_some(workload_id),
         cleared: notice.cleared,
+        stops_at: (notice.stops_in_ms).map(|ms| WallTime(wall_ms.saturating_add(ms))),
+        to_limit_ms: notice.to_limit_ms,
+        trend_bytes_per_second: notice.trend_bytes_per_second,
     }
 }

@@ -27,6 +27,8 @@ fn reading(pid: u32, ppid: u32, read: Option<u64>) -> Reading {
         }),
         zombie: false,
         terminal: None,
+        group: 0,
+        front_group: None,
         identity: Arc::default(),
         pss: None,
     }

@@ -58,6 +58,18 @@ fn with_checksum(mut body: Vec<u8>) -> Vec<u8> {
 
 proptest! {
     #[test]
+    fn the_first_columns_read_as_they_do_with_all(chunk in chunk(), columns in 0..8_usize) {
+        let mut codec = Codec::new().unwrap();
+        let stored = codec.encode(&chunk, neighbour);
+        let read = codec.decode_first(&stored, columns).unwrap();
+        prop_assert_eq!(read.columns.len(), chunk.columns.len());
+        for (at, (read, whole)) in read.columns.iter().zip(&chunk.columns).enumerate() {
+            let expected = if at < columns { &whole[..] } else { &[] };
+            prop_assert_eq!(&read[..], expected);
+        }
+    }
+
+    #[test]
     fn every_chunk_reads_back_as_written(chunk in chunk()) {
         let mut codec = Codec::new().unwrap();
         for hint in [neighbour as Hint, |_| None] {
@@ -71,7 +83,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..300),
     ) {
         let _ = first::decode_plain(&bytes);
-        let _ = decode_second(&bytes, &mut Vec::new());
+        let _ = decode_second(&bytes, &mut Vec::new(), COLUMNS_MAX);
         let mut codec = Codec::new().unwrap();
         prop_assert!(codec.decode(&bytes).is_err());
     }

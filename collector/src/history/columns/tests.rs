@@ -47,11 +47,11 @@ fn fields(columns: &[Column]) -> Vec<Field> {
     columns.iter().flat_map(of).collect()
 }
 
-/// What the disk gives back.
-fn stored(chunk: &Chunk) -> Chunk {
+/// What the disk gives back of the first `columns`.
+fn stored(chunk: &Chunk, columns: usize) -> Chunk {
     let mut codec = Codec::new().unwrap();
     let stored = codec.encode(chunk, tier::hint);
-    codec.decode(&stored).unwrap()
+    codec.decode_first(&stored, columns).unwrap()
 }
 
 /// What a step says of a field, step by step and metric by metric.
@@ -97,6 +97,20 @@ proptest! {
     }
 
     #[test]
+    fn samples_of_a_chunk_are_those_of_its_rows(
+        rows in rows(),
+        columns in columns(),
+        within in (0..600_000_i64, 0..600_001_i64),
+    ) {
+        let wanted = Wanted::new(columns);
+        let chunk = stored(&row::to_chunk(&rows, 0), wanted.columns_of_rows());
+        let [mut of_chunk, mut of_rows] = [(); 2].map(|()| Samples::default());
+        of_chunk.push_chunk(&chunk, 0, &wanted, within).unwrap();
+        of_rows.push_rows(&rows, &wanted, within);
+        prop_assert_eq!(of_chunk, of_rows);
+    }
+
+    #[test]
     fn steps_of_a_chunk_are_those_of_its_steps(
         rows in rows(),
         columns in columns(),
@@ -106,7 +120,8 @@ proptest! {
         let minutes: Steps = crate::history::shelf::minutes_of(&rows, &rows).into_iter().collect();
         let fields = fields(&columns);
         let [mut of_chunk, mut of_steps] = [(); 2].map(|()| Gather::new(step_ms, &fields));
-        let chunk = stored(&tier::to_chunk(&minutes, 0));
+        let needed = of_chunk.wanted().columns_of_steps();
+        let chunk = stored(&tier::to_chunk(&minutes, 0), needed);
         let added = of_chunk.push_chunk(&chunk, 0, within).unwrap();
         prop_assert_eq!(of_steps.push_steps(&minutes, within), added);
         of_chunk.close();
@@ -133,6 +148,11 @@ proptest! {
         if gather.push_chunk(&chunk, 0, (0, i64::MAX)).is_err() {
             gather.close();
             prop_assert!(gather.time.is_empty());
+        }
+        let mut samples = Samples::default();
+        let wanted = Wanted::new([Column::RssBytes]);
+        if samples.push_chunk(&chunk, 0, &wanted, (0, i64::MAX)).is_err() {
+            prop_assert_eq!(samples, Samples::default());
         }
     }
 }

@@ -45,6 +45,26 @@ pub(in crate::history) fn hint(column: usize) -> Option<usize> {
     Some(HEAD_COLUMNS + like)
 }
 
+/// What a column holds, for tables of figures.
+#[cfg(test)]
+pub(in crate::history) fn column_name(column: usize) -> &'static str {
+    const HEAD: [&str; HEAD_COLUMNS] = [
+        "seconds",
+        "off them",
+        "instance",
+        "report",
+        "place in it",
+        "clock",
+        "interval_ms",
+        "burst",
+        "momentum_bytes",
+    ];
+    match column.checked_sub(HEAD_COLUMNS) {
+        None => HEAD[column],
+        Some(metric) => METRICS[metric].as_str(),
+    }
+}
+
 // === impl Beat ===
 
 impl Beat {
@@ -142,11 +162,31 @@ pub(in crate::history) fn to_chunk(rows: &Rows, start_ms: i64) -> Chunk {
     chunk
 }
 
+/// How many columns hold what is before the metrics and the first `metrics`.
+pub(in crate::history) fn columns_of(metrics: usize) -> usize {
+    HEAD_COLUMNS + metrics
+}
+
 /// Reads what [`to_chunk`] laid out, or what the first layout was.
 pub(in crate::history) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Rows, ChunkError> {
     if chunk.format == Format::First {
         return first::from_chunk(chunk, start_ms);
     }
+    let mut rows = Vec::with_capacity(chunk.rows);
+    each(chunk, start_ms, |row| {
+        rows.push((row.id, Box::new(row.clone())));
+    })?;
+    // In order already, so that the map is built in one go.
+    Ok(rows.into_iter().collect())
+}
+
+/// Hands on the rows of a chunk of now in their order. What needs a column without cells is
+/// unknown, or wrong if it is foreseen by it: momentum by rss, cores by CPU time.
+pub(in crate::history) fn each(
+    chunk: &Chunk,
+    start_ms: i64,
+    mut each: impl FnMut(&Row),
+) -> Result<(), ChunkError> {
     let layouts = HEAD_COLUMNS + METRICS_MIN..=HEAD_COLUMNS + METRICS.len();
     if !layouts.contains(&chunk.columns.len()) {
         return Err(ChunkError::Short);
@@ -154,9 +194,8 @@ pub(in crate::history) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Row
     let mut foresight = Foresight::default();
     let mut beat = Beat::new(start_ms);
     let mut seq = 0_i64;
-    let mut rows = Vec::with_capacity(chunk.rows);
     for place in 0..chunk.rows {
-        let cell = |column: usize| chunk.columns.get(column)?[place];
+        let cell = |column: usize| *chunk.columns.get(column)?.get(place)?;
         let must = |column: usize| cell(column).ok_or(ChunkError::Short);
         let instance = usize::try_from(must(INSTANCE)?)
             .ok()
@@ -184,10 +223,9 @@ pub(in crate::history) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Row
             *miss = miss.wrapping_add(foreseen.millicores);
         }
         foresight.learn(&row);
-        rows.push((row.id, Box::new(row)));
+        each(&row);
     }
-    // In order already, so that the map is built in one go.
-    Ok(rows.into_iter().collect())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -200,3 +200,35 @@ fn a_recorded_hour_reads_back_as_it_was_and_how_fast_is_printed() {
         );
     }
 }
+
+/// Bytes that each column of a recorded hour adds, beside how often it changes.
+/// `cargo test -p hubmeter-collector --lib figures::what -- --nocapture`
+#[test]
+fn what_each_column_of_a_recorded_hour_takes_is_printed_and_adds_up() {
+    println!("| column | idle | mixed | busy |");
+    println!("|---|---:|---:|---:|");
+    let hours = ["idle", "mixed", "busy"].map(hour_of);
+    let codec = Codec::new().unwrap();
+    let bytes = |chunk: &Chunk, columns: usize| {
+        let mut cut = chunk.clone();
+        cut.columns.truncate(columns);
+        codec.encode(&cut, row::hint).len()
+    };
+    let mut sums = hours.each_ref().map(|hour| bytes(hour, 0));
+    for column in 0..hours[0].columns.len() {
+        let adds: Vec<String> = hours
+            .iter()
+            .zip(&mut sums)
+            .map(|(hour, sum)| {
+                let all = bytes(hour, column + 1);
+                let add = all as i64 - *sum as i64;
+                *sum = all;
+                format!("{:.2}", add as f64 * 8.0 / hour.rows as f64)
+            })
+            .collect();
+        println!("| {} | {} |", row::column_name(column), adds.join(" | "));
+    }
+    for (hour, sum) in hours.iter().zip(sums) {
+        assert_eq!(codec.encode(hour, row::hint).len(), sum);
+    }
+}

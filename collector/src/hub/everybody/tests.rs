@@ -110,6 +110,41 @@ async fn everybody_is_listed_over_all_pages_whether_their_server_runs_or_not() {
 }
 
 #[tokio::test]
+async fn when_everybody_was_active_is_told_of_all_or_it_is_an_error_and_not_nobody() {
+    let told = |name: &str, at: Value| json!({"name": name, "last_activity": at});
+    let all = [
+        told("ann", "2026-11-21T21:30:00Z".into()),
+        told("=bob", Value::Null),
+    ];
+    let asked = async |users: &[Value], scopes: &[&'static str]| {
+        let (users, scopes) = (users.to_vec(), scopes.to_vec());
+        let (_, client) = ask(Fake {
+            users,
+            scopes,
+            page: 1,
+            leaves: None,
+        })
+        .await;
+        let everybody = client.everybody().await.unwrap();
+        let told = everybody.last_activities();
+        told.map(Iterator::collect::<Vec<_>>)
+            .map_err(|error| error.to_string())
+    };
+    let sees = [SEES_ALL, "read:users:activity"];
+    assert_eq!(
+        asked(&all, &sees).await,
+        Ok(vec![Some(1_795_296_600_000), None])
+    );
+    let silent = [all[0].clone(), json!({"name": "old"})];
+    let error = asked(&silent, &sees).await.unwrap_err();
+    assert!(error.contains("read:users:activity"), "{error}");
+    for scopes in [&[][..], &["list:users!group=a", "read:users:activity"]] {
+        let error = asked(&all, scopes).await.unwrap_err();
+        assert!(error.contains("list:users, without a filter"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_user_who_is_deleted_between_two_pages_makes_no_list() {
     for leaves in 0..3 {
         let fake = Fake {

@@ -95,6 +95,54 @@ fn who_is_forgotten_leaves_the_others_rows_as_they_were() {
     }
 }
 
+/// How long is for a release build to say, of 15 minutes of 10,000 servers nobody looks at:
+/// `cargo test --release -p hubmeter-collector --lib large_inbox -- --nocapture`
+#[test]
+fn in_a_large_inbox_one_users_entries_go_and_no_others_and_how_long_it_takes_is_printed() {
+    const ROWS: usize = if cfg!(debug_assertions) { 100 } else { 3_600 };
+    const PER_ROW: usize = 46;
+    const SERVERS: usize = 10_000;
+    // About a batch of an idle server's minute.
+    const MESSAGE: &str = match std::str::from_utf8(&[b'm'; 400]) {
+        Ok(message) => message,
+        Err(_) => "",
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::open(dir.path()).unwrap();
+    let user = |at: usize| format!("user{}", at % SERVERS);
+    for row in 0..ROWS {
+        let entries = (0..PER_ROW).map(|at| entry(&user(row * PER_ROW + at), MESSAGE));
+        let entries: Vec<Entry> = entries.collect();
+        let (payload, crc) = row::encode(entries.iter());
+        journal.append(1, crc, &payload).unwrap();
+    }
+    let fates = Fates::one("user0", Fate::Erased);
+    let of_user = (ROWS * PER_ROW).div_ceil(SERVERS) as u64;
+    let spent = |what: &str, work: &mut dyn FnMut()| {
+        let begin = cpu_seconds();
+        work();
+        println!("{what}: {:.2} s of CPU", cpu_seconds() - begin);
+    };
+    println!(
+        "{ROWS} rows of {PER_ROW} messages of {} bytes",
+        MESSAGE.len()
+    );
+    spent("count", &mut || {
+        assert_eq!(count(&mut journal, &fates).unwrap(), of_user);
+    });
+    spent("rewrite", &mut || {
+        assert_eq!(rewrite(&mut journal, &fates).unwrap(), of_user);
+    });
+    spent("squeeze", &mut || journal.squeeze().unwrap());
+    let left: usize = rows(&mut journal).iter().map(|(_, of)| of.len()).sum();
+    assert_eq!(left as u64, (ROWS * PER_ROW) as u64 - of_user);
+}
+
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 #[test]
 fn names_that_change_places_change_them_in_every_row_and_mark() {
     let dir = tempfile::tempdir().unwrap();

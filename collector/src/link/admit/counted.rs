@@ -16,14 +16,24 @@ const UP_REPORT: u32 = 2;
 const REPORT_SAMPLES: u32 = 2;
 const SAMPLE_WORKLOADS: u32 = 24;
 const SAMPLE_ENDED: u32 = 25;
+const UP_ACTIVITY: u32 = 6;
+const ACTIVITY_JOBS: u32 = 4;
+const UP_SHOWN: u32 = 7;
+const SHOWN_EPISODES: u32 = 1;
 
 /// Refuses a message with more samples, or a sample with more workloads, than there may be.
 pub(super) fn check(message: &[u8]) -> Admitted<()> {
     // A report that comes in parts is one report.
     let mut samples = 0;
     each(message, |number, report| {
-        if number != UP_REPORT {
-            return Ok(());
+        match number {
+            UP_REPORT => {}
+            UP_ACTIVITY => {
+                let jobs_max = wire::WORKLOADS_PER_SAMPLE_MAX;
+                return at_most(report, ACTIVITY_JOBS, jobs_max, "activity.jobs");
+            }
+            UP_SHOWN => return at_most(report, SHOWN_EPISODES, wire::SHOWN_MAX, "shown.episodes"),
+            _ => return Ok(()),
         }
         each(report, |number, sample| {
             if number != REPORT_SAMPLES {
@@ -51,6 +61,18 @@ fn check_sample(sample: &[u8], place: usize) -> Admitted<()> {
             return Err(out(&format!("report.samples[{place}].{name}"), "too many"));
         }
         Ok(())
+    })
+}
+
+/// Refuses a message with more than `most` of one of its fields.
+fn at_most(message: &[u8], field: u32, most: usize, name: &str) -> Admitted<()> {
+    let mut count = 0;
+    each(message, |number, _| {
+        count += usize::from(number == field);
+        match count > most {
+            true => Err(out(name, "too many")),
+            false => Ok(()),
+        }
     })
 }
 

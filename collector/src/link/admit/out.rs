@@ -7,7 +7,7 @@ use prost::{
 };
 
 use super::{ByeReason, Notice, Outgoing};
-use crate::verdict::Severity;
+use crate::verdict::{Severity, number_of};
 
 /// The field of Down that nobody reads.
 const PADDING: u32 = 15;
@@ -33,6 +33,7 @@ pub fn write(message: Outgoing) -> Vec<u8> {
             // A server that begins is looked at; leave to wait comes later.
             hold_ms: 0,
             urgent_bytes: u32::try_from(wire::URGENT_BYTES).unwrap_or(0),
+            takes_activity: true,
         }),
         Outgoing::Receipt { through_seq } => v1::down::Body::Receipt(v1::Receipt { through_seq }),
         Outgoing::Pace {
@@ -70,7 +71,13 @@ fn pad(bytes: &mut Vec<u8>) {
 
 fn write_notice(notice: Notice) -> v1::Notice {
     let verdict = notice.verdict;
+    let seconds_to_limit = number_of(&verdict, "seconds_to_limit");
+    let trend = number_of(&verdict, "trend_bytes_per_second");
     v1::Notice {
+        // Floats are cut to what fits.
+        to_limit_ms: seconds_to_limit.map(|seconds| (seconds * 1_000.0) as u64),
+        trend_bytes_per_second: trend.map(|trend| trend as i64),
+        stops_in_ms: None,
         episode: verdict.episode,
         rule: verdict.rule.as_str().to_owned(),
         severity: match verdict.severity {

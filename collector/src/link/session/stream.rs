@@ -208,6 +208,10 @@ impl Session {
         if let Incoming::Batch(batch) = &message {
             return self.take_batch(batch, now_ms);
         }
+        if let Incoming::Activity(_) | Incoming::Shown(_) = &message {
+            self.deposit(Body::Message(bytes), Some(message), now_ms)?;
+            return Ok(None);
+        }
         if let Some(batches) = &mut self.batches {
             batches.interrupt();
         }
@@ -226,6 +230,7 @@ impl Session {
                 (*from_seq, *through_seq)
             }
             Incoming::Bye | Incoming::Batch(_) => return Err(End::Farewell),
+            Incoming::Activity(_) | Incoming::Shown(_) => return Ok(None),
             Incoming::Hello(_) => return Err(self.unexpected("a second Hello")),
         };
         if through_seq < self.expected_seq {

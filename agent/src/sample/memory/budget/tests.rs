@@ -24,6 +24,8 @@ fn reading(rss_bytes: u64, pss: Option<PssReading>) -> Reading {
         reaped_ns: 0,
         zombie: false,
         terminal: None,
+        group: 0,
+        front_group: None,
         identity: Arc::default(),
         pss,
     }
