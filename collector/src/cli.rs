@@ -116,7 +116,7 @@ impl Cli {
                 crate::run(config).map_err(|e| Failure::Failed(chain(&e)))
             }
             Command::CheckConfig { file } => Config::check(&file, environment)
-                .map(drop)
+                .map(|config| config.cull.advise())
                 .map_err(|mistakes| Failure::Usage(mistakes.to_string())),
             Command::Replay(replay) => replay.run(),
             Command::Export(export) => export.run(environment),

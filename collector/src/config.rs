@@ -15,11 +15,13 @@ use crate::{
     history::HistoryConfig, notice::NoticeConfig, report::hub_activity::Labels, state::Policy,
 };
 
+mod cull;
 mod draft;
 mod policy;
 mod read;
 mod space;
 
+pub use cull::CullConfig;
 pub use draft::{Mistake, Mistakes};
 
 /// Everything that can be set; plain data.
@@ -39,6 +41,8 @@ pub struct Config {
     pub link: Link,
     /// How to judge.
     pub policy: Policy,
+    /// Who is stopped when.
+    pub cull: CullConfig,
     /// What is kept, and how long.
     pub history: HistoryConfig,
     /// How people are told.

@@ -87,6 +87,9 @@ pub struct ForgetAnswer {
     pub notices: u64,
     /// Since when servers are idle.
     pub idle_marks: u64,
+    /// Holds, who asked for them, and warnings.
+    #[serde(default)]
+    pub promises: u64,
     /// Backups made before, and when, in milliseconds since the Unix epoch.
     pub backups: Vec<(String, i64)>,
 }
@@ -283,6 +286,7 @@ impl From<Traces> for ForgetAnswer {
             episodes: traces.rows.episodes,
             notices: traces.rows.notices,
             idle_marks: traces.rows.idle_marks,
+            promises: traces.rows.promises,
             backups: traces.backups,
         }
     }

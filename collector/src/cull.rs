@@ -1,24 +1,36 @@
-//! Who may be stopped, and why: a pure answer from the state.
+//! Who may be stopped, and why: a pure answer from the state and what policy says.
 //!
 //! Unknown never culls: what nobody measured and the hub does not know either is spared, and the
-//! reason says so.
+//! reason says so. Nobody is stopped unwarned where there is a way to warn them.
+
+pub mod policy;
+pub mod schedule;
+
+use std::sync::Arc;
 
 use crate::{
     fact::ServerKey,
     state::{Phase, Server, State},
     verdict::idle::in_words,
+    warning::{About, Warned},
 };
+use policy::{Book, Terms};
+pub use policy::{CullPolicy, Mode};
 
 /// A server whose agent is silent this long is judged by the hub's own idea of its activity.
 pub const SILENT_MS: i64 = 10 * 60 * 1000;
 
 /// What a culling script asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Stop what is idle for this long; `None`: for as long as policy says for each.
     pub timeout_ms: Option<i64>,
-    /// Stop what is older than this, at work or not; `None` never does.
-    pub max_age_ms: Option<i64>,
+    /// Stop what is older than this, at work or not; `Some(None)` never does, `None`: as policy
+    /// says.
+    pub max_age_ms: Option<Option<i64>>,
+    /// Whether a warning must have come first; `None`: where policy is acted on and `timeout_ms`
+    /// and `max_age_ms` are its own.
+    pub warned: Option<bool>,
 }
 
 /// The answer for one running server.
@@ -36,82 +48,217 @@ pub struct CullRow {
     pub reason: String,
     /// Its user asked to keep it until then.
     pub held_until_ms: Option<i64>,
-    /// When its user was warned; nobody is warned yet.
+    /// When the warning of its stop was delivered.
     pub warned_at_ms: Option<i64>,
-    /// When policy stops it; without a policy that stops, nothing is announced.
+    /// When it may be stopped if nobody works until then.
     pub stops_at_ms: Option<i64>,
 }
 
 /// What is known of somebody's work there.
-enum Work {
-    Goes(String),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work<'a> {
+    Goes(&'a str),
     IdleSince { at_ms: i64, by: &'static str },
     Unknown(&'static str),
+}
+
+/// When a server is due, and for what; whatever spares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) at_ms: i64,
+    pub(crate) about: About,
+}
+
+/// What spares a server, whatever it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spared {
+    /// The hub does not list it as up, or has not yet.
+    Unlisted,
+    Exempt(String),
+    Kept(String),
+}
+
+/// When somebody who is due may be stopped, as far as warnings go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permit {
+    From(i64),
+    /// Not before the warning is delivered.
+    Undelivered,
+}
+
+/// One server, judged: what a row is made of, without its words.
+#[derive(Clone, Debug)]
+pub struct Judged<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) work: Work<'a>,
+    pub(crate) spared: Option<Spared>,
+    pub(crate) due: Option<Due>,
+    pub(crate) permit: Option<Permit>,
+    pub(crate) warned: Option<&'a Warned>,
+    now_ms: i64,
+}
+
+/// Judges servers one by one.
+pub struct Judge<'a> {
+    state: &'a State,
+    book: Book<'a>,
+    question: Question,
+    needs_warning: bool,
+    now_ms: i64,
 }
 
 /// One row per running server, by key.
 #[must_use]
 pub fn rows(state: &State, question: &Question, now_ms: i64) -> Vec<CullRow> {
-    state
-        .servers
-        .values()
-        .filter(|server| server.phase != Phase::Gone)
-        .map(|server| {
-            let by_policy_ms = state.policy_of(server).idle_after_ms;
-            let timeout_ms = question.timeout_ms.unwrap_or(by_policy_ms);
-            row(server, question, timeout_ms, now_ms)
-        })
-        .collect()
+    let mut judge = Judge::new(state, *question, now_ms);
+    let running = state.servers.values().filter(|server| is_up(server));
+    running.map(|server| judge.judge(server).row()).collect()
 }
 
-fn row(server: &Server, question: &Question, timeout_ms: i64, now_ms: i64) -> CullRow {
-    let work = work(server, now_ms);
-    let (idle_since_ms, idle_ms) = match work {
-        Work::IdleSince { at_ms, .. } => (Some(at_ms), Some(now_ms.saturating_sub(at_ms).max(0))),
-        Work::Goes(_) => (None, Some(0)),
-        Work::Unknown(_) => (None, None),
-    };
-    let held_until_ms = server.held_until_ms.filter(|&until_ms| until_ms > now_ms);
-    let (cull, reason) = if held_until_ms.is_some() {
-        (false, "held by its user".to_owned())
-    } else if let Some(reason) = too_old(server, question, now_ms) {
-        (true, reason)
-    } else {
-        judge(&work, timeout_ms, now_ms)
-    };
-    CullRow {
-        key: server.key.clone(),
-        idle_ms,
-        idle_since_ms,
-        cull,
-        reason,
-        held_until_ms,
-        warned_at_ms: None,
-        stops_at_ms: None,
-    }
+/// Whether there is anything to stop.
+#[must_use]
+pub fn is_up(server: &Server) -> bool {
+    server.phase != Phase::Gone
 }
 
-fn judge(work: &Work, timeout_ms: i64, now_ms: i64) -> (bool, String) {
-    match work {
-        Work::Goes(reason) => (false, reason.clone()),
-        Work::Unknown(why) => (false, format!("unknown, so kept: {why}")),
-        Work::IdleSince { at_ms, by } => {
-            let idle_ms = now_ms.saturating_sub(*at_ms).max(0);
-            let idle_for = in_words(idle_ms);
-            (idle_ms >= timeout_ms, format!("idle for {idle_for}{by}"))
+// === impl Judge ===
+
+impl<'a> Judge<'a> {
+    /// By the policy of `state`, or as `question` would have it.
+    #[must_use]
+    pub fn new(state: &'a State, question: Question, now_ms: i64) -> Self {
+        let asks = question.timeout_ms.is_some() || question.max_age_ms.is_some();
+        let by_policy = state.cull.mode == Mode::Act && !asks;
+        Self {
+            state,
+            book: Book::new(&state.cull, now_ms),
+            needs_warning: question.warned.unwrap_or(by_policy),
+            question,
+            now_ms,
         }
     }
+
+    /// What is to be said of `server`.
+    pub fn judge(&mut self, server: &'a Server) -> Judged<'a> {
+        let terms = self.book.terms(&server.groups);
+        let work = work(server, self.now_ms);
+        let due = self.due(server, work, &terms);
+        let warned = self.state.warned(&server.key);
+        let warned = warned.filter(|warned| due.is_some_and(|due| due.about == warned.about));
+        let permit = due.map(|due| {
+            if self.needs_warning {
+                permit(&self.state.cull, server, due, warned, self.now_ms)
+            } else {
+                Permit::From(due.at_ms)
+            }
+        });
+        Judged {
+            work,
+            spared: self.spared(server),
+            due,
+            permit,
+            warned,
+            server,
+            now_ms: self.now_ms,
+        }
+    }
+
+    fn spared(&self, server: &Server) -> Option<Spared> {
+        if self.state.hub_heard && !server.listed {
+            return Some(Spared::Unlisted);
+        }
+        let exempt = &self.state.cull.exempt;
+        if let Some(reason) = exempt.reason(&server.key, &server.groups) {
+            return Some(Spared::Exempt(reason));
+        }
+        kept_in_words(server, self.now_ms).map(Spared::Kept)
+    }
+
+    /// The earlier of too idle and too old, but never while its user holds it.
+    fn due(&self, server: &Server, work: Work<'_>, terms: &Arc<Terms>) -> Option<Due> {
+        let idle = match work {
+            Work::IdleSince { at_ms, .. } => {
+                let base_ms = self.state.policy_of(server).idle_after_ms;
+                let due_ms = match self.question.timeout_ms {
+                    Some(timeout_ms) => at_ms.saturating_add(timeout_ms),
+                    None => terms.due_ms(at_ms, base_ms, self.now_ms),
+                };
+                Some(Due {
+                    at_ms: due_ms,
+                    about: About::Idle { since_ms: at_ms },
+                })
+            }
+            Work::Goes(_) | Work::Unknown(_) => None,
+        };
+        // An agent's first word is no start: only the hub knows how old a server is.
+        let started_ms = server.started_ms.filter(|_| server.started_by_hub);
+        let max_age_ms = self.question.max_age_ms.unwrap_or(terms.max_age_ms);
+        let old = started_ms
+            .zip(max_age_ms)
+            .map(|(started_ms, max_age_ms)| Due {
+                at_ms: started_ms.saturating_add(max_age_ms),
+                about: About::Age { max_age_ms },
+            });
+        let mut due = idle.into_iter().chain(old).min_by_key(|due| due.at_ms)?;
+        if let Some((until_ms, _)) = kept(server, self.now_ms) {
+            due.at_ms = due.at_ms.max(until_ms);
+        }
+        Some(due)
+    }
 }
 
-fn too_old(server: &Server, question: &Question, now_ms: i64) -> Option<String> {
-    let max_age_ms = question.max_age_ms?;
-    // An agent's first word is no start: only the hub knows how old a server is.
-    let started_ms = server.started_ms.filter(|_| server.started_by_hub)?;
-    let age_ms = now_ms.saturating_sub(started_ms);
-    (age_ms >= max_age_ms).then(|| format!("older than {}", in_words(max_age_ms)))
+/// Until when its user keeps it, if that is still to come: by a hold, or by what they asked
+/// jupyter-keepalive for.
+fn kept(server: &Server, now_ms: i64) -> Option<(i64, &'static str)> {
+    let ahead = |until_ms: Option<i64>| until_ms.filter(|until_ms| *until_ms > now_ms);
+    let held = ahead(server.held_until_ms).map(|until_ms| (until_ms, "held"));
+    let kept = ahead(server.kept_until_ms).map(|until_ms| (until_ms, "kept by jupyter-keepalive"));
+    held.into_iter().chain(kept).max_by_key(|kept| kept.0)
 }
 
-fn work(server: &Server, now_ms: i64) -> Work {
+/// `held until 2026-11-29 08:00 UTC by its user`; `None` where nobody keeps it.
+#[must_use]
+pub fn kept_in_words(server: &Server, now_ms: i64) -> Option<String> {
+    let (until_ms, how) = kept(server, now_ms)?;
+    let until = jiff::Timestamp::from_millisecond(until_ms).ok()?;
+    let until = until.strftime("%Y-%m-%d %H:%M");
+    Some(format!("{how} until {until} UTC by its user"))
+}
+
+/// Whether there is a way to tell its user anything: JupyterLab, or mail.
+fn can_warn(policy: &CullPolicy, server: &Server) -> bool {
+    server.connected || policy.warns_by_mail
+}
+
+/// From when on a warning lets `server` be stopped. Where there is no way to warn anybody, nothing
+/// is waited for.
+pub(crate) fn permit(
+    policy: &CullPolicy,
+    server: &Server,
+    due: Due,
+    warned: Option<&Warned>,
+    now_ms: i64,
+) -> Permit {
+    let Some(last_ms) = policy
+        .last_warning_ms()
+        .filter(|_| can_warn(policy, server))
+    else {
+        return Permit::From(due.at_ms);
+    };
+    let from_ms = match warned {
+        // It is told at the next look.
+        None => now_ms,
+        Some(warned) => match warned.delivered_ms {
+            Some(delivered_ms) => delivered_ms,
+            // A page that nobody has open shows nothing: that it was sent is all there can be.
+            None if !policy.warns_by_mail || warned.unreachable => warned.told_ms,
+            None => return Permit::Undelivered,
+        },
+    };
+    Permit::From(due.at_ms.max(from_ms.saturating_add(last_ms)))
+}
+
+fn work(server: &Server, now_ms: i64) -> Work<'_> {
     let heard = |seen_ms: i64| now_ms.saturating_sub(seen_ms) <= SILENT_MS;
     if server.last_seen_ms.is_some_and(heard) {
         return measured(server);
@@ -129,9 +276,9 @@ fn work(server: &Server, now_ms: i64) -> Work {
     }
 }
 
-fn measured(server: &Server) -> Work {
+fn measured(server: &Server) -> Work<'_> {
     if let Some(reason) = &server.busy_reason {
-        return Work::Goes(reason.clone());
+        return Work::Goes(reason);
     }
     match server.idle_since_ms {
         Some(at_ms) => Work::IdleSince { at_ms, by: "" },
@@ -142,120 +289,111 @@ fn measured(server: &Server) -> Work {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        fact::{Fact, WorkloadState},
-        state::tests::{MB, START_MS, ada, after, connected, hub, report, sample},
-    };
+// === impl Judged ===
 
-    const HOUR_MS: i64 = 3_600_000;
-
-    const HOUR: Question = Question {
-        timeout_ms: Some(HOUR_MS),
-        max_age_ms: None,
-    };
-
-    fn only_row(facts: &[Fact], question: &Question, after_ms: i64) -> CullRow {
-        let mut rows = rows(&after(facts), question, START_MS + after_ms);
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
+impl Judged<'_> {
+    /// Of which server.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        self.server
     }
 
-    /// Two hours of samples, one a minute, whose kernel is as told.
-    fn two_hours(state: WorkloadState) -> Vec<Fact> {
-        let mut facts = vec![hub(0, Some(START_MS))];
-        for minute in 0..=120_u64 {
-            let mut sample = sample(minute * 60_000, 300 * MB);
-            sample.interval_ms = 60_000;
-            sample.workloads[0].state = Some(state);
-            facts.push(report(1, minute + 1, vec![sample]));
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Whether there is a way to tell its user anything.
+    pub(crate) fn can_warn(&self, policy: &CullPolicy) -> bool {
+        can_warn(policy, self.server)
+    }
+
+    /// Whether it may be stopped now.
+    #[must_use]
+    pub fn cull(&self) -> bool {
+        let permitted = matches!(self.permit, Some(Permit::From(ms)) if ms <= self.now_ms);
+        self.spared.is_none() && permitted
+    }
+
+    /// How long nobody has worked there.
+    #[must_use]
+    pub fn idle_ms(&self) -> Option<i64> {
+        match self.work {
+            Work::IdleSince { at_ms, .. } => Some(self.now_ms.saturating_sub(at_ms).max(0)),
+            Work::Goes(_) => Some(0),
+            Work::Unknown(_) => None,
         }
-        facts
     }
 
-    #[test]
-    fn an_idle_server_may_be_stopped_and_a_working_one_may_not() {
-        let idle = only_row(&two_hours(WorkloadState::Idle), &HOUR, 2 * HOUR_MS);
-        assert!(idle.cull);
-        assert_eq!(idle.idle_since_ms, Some(START_MS));
-        assert_eq!(idle.idle_ms, Some(2 * HOUR_MS));
-        assert_eq!(idle.reason, "idle for 2 h");
-        // The hub's last_activity is two hours old: the idle culler alone would stop it.
-        let busy = only_row(&two_hours(WorkloadState::Busy), &HOUR, 2 * HOUR_MS);
-        assert!(!busy.cull);
-        assert_eq!(busy.idle_ms, Some(0));
-        assert_eq!(busy.reason, "kernel train.ipynb busy for 2 h");
+    /// When it may be stopped if nobody works until then; `None` where it may not, or where that
+    /// waits for a warning.
+    #[must_use]
+    pub fn stops_at_ms(&self) -> Option<i64> {
+        let keeps = matches!(self.spared, Some(Spared::Unlisted | Spared::Exempt(_)));
+        match self.permit {
+            Some(Permit::From(ms)) if !keeps => Some(ms),
+            _ => None,
+        }
     }
 
-    #[test]
-    fn a_hold_keeps_an_idle_server_until_it_ends() {
-        let mut facts = two_hours(WorkloadState::Idle);
-        facts.push(Fact::Hold {
-            at_ms: START_MS,
-            key: ada(),
-            until_ms: Some(START_MS + 3 * HOUR_MS),
-        });
-        let held = only_row(&facts, &HOUR, 2 * HOUR_MS);
-        assert!(!held.cull);
-        assert_eq!(held.held_until_ms, Some(START_MS + 3 * HOUR_MS));
-        assert!(only_row(&facts, &HOUR, 3 * HOUR_MS).cull);
+    /// The answer in full.
+    #[must_use]
+    pub fn row(&self) -> CullRow {
+        CullRow {
+            key: self.server.key.clone(),
+            idle_ms: self.idle_ms(),
+            idle_since_ms: match self.work {
+                Work::IdleSince { at_ms, .. } => Some(at_ms),
+                Work::Goes(_) | Work::Unknown(_) => None,
+            },
+            cull: self.cull(),
+            reason: self.reason(),
+            held_until_ms: self
+                .server
+                .held_until_ms
+                .filter(|until_ms| *until_ms > self.now_ms),
+            warned_at_ms: self.warned.and_then(|warned| warned.delivered_ms),
+            stops_at_ms: self.stops_at_ms(),
+        }
     }
 
-    #[test]
-    fn a_server_without_an_agent_is_judged_by_the_hub_and_the_reason_says_so() {
-        let row = only_row(&[hub(0, Some(START_MS))], &HOUR, 2 * HOUR_MS);
-        assert!(row.cull);
-        assert_eq!(
-            row.reason,
-            "idle for 2 h by the hub's last_activity: it has no agent"
-        );
-        let fell_silent = [
-            hub(0, Some(START_MS)),
-            report(1, 1, vec![sample(0, 300 * MB)]),
-        ];
-        let row = only_row(&fell_silent, &HOUR, 2 * HOUR_MS);
-        assert!(
-            row.reason.ends_with("its agent is silent"),
-            "{}",
-            row.reason
-        );
-    }
-
-    #[test]
-    fn unknown_never_culls() {
-        let eager = Question {
-            timeout_ms: Some(0),
-            max_age_ms: None,
+    fn reason(&self) -> String {
+        match &self.spared {
+            Some(Spared::Unlisted) => {
+                return "unknown, so kept: the hub does not list it as running".to_owned();
+            }
+            Some(Spared::Exempt(reason) | Spared::Kept(reason)) => return reason.clone(),
+            None => {}
+        }
+        let reason = match (self.due.map(|due| due.about), self.work) {
+            (Some(About::Age { max_age_ms }), _) if self.is_due() => {
+                format!("older than {}", in_words(max_age_ms))
+            }
+            (_, Work::Goes(reason)) => return reason.to_owned(),
+            (_, Work::Unknown(why)) => return format!("unknown, so kept: {why}"),
+            (_, Work::IdleSince { by, .. }) => {
+                let idle_for = in_words(self.idle_ms().unwrap_or(0));
+                match self.server.idle_note.as_ref().filter(|_| by.is_empty()) {
+                    Some(note) => format!("idle for {idle_for}: {note}"),
+                    None => format!("idle for {idle_for}{by}"),
+                }
+            }
         };
-        let unlisted = only_row(&[connected(1, 0)], &eager, 20 * HOUR_MS);
-        assert!(!unlisted.cull);
-        assert_eq!(unlisted.idle_ms, None);
-        assert!(
-            unlisted.reason.starts_with("unknown"),
-            "{}",
-            unlisted.reason
-        );
-        assert!(!only_row(&[hub(0, None)], &eager, 20 * HOUR_MS).cull);
-        // Four minutes of silence are no moment, and nothing to stop a server for.
-        let mut silent = two_hours(WorkloadState::Idle);
-        let now_ms = 2 * HOUR_MS + 240_000;
-        silent.push(Fact::Tick {
-            at_ms: START_MS + now_ms,
-        });
-        let silent = only_row(&silent, &eager, now_ms);
-        assert!(!silent.cull && silent.reason.ends_with("silent for less than 10 minutes"));
+        if !self.is_due() || self.cull() {
+            return reason;
+        }
+        match self.warned {
+            None => format!("{reason}; its user is warned first"),
+            Some(_) if self.permit == Some(Permit::Undelivered) => {
+                format!("{reason}; kept until its user's warning is delivered")
+            }
+            Some(_) => format!("{reason}; its user was just warned"),
+        }
     }
 
-    #[test]
-    fn an_old_server_may_be_stopped_at_work_when_that_is_asked() {
-        let question = Question {
-            timeout_ms: Some(100 * HOUR_MS),
-            max_age_ms: Some(HOUR_MS),
-        };
-        let row = only_row(&two_hours(WorkloadState::Busy), &question, 2 * HOUR_MS);
-        assert!(row.cull);
-        assert_eq!(row.reason, "older than 1 h");
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due.at_ms <= self.now_ms)
     }
 }
+
+#[cfg(test)]
+mod tests;

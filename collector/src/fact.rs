@@ -371,6 +371,22 @@ pub enum Fact {
         /// Until when; `None` ends the hold.
         until_ms: Option<i64>,
     },
+    /// Mail about a warning was taken by a mail server, or has nowhere to go.
+    Mailed {
+        /// When.
+        at_ms: i64,
+        /// Whose server.
+        key: ServerKey,
+        /// Which warning.
+        episode: Box<str>,
+        /// Whether it was taken; else nobody knows an address.
+        taken: bool,
+    },
+    /// It is time to see who is to be warned of a stop.
+    Look {
+        /// Now.
+        at_ms: i64,
+    },
     /// The collector began, after a time in which it saw nothing: every stream of before has ended
     /// unseen.
     Started {

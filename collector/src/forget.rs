@@ -110,7 +110,7 @@ impl Traces {
 
     fn rows(&self) -> u64 {
         let rows = self.rows;
-        let small = rows.tokens + rows.episodes + rows.notices + rows.idle_marks;
+        let small = rows.tokens + rows.episodes + rows.notices + rows.idle_marks + rows.promises;
         self.servers + self.chunks + self.messages + small
     }
 }

@@ -55,5 +55,6 @@ pub mod systemd;
 pub mod text;
 pub mod usage;
 pub mod verdict;
+pub mod warning;
 
 pub use run::run;

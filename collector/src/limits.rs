@@ -287,6 +287,21 @@ pub const OPEN_EPISODES_MAX: u32 = 100_000;
 /// Time passes for the state in steps of this.
 pub const TICK_MS: i64 = 1_000;
 
+/// Servers are looked at for their end this often: a warning comes at most so much late.
+pub const LOOK_MS: i64 = 5_000;
+
+/// A hold keeps nobody's server for longer, whatever is set.
+pub const HOLD_MS_MAX: i64 = 31 * 24 * 60 * 60 * 1000;
+
+/// Changes of holds that one user may ask for in an hour: each is a row on the disk.
+pub const HOLD_CHANGES_PER_HOUR_MAX: u32 = 60;
+
+/// The body that asks for a hold names one time.
+pub const HOLD_BODY_BYTES_MAX: usize = 1_024;
+
+/// Whoever asks for a hold is answered when it holds, within this time.
+pub const HOLD_WITHIN: Duration = Duration::from_secs(5);
+
 /// After a start that found rows, silence is not judged for this long: it was we who were away,
 /// and agents come back within their backoff.
 pub const START_GRACE_MS: i64 = 60_000;

@@ -26,9 +26,11 @@ use crate::{
     state::{CLEARED_MAX, Changed, State},
     stats::{Limit, Stats, Unready},
     verdict::Verdict,
+    warning::News,
 };
 
 pub mod census;
+pub mod desk;
 pub mod flush;
 pub mod hub_list;
 pub mod people;
@@ -75,6 +77,8 @@ struct Progress {
     replayed: Option<oneshot::Sender<()>>,
     found_rows: bool,
     steps: Steps,
+    /// When servers were last looked at for their end.
+    looked_ms: i64,
     /// Nothing that came before is still to be applied.
     seen_ms: i64,
 }
@@ -97,6 +101,7 @@ impl Pipeline {
             replayed: Some(replayed),
             found_rows: false,
             steps: Steps::new(&*self.clock),
+            looked_ms: i64::MIN,
             seen_ms: i64::MIN,
         };
         loop {
@@ -235,8 +240,24 @@ impl Pipeline {
         if !changed.verdicts.is_empty() {
             self.tell(Tell::Changed(changed.verdicts.clone()));
         }
+        if !changed.warnings.is_empty() {
+            self.tell_warnings(std::mem::take(&mut changed.warnings));
+        }
         if !changed.servers.is_empty() || !changed.verdicts.is_empty() {
             let _ = self.changes.send(Arc::new(changed)); // nobody listens: fine
+        }
+    }
+
+    /// What is to be kept comes first: nobody is told twice because the program ended in between.
+    fn tell_warnings(&self, news: News) {
+        if !news.kept.is_empty() {
+            self.tell(Tell::Kept(news.kept));
+        }
+        if !news.take_back.is_empty() {
+            self.tell(Tell::TakeBack(news.take_back));
+        }
+        if !news.warn.is_empty() {
+            self.tell(Tell::Warn(news.warn));
         }
     }
 
@@ -264,6 +285,11 @@ impl Pipeline {
         progress.ticked_ms = Some(now_ms);
         let mut entries = Vec::new();
         self.apply(&Fact::Tick { at_ms: now_ms }, &mut entries);
+        let looked_ago_ms = now_ms.saturating_sub(progress.looked_ms);
+        if !(0..limits::LOOK_MS).contains(&looked_ago_ms) {
+            progress.looked_ms = now_ms;
+            self.apply(&Fact::Look { at_ms: now_ms }, &mut entries);
+        }
         if !entries.is_empty() {
             self.history.append(progress.row, entries);
         }
@@ -299,7 +325,11 @@ impl Pipeline {
 /// When it came, for what comes through the inbox.
 fn came_ms(fact: &Fact) -> Option<i64> {
     match fact {
-        Fact::Hub { .. } | Fact::Hold { .. } | Fact::Tick { .. } => None,
+        Fact::Hub { .. }
+        | Fact::Hold { .. }
+        | Fact::Mailed { .. }
+        | Fact::Look { .. }
+        | Fact::Tick { .. } => None,
         _ => Some(at_ms(fact)),
     }
 }
@@ -314,6 +344,8 @@ fn at_ms(fact: &Fact) -> i64 {
         | Fact::Shown { at_ms, .. }
         | Fact::Hub { at_ms, .. }
         | Fact::Hold { at_ms, .. }
+        | Fact::Mailed { at_ms, .. }
+        | Fact::Look { at_ms }
         | Fact::Started { at_ms }
         | Fact::People { at_ms, .. }
         | Fact::Tick { at_ms } => *at_ms,

@@ -1,7 +1,8 @@
 //! Small state that must survive a restart: `state.db`.
 //!
 //! Tokens (as SHA-256 only), verdict episodes, notices to be delivered, since when servers are
-//! idle, how many people were active, who is who and what becomes of whom. One connection behind a
+//! idle, holds and warnings, how many people were active, who is who and what becomes of whom. One
+//! connection behind a
 //! lock, every commit on the disk before the call returns; calls
 //! take a fraction of a millisecond of work and one write to the disk, so an asynchronous caller
 //! makes them on a blocking thread. Clones share the connection.
@@ -11,6 +12,7 @@ mod episode;
 mod idle;
 mod outbox;
 mod person;
+mod promise;
 mod token;
 
 use std::{path::Path, sync::Arc};
@@ -23,10 +25,11 @@ use crate::database::{self, DatabaseError};
 pub use activity::read_activity;
 pub use outbox::{DueNotice, NewNotice};
 pub use person::{Forgotten, StateRows, Unfinished};
+pub use promise::HoldAsked;
 
 /// What each schema version adds to the one before; the position is the version. Never edit a
 /// step that was released: add one.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE token (
         sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
@@ -109,6 +112,35 @@ const MIGRATIONS: [&str; 3] = [
         made_ms INTEGER NOT NULL
     ) WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE hold (
+        user TEXT NOT NULL,
+        server TEXT NOT NULL,
+        until_ms INTEGER NOT NULL,
+        PRIMARY KEY (user, server)
+    ) WITHOUT ROWID;
+    CREATE TABLE hold_log (
+        id INTEGER PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        user TEXT NOT NULL,
+        server TEXT NOT NULL,
+        until_ms INTEGER,           -- NULL: the hold was ended
+        asked_by TEXT NOT NULL
+    );
+    CREATE INDEX hold_log_user ON hold_log (user, at_ms);
+    CREATE TABLE warning (
+        user TEXT NOT NULL,
+        server TEXT NOT NULL,
+        about TEXT NOT NULL,        -- what it is to be stopped for,
+        number INTEGER NOT NULL,    -- and since when, or beyond which age
+        episode TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        told_ms INTEGER NOT NULL,
+        delivered_ms INTEGER,
+        unreachable INTEGER NOT NULL,
+        PRIMARY KEY (user, server)
+    ) WITHOUT ROWID;
+",
 ];
 
 /// Handle on `state.db`.
@@ -161,7 +193,8 @@ impl Registry {
         })
     }
 
-    /// Forgets tokens not verified, verdicts cleared and notices settled before `before_ms`.
+    /// Forgets tokens not verified, verdicts cleared, notices settled, holds and warnings over before
+    /// `before_ms`.
     pub fn prune(&self, before_ms: i64) -> Result<(), RegistryError> {
         self.transact("prune", |tx| {
             tx.execute("DELETE FROM token WHERE verified_ms < ?1", [before_ms])?;
@@ -170,6 +203,9 @@ impl Registry {
                 "DELETE FROM notice WHERE next_ms IS NULL AND queued_ms < ?1",
                 [before_ms],
             )?;
+            tx.execute("DELETE FROM hold WHERE until_ms < ?1", [before_ms])?;
+            tx.execute("DELETE FROM hold_log WHERE at_ms < ?1", [before_ms])?;
+            tx.execute("DELETE FROM warning WHERE told_ms < ?1", [before_ms])?;
             Ok(())
         })
     }

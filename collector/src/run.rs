@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use parking_lot::RwLock;
 use tokio::{
     sync::{broadcast, oneshot, watch},
     task::JoinSet,
@@ -20,7 +19,6 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Addr, Config},
     data_dir::{DataDir, DataDirError},
-    fact::ServerKey,
     forget::{self, ForgetError, People},
     history::{History, HistoryError},
     hub::{HubError, client::HubClient},
@@ -42,6 +40,7 @@ use crate::{
     notice::{Outbox, OutboxError, RenderError},
     pipeline::{
         Pipeline, SharedState,
+        desk::Desk,
         flush::{Flusher, IdleMarks},
         hub_list::HubList,
         tell::Teller,
@@ -50,7 +49,7 @@ use crate::{
     report::hub_activity::Newest,
     serve::{self, Authority, Serve},
     socket::{BindError, Socket},
-    state::{CLEARED_MAX, State},
+    state::CLEARED_MAX,
     stats::{Limit, Stats},
     systemd,
 };
@@ -58,6 +57,7 @@ use crate::{
 mod certificate;
 mod keeper;
 mod process;
+mod recall;
 mod threads;
 
 pub(crate) use process::start_log;
@@ -127,6 +127,7 @@ struct Core {
     outbox: Arc<Outbox>,
     activity: Newest,
     people: People,
+    desk: Desk,
     facts: SyncSender<Batch>,
     stop_flusher: SyncSender<()>,
     replayed: oneshot::Receiver<()>,
@@ -143,6 +144,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     process::raise_open_files();
     for name in &config.unknown_variables {
         tracing::warn!(name, "a variable with our prefix means nothing to us");
+    }
+    for advice in &config.cull.advice {
+        tracing::warn!("{advice}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -170,7 +174,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     let outbox = Outbox::new(&config.notice, registry.clone(), clock.clone())?;
     let outbox = Arc::new(outbox);
     let idle_marks = registry.idle_marks()?;
-    let state = recalled_state(&config, &registry, idle_marks.clone())?;
+    let state = recall::state(&config, &registry, idle_marks.clone(), clock.now_ms())?;
     let (changes, _) = broadcast::channel(limits::CHANGES_QUEUE);
     let (facts, incoming_facts) = sync_channel(limits::FACT_QUEUE);
     let (teller, tells) = sync_channel(limits::TELL_QUEUE);
@@ -209,6 +213,7 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
     threads.spawn("flusher", move || flusher.run(&flusher_stopped))?;
     threads.spawn("inbox", move || work(clerk))?;
     let core = Core {
+        desk: Desk::new(&registry, &state, &clock, &stats),
         activity: Newest::kept(config.report.clone(), &registry)?,
         config,
         clock,
@@ -226,22 +231,6 @@ fn build(config: Config, data_dir: &DataDir) -> Result<(Core, Threads), RunError
         replayed,
     };
     Ok((core, threads))
-}
-
-/// Nothing known but what small state remembers; the journal tells the rest.
-fn recalled_state(
-    config: &Config,
-    registry: &Registry,
-    idle_marks: Vec<(ServerKey, i64)>,
-) -> Result<SharedState, RegistryError> {
-    let policy = config.policy.clone();
-    let mut state = match config.hub {
-        Some(_) => State::with_hub(policy),
-        None => State::new(policy),
-    };
-    let open = registry.open_episodes(limits::OPEN_EPISODES_MAX)?;
-    state.recall(open, idle_marks);
-    Ok(Arc::new(RwLock::new(state)))
 }
 
 fn work(mut clerk: Clerk<SqliteJournal>) {
@@ -319,6 +308,7 @@ impl Core {
                 background.spawn(certificate::renew_for_ever(certificate));
             }
             carrier.open();
+            self.desk.open(self.facts.clone());
             stages.spawn(self.orders(stopping_orders)?);
             systemd::notify(systemd::READY);
             tracing::info!("ready");
@@ -361,6 +351,7 @@ impl Core {
         stop: &watch::Sender<bool>,
     ) {
         self.sessions.end_all();
+        self.desk.close();
         let _ = stop.send(true);
         let ended = async { while stages.join_next().await.is_some() {} };
         let _ = timeout(limits::SHUTDOWN_TIMEOUT, ended).await;
@@ -425,6 +416,7 @@ impl Core {
             changes: self.changes.clone(),
             history: self.history.clone(),
             activity: self.activity.clone(),
+            desk: self.desk.clone(),
             agents,
             stats: self.stats.clone(),
             clock: self.clock.clone(),

@@ -1,7 +1,7 @@
 //! What people and scripts ask: HTTP, JSON and server-sent events under the service prefix.
 //!
 //! [`routes`] is the whole table: where, who may, what answers. A route cannot be added without
-//! saying who may use it, and nothing here changes the state: every route is a GET.
+//! saying who may use it. All but the holds are GETs and change nothing.
 
 pub mod shape;
 
@@ -11,6 +11,7 @@ mod cull;
 mod guard;
 mod health;
 mod history;
+mod hold;
 mod link;
 mod list;
 mod live;
@@ -32,7 +33,7 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{Redirect, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, put},
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -41,7 +42,7 @@ pub(crate) use query::{date_ms, time_ms};
 
 use self::{
     auth::{Sessions, Verifier},
-    guard::{Access, Guard},
+    guard::{Access, Guard, Words},
     live::Live,
     problem::Problem,
 };
@@ -51,7 +52,7 @@ use crate::{
     hub::client::HubClient,
     limits,
     link::websocket::Carrier,
-    pipeline::{Changes, SharedState},
+    pipeline::{Changes, SharedState, desk::Desk},
     report::hub_activity::Newest,
     stats::{Limit, Stats},
 };
@@ -82,6 +83,8 @@ pub struct Serve {
     pub history: History,
     /// How many people were active.
     pub activity: Newest,
+    /// Where wishes go.
+    pub desk: Desk,
     /// Agents that come by WebSocket.
     pub agents: Carrier,
     /// The collector's own figures.
@@ -108,6 +111,8 @@ pub(crate) struct Site {
     reading: Semaphore,
     activity: Newest,
     reporting: Arc<Semaphore>,
+    desk: Desk,
+    words: Words,
     agents: Carrier,
     stats: Stats,
     clock: Arc<dyn Clock>,
@@ -127,11 +132,11 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 20] {
-    use Access::{All, Metrics, Open, Page, Rows};
+fn routes() -> [Route; 22] {
+    use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
-        route("",                                          Page,    get(page::index)),
+        route("",                                          Page,    get(page::home)),
         route("assets/{file}",                             Open,    get(page::asset)),
         route(oauth::CALLBACK,                             Open,    get(oauth::callback)),
         route("logout",                                    Open,    get(oauth::logout)),
@@ -144,6 +149,8 @@ fn routes() -> [Route; 20] {
         route("api/v1/servers",                            Rows,    get(now::servers)),
         route("api/v1/users/{user}/server",                Rows,    get(now::default_server)),
         route("api/v1/users/{user}/server/history",        Rows,    get(history::default_history)),
+        route("api/v1/users/{user}/server/hold",           Own,     put(hold::hold_default).delete(hold::release_default)),
+        route("api/v1/users/{user}/servers/{name}/hold",   Own,     put(hold::hold_named).delete(hold::release_named)),
         route("api/v1/users/{user}/servers/{name}",        Rows,    get(now::named_server)),
         route("api/v1/users/{user}/servers/{name}/history", Rows,   get(history::named_history)),
         route("api/v1/verdicts",                           Rows,    get(verdicts::verdicts)),
@@ -160,6 +167,14 @@ pub async fn run(serve: Serve) {
         Authority::Hub(hub) => (Some(Verifier::new(hub, serve.stats.clone())), None),
         Authority::Local(identify) => (None, Some(identify)),
     };
+    let words = match Words::new() {
+        Ok(words) => words,
+        Err(error) => {
+            // Nobody could be told from anybody: logins need the same.
+            tracing::error!(%error, "the system gives no random numbers: nothing is served");
+            return;
+        }
+    };
     let live = Arc::new(Live::new(serve.clock.now_ms(), serve.stats.clone()));
     let site = Arc::new(Site {
         prefix: serve.prefix,
@@ -168,6 +183,8 @@ pub async fn run(serve: Serve) {
         reading: Semaphore::new(HISTORY_READS_MAX),
         activity: serve.activity,
         reporting: Arc::new(Semaphore::new(reports::REPORTS_MAX)),
+        desk: serve.desk,
+        words,
         agents: serve.agents,
         stats: serve.stats,
         clock: serve.clock,

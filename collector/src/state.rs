@@ -12,6 +12,7 @@ mod intake;
 mod people;
 mod policy;
 mod presence;
+mod promises;
 mod recall;
 
 use std::{
@@ -22,13 +23,16 @@ use std::{
 use hubmeter_kinetics::{forecast::Forecast, trend::Trend};
 
 use crate::{
+    cull::CullPolicy,
     fact::{Activity, Fact, InstanceId, Sample, ServerKey, WorkloadKey},
     text::Label,
     verdict::{Detectors, Verdict},
+    warning::News,
 };
 use dedupe::{Admission, Due, Lost, Sequence};
 use policy::Policies;
 pub use policy::{Overrides, Policy};
+use promises::Promises;
 use recall::Recalled;
 use series::Measured;
 
@@ -95,6 +99,8 @@ pub struct Server {
     pub kept_until_ms: Option<i64>,
     /// The user asked to keep it until then.
     pub held_until_ms: Option<i64>,
+    /// Policy stops it then, if nobody works until then; `None` also where policy only watches.
+    pub stops_at_ms: Option<i64>,
     /// Open verdicts, oldest first.
     pub verdicts: Vec<Verdict>,
     /// How to judge it; `None`: as everybody.
@@ -157,6 +163,8 @@ pub struct Changed {
     pub taken: Vec<Taken>,
     /// Users were forgotten, deleted or renamed: what was told before may name them.
     pub people: bool,
+    /// Who is to be warned of a stop, or was.
+    pub warnings: News,
 }
 
 /// A sample that was applied, and what it told beside the one before.
@@ -185,6 +193,8 @@ pub struct State {
     pub cleared: VecDeque<Verdict>,
     /// How to judge.
     pub policy: Policy,
+    /// Who is stopped when.
+    pub cull: Arc<CullPolicy>,
     /// What was left out, by reason.
     pub counts: Counts,
     /// How to judge who is in groups.
@@ -195,6 +205,8 @@ pub struct State {
     ticked_ms: Option<i64>,
     /// What is remembered of before the start, until the journal is replayed.
     pub(crate) recalled: Option<Recalled>,
+    /// Until when servers are held, and what was told of their end.
+    promises: Promises,
 }
 
 // === impl State ===
@@ -207,11 +219,13 @@ impl State {
             servers: BTreeMap::new(),
             cleared: VecDeque::new(),
             policy,
+            cull: Arc::default(),
             counts: Counts::default(),
             policies: Policies::default(),
             ticked_ms: None,
             hub_heard: false,
             recalled: None,
+            promises: Promises::default(),
         }
     }
 
@@ -281,14 +295,10 @@ impl State {
                 instance,
                 activity,
             } => self.activity(key, *instance, activity),
-            // Who warned and waits for it takes it.
-            Fact::Shown { .. } => Changed::default(),
             Fact::Hub { at_ms, servers } => self.hub_list(*at_ms, servers),
-            Fact::Hold {
-                at_ms: _,
-                key,
-                until_ms,
-            } => self.hold(key, *until_ms),
+            Fact::Hold { .. } | Fact::Shown { .. } | Fact::Mailed { .. } | Fact::Look { .. } => {
+                self.promise(fact)
+            }
             Fact::Started { at_ms } => self.started(*at_ms),
             Fact::People { at_ms: _, people } => self.move_people(people.fates()),
             Fact::Tick { at_ms } => self.tick(*at_ms),
@@ -373,16 +383,6 @@ impl State {
             ..Changed::of(key, verdicts)
         }
     }
-
-    fn hold(&mut self, key: &ServerKey, until_ms: Option<i64>) -> Changed {
-        match self.servers.get_mut(key) {
-            Some(server) if server.held_until_ms != until_ms => {
-                server.held_until_ms = until_ms;
-                Changed::of(key, Vec::new())
-            }
-            _ => Changed::default(),
-        }
-    }
 }
 
 // === impl Server ===
@@ -413,6 +413,7 @@ impl Server {
             idle_note: None,
             kept_until_ms: None,
             held_until_ms: None,
+            stops_at_ms: None,
             verdicts: Vec::new(),
             policy: None,
             interval_ms: 0,
@@ -454,8 +455,7 @@ impl Changed {
         Self {
             servers: vec![key.clone()],
             verdicts,
-            taken: Vec::new(),
-            people: false,
+            ..Self::default()
         }
     }
 

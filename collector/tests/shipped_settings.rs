@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use hubmeter_collector::{
     config::{Config, Flags, Mistakes},
+    cull::{CullPolicy, policy::Exempt},
     history::HistoryMode,
     state::Policy,
 };
@@ -17,12 +18,19 @@ fn shipped() -> String {
 
 fn load(text: &str) -> Result<Config, Mistakes> {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["hub-token", "mail-password", "link.crt", "link.key"] {
+    for name in [
+        "hub-token",
+        "mail-password",
+        "link.crt",
+        "link.key",
+        "jupyterhub_config.py",
+    ] {
         fs::write(dir.path().join(name), "not empty").unwrap();
     }
     let file = dir.path().join("collector.toml");
     let here = dir.path().to_str().unwrap();
-    fs::write(&file, text.replace("/etc/hubmeter", here)).unwrap();
+    let text = text.replace("/etc/hubmeter", here);
+    fs::write(&file, text.replace("/etc/jupyterhub", here)).unwrap();
     let flags = Flags {
         config: Some(file),
         standalone: !text.contains("\n[hub]"),
@@ -75,6 +83,17 @@ fn what_it_calls_a_default_is_one() {
     };
     assert_eq!(bare.policy, as_bare);
     assert_eq!(full.policy.groups.len(), 1);
+    let cull = CullPolicy {
+        // Written out, it is what `policy.idle_after` is.
+        timeout_ms: None,
+        groups: BTreeMap::new(),
+        schedules: Vec::new(),
+        exempt: Exempt::default(),
+        ..full.cull.policy.clone()
+    };
+    assert_eq!(bare.cull.policy, cull);
+    assert_eq!(full.cull.policy.timeout_ms, Some(bare.policy.idle_after_ms));
+    assert_eq!(full.cull.policy.schedules.len(), 2);
     assert_eq!(bare.notice.within_ms, full.notice.within_ms);
     assert_eq!(bare.history.raw_kept_ms, full.history.raw_kept_ms);
     assert_eq!(bare.history.minute_kept_ms, full.history.minute_kept_ms);

@@ -19,6 +19,8 @@ use hubmeter_collector::{
         websocket::Carrier,
     },
     peer::Peer,
+    pipeline::desk::Desk,
+    registry::Registry,
     report::hub_activity::{Labels, Newest},
     serve::{Authority, Listener, Serve},
     state::State,
@@ -84,12 +86,16 @@ impl Site {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(&socket).expect("a socket")
         };
+        let state = Arc::new(RwLock::new(state));
+        let registry = Registry::open(dir).expect("small state");
+        let desk = Desk::new(&registry, &state, &(clock.clone() as _), &stats);
         runtime.spawn(hubmeter_collector::serve::run(Serve {
             listener: Listener::Unix(listener),
             metrics_listener: None,
             prefix: "/".to_owned(),
             authority: Authority::Local(Arc::new(|_| Some(Peer { uid: 0 }))),
-            state: Arc::new(RwLock::new(state)),
+            state,
+            desk,
             changes: broadcast::channel(64).0,
             history,
             activity: uncounted(),

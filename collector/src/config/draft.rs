@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Addr;
 use crate::notice::MailSecurity;
@@ -165,6 +165,11 @@ impl Draft {
         self.mistakes.push(Mistake { place, what });
     }
 
+    /// How many mistakes were found so far.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes.len()
+    }
+
     /// Ends the asking: what is left in the file is unknown. Gives the variables with our prefix
     /// that nobody asked for; they are no mistakes, since Kubernetes makes such
     /// (`HUBMETER_COLLECTOR_SERVICE_HOST`) for a service of that name.
@@ -207,11 +212,24 @@ fn flatten(
         };
         match value.get_ref() {
             DeValue::Table(below) => flatten(&name, below, at, into),
+            // [[schedule]]: its keys have the table's number before them.
+            DeValue::Array(items) if are_tables(items) => {
+                for (number, item) in items.iter().enumerate() {
+                    if let DeValue::Table(below) = item.get_ref() {
+                        flatten(&format!("{name}.{number}"), below, at, into);
+                    }
+                }
+            }
             leaf => {
                 into.insert(name, (raw(leaf), at(key.span().start)));
             }
         }
     }
+}
+
+fn are_tables(items: &DeArray<'_>) -> bool {
+    let is_table = |item: &toml::Spanned<DeValue<'_>>| matches!(item.get_ref(), DeValue::Table(_));
+    !items.is_empty() && items.iter().all(is_table)
 }
 
 fn raw(value: &DeValue<'_>) -> Raw {

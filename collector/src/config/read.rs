@@ -85,6 +85,7 @@ pub(super) fn config(
         .or(data_dir_set)
         .unwrap_or_else(|| default_data_dir(&draft));
     let policy = super::policy::policy(&mut draft);
+    let cull = super::cull::cull(&mut draft, &policy);
     let history = history(&mut draft, &data_dir);
     let notice = notice(&mut draft);
     let report = report(&mut draft, &notice, hub.as_ref());
@@ -97,6 +98,7 @@ pub(super) fn config(
         hub,
         link,
         policy,
+        cull,
         history,
         notice,
         report,

@@ -139,6 +139,8 @@ pub struct Notice {
     pub verdict: Verdict,
     /// The sentence to show.
     pub text: String,
+    /// When its server stops, from now.
+    pub stops_in_ms: Option<u64>,
 }
 
 /// Why the collector ends a stream.

@@ -178,6 +178,7 @@ fn words_of(verdict: &Verdict, phase: Phase, reader: Reader) -> BTreeMap<&'stati
         ("rule", Value::from(verdict.rule.as_str())),
         ("rule_words", Value::from(rule_words(verdict.rule.as_str()))),
         ("whose", Value::from(whose(verdict, reader))),
+        ("mine", Value::from(reader == Reader::User)),
         ("enforced", Value::from(flag("memory_limit_enforced"))),
         ("shared", Value::from(flag("memory_limit_shared"))),
         ("inferred", Value::from(flag("inferred"))),

@@ -8,13 +8,15 @@ use std::{
 };
 
 use crate::{
+    fact::ServerKey,
     limits,
     link::{admit::Notice, session::Sessions},
     notice::{NoticeConfig, Outbox, RenderError, Renderer},
     person::PeopleMove,
     registry::Registry,
     stats::Stats,
-    verdict::{Severity, Verdict},
+    verdict::{Rule, Severity, Verdict},
+    warning::{TakenBack, Warned, Warning},
 };
 
 /// What there is to tell.
@@ -26,6 +28,12 @@ pub enum Tell {
     Again(Vec<Verdict>),
     /// Users were forgotten, deleted or renamed; whatever was told of them is written by now.
     People(PeopleMove),
+    /// What is to be kept of warnings, before they are told.
+    Kept(Vec<(ServerKey, Option<Warned>)>),
+    /// Users whose servers stop soon.
+    Warn(Vec<Warning>),
+    /// Users whose servers do not stop any more.
+    TakeBack(Vec<TakenBack>),
 }
 
 /// The teller's thread.
@@ -117,6 +125,13 @@ impl Teller {
                     }
                     people.done();
                 }
+                Tell::Kept(kept) => {
+                    if let Err(e) = self.registry.put_warned(&kept) {
+                        tracing::error!(error = %e, "a restart may warn users once more");
+                    }
+                }
+                Tell::Warn(warnings) => warnings.iter().for_each(|w| self.warn(w)),
+                Tell::TakeBack(taken) => taken.iter().for_each(|t| self.take_back(t)),
             }
         }
     }
@@ -130,9 +145,29 @@ impl Teller {
         }
     }
 
+    /// In JupyterLab: an agent that is away has no page to show it on.
+    fn warn(&self, warning: &Warning) {
+        let notice = Notice {
+            verdict: warning.verdict(),
+            text: warning.to_string(),
+            stops_in_ms: u64::try_from(warning.stops_in_ms()).ok(),
+        };
+        let _ = self.sessions.notify(&warning.key, notice);
+    }
+
+    fn take_back(&self, taken: &TakenBack) {
+        let notice = Notice {
+            verdict: taken.verdict(),
+            text: "your server goes on".to_owned(),
+            stops_in_ms: None,
+        };
+        let _ = self.sessions.notify(&taken.key, notice);
+    }
+
     fn show(&self, verdict: &Verdict) {
         // What is merely good to know is on the pages; it interrupts nobody's work.
-        if verdict.severity < Severity::Warning {
+        // A kernel that could be shut down is offered: nobody works with it.
+        if verdict.severity < Severity::Warning && verdict.rule != Rule::IdleHog {
             return;
         }
         match self.words.for_user(verdict) {
@@ -140,6 +175,7 @@ impl Teller {
                 let notice = Notice {
                     verdict: verdict.clone(),
                     text,
+                    stops_in_ms: None,
                 };
                 // An agent that is away is told when it comes.
                 let _ = self.sessions.notify(&verdict.key, notice);
@@ -189,7 +225,6 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fact::ServerKey, verdict::Rule};
 
     #[test]
     fn a_runaway_is_news_when_its_limit_is_near_and_only_then_is_its_end() {

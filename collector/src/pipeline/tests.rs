@@ -37,6 +37,7 @@ fn bench() -> Bench {
         stats,
     };
     let progress = Progress {
+        looked_ms: i64::MIN,
         ticked_ms: None,
         row: 0,
         replayed: Some(oneshot::channel().0),
@@ -269,6 +270,37 @@ fn an_agent_that_comes_is_told_what_is_open() {
     state.write().servers.get_mut(&ann()).unwrap().verdicts = vec![verdict];
     bench.take(Some(2), Origin::Live, vec![connected(START_MS + 1)]);
     assert!(matches!(bench.tells.try_recv(), Ok(Tell::Again(open)) if open.len() == 1));
+}
+
+#[test]
+fn what_is_warned_of_is_kept_before_it_is_told_and_never_in_a_replay() {
+    let mut bench = bench();
+    let policy = crate::cull::CullPolicy {
+        mode: crate::cull::Mode::Act,
+        timeout_ms: Some(20_000),
+        warn_ms: vec![10_000],
+        ..crate::cull::CullPolicy::default()
+    };
+    bench.pipeline.state.write().cull = Arc::new(policy);
+    let origin = Origin::Replayed { in_history: true };
+    let facts = (0..6).map(|at| report(at + 1, START_MS - 30_000 + at as i64 * 5_000));
+    let mut facts: Vec<Fact> = facts.collect();
+    facts.insert(0, connected(START_MS - 30_000));
+    bench.take(Some(1), origin, facts);
+    assert!(bench.tells.try_recv().is_err(), "that was before");
+    // Time stands still for the state until agents may have come back.
+    for (seq, _) in (7..).zip(0..=limits::START_GRACE_MS / 5_000) {
+        let live = report(seq, bench.clock.now_ms());
+        bench.take(Some(2), Origin::Live, vec![live]);
+        bench.wait(5_000);
+    }
+    let told: Vec<Tell> = bench.tells.try_iter().collect();
+    let [Tell::Kept(kept), Tell::Warn(warned)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!((kept.len(), warned.len()), (1, 1));
+    bench.wait(limits::LOOK_MS);
+    assert!(bench.tells.try_recv().is_err(), "once");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, promise};
 use crate::person::{Fate, Fates, PSEUDONYM_PREFIX, Person, waiting};
 
 /// Rows about people in `state.db`, by table.
@@ -19,6 +19,8 @@ pub struct StateRows {
     pub notices: u64,
     /// Since when servers are idle.
     pub idle_marks: u64,
+    /// Holds, who asked for them, and warnings.
+    pub promises: u64,
 }
 
 /// Fates that were begun and not finished.
@@ -46,7 +48,16 @@ pub struct Forgotten {
 }
 
 /// Tables with a column `user`.
-const TABLES: [&str; 5] = ["token", "episode", "notice", "idle_mark", "person"];
+const TABLES: [&str; 8] = [
+    "token",
+    "episode",
+    "notice",
+    "idle_mark",
+    "person",
+    "hold",
+    "hold_log",
+    "warning",
+];
 
 // === impl Registry ===
 
@@ -61,6 +72,9 @@ impl Registry {
                     UNION ALL SELECT user, NULL, NULL FROM episode
                     UNION ALL SELECT user, NULL, NULL FROM notice
                     UNION ALL SELECT user, NULL, NULL FROM idle_mark
+                    UNION ALL SELECT user, NULL, NULL FROM hold
+                    UNION ALL SELECT user, NULL, NULL FROM hold_log
+                    UNION ALL SELECT user, NULL, NULL FROM warning
                  ) GROUP BY user",
             )?
             .query_map([], |row| {
@@ -117,6 +131,7 @@ impl Registry {
                 episodes: count("episode")?,
                 notices: count("notice")?,
                 idle_marks: count("idle_mark")?,
+                promises: count("hold")? + count("hold_log")? + count("warning")?,
             })
         })
     }
@@ -297,8 +312,10 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
         rows.episodes += leave("episode")?;
         rows.notices += leave("notice")?;
         rows.idle_marks += leave("idle_mark")?;
+        rows.promises += leave("hold")? + leave("hold_log")? + leave("warning")?;
         leave("person")?;
     }
+    promise::move_askers(tx, fates)?;
     for (at, (_, fate)) in fates.iter().enumerate() {
         let Some(name) = fate.name() else { continue };
         for table in TABLES {

@@ -1,90 +1,161 @@
 //! Who may be stopped, and why: what policy would do, or what it would with other numbers.
 //! A question changes nothing and warns nobody.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
 use axum::{
     Json,
     extract::{RawQuery, State},
 };
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Site,
     guard::Viewer,
-    list::{Order, Page, Place, Rank},
+    list::{Order, Place, Rank},
     problem::Problem,
     query::Query,
     shape::CullJson,
 };
 use crate::{
-    cull::{self, CullRow, Question},
-    state::State as Truth,
+    cull::{Judge, Judged, Question, is_up},
+    fact::ServerKey,
+    state::{Server, State as Truth},
 };
 
 const SORT_FIELDS: [&str; 4] = ["user", "server", "idle_seconds", "cull"];
 
-const PARAMETERS: [&str; 6] = ["timeout", "max_age", "user", "sort", "limit", "cursor"];
+const PARAMETERS: [&str; 8] = [
+    "timeout", "max_age", "warned", "user", "group", "sort", "limit", "cursor",
+];
+
+/// What there is to do about each, and whether it is to be done.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CullPage {
+    /// `watch`: nobody is to be stopped by this answer; `act`: whose `cull` is true.
+    #[schema(value_type = String, pattern = "^(watch|act)$")]
+    mode: &'static str,
+    /// The rows.
+    items: Vec<CullJson>,
+    /// Ask with this as `cursor` for the next page; `null` on the last one.
+    next: Option<String>,
+}
+
+/// Which servers are asked about.
+struct Filter<'a> {
+    viewer: &'a Viewer,
+    user: Option<&'a str>,
+    group: Option<&'a str>,
+}
 
 /// One answer per running server that may be seen.
 #[utoipa::path(
     get,
     path = "/api/v1/cull",
     params(
-        ("timeout" = Option<String>, Query, description = "Idle for so long: seconds, or a duration such as 1h"),
-        ("max_age" = Option<String>, Query, description = "Stop what is older, at work or not; 0 never does"),
+        ("timeout" = Option<String>, Query, description = "What if: idle for so long (seconds, or a duration such as 1h), whatever group and hour"),
+        ("max_age" = Option<String>, Query, description = "What if: stop what is older, at work or not; 0 never does"),
+        ("warned" = Option<bool>, Query, description = "Whether a warning must have come first. Unless told: where policy is acted on, and neither timeout nor max_age is given"),
         ("user" = Option<String>, Query, description = "Only this user's"),
+        ("group" = Option<String>, Query, description = "Only users of this hub group"),
         ("sort" = Option<String>, Query, description = "A field; `-` before it for downwards"),
         ("limit" = Option<u64>, Query, description = "Rows of a page, 1 to 5000; 200 unless told"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
-    responses((status = 200, body = Page<CullJson>)),
+    responses((status = 200, body = CullPage)),
 )]
 pub(crate) async fn cull(
     State(site): State<Arc<Site>>,
     viewer: Viewer,
     RawQuery(raw): RawQuery,
-) -> Result<Json<Page<CullJson>>, Problem> {
+) -> Result<Json<CullPage>, Problem> {
     let mut query = Query::parse(raw.as_deref())?;
     let timeout_ms = query.take_duration_ms("timeout")?;
     let max_age_ms = query.take_duration_ms("max_age")?;
-    let user = query.take("user");
+    let warned = query.take_word("warned", &["true", "false"])?;
+    let (user, group) = (query.take("user"), query.take("group"));
     let order = Order::take(&mut query, &SORT_FIELDS, "user")?;
     query.finish(&PARAMETERS)?;
-    let now_ms = site.clock.now_ms();
-    let truth = site.state.read();
     let question = Question {
         timeout_ms,
-        max_age_ms: max_age_ms.filter(|age_ms| *age_ms > 0),
+        max_age_ms: max_age_ms.map(|age_ms| Some(age_ms).filter(|age_ms| *age_ms > 0)),
+        warned: warned.map(|word| word == "true"),
     };
-    let rows = cull::rows(&truth, &question, now_ms)
-        .into_iter()
-        .filter(|row| user.as_deref().is_none_or(|user| user == &*row.key.user))
-        .filter(|row| viewer.sight.sees_key(&row.key, &truth))
-        .map(|row| (place(&row, works(&row, &truth), order.field), row))
-        .collect();
-    let (rows, next) = order.page(rows);
-    let items = rows
-        .iter()
-        .map(|row| CullJson::new(row, works(row, &truth)));
-    Ok(Json(Page {
+    let filter = Filter {
+        viewer: &viewer,
+        user: user.as_deref(),
+        group: group.as_deref(),
+    };
+    let now_ms = site.clock.now_ms();
+    let truth = site.state.read();
+    let mut judge = Judge::new(&truth, question, now_ms);
+    let (rows, next) = if order.is_by_name() {
+        // As they lie in the state: only the page is looked at.
+        let servers = filter.servers(&truth, order.after());
+        let rows = servers.map(|server| (place_by_name(server), server));
+        let (servers, next) = order.page_of_sorted(rows);
+        let judged = servers.into_iter().map(|server| judge.judge(server));
+        (judged.collect::<Vec<_>>(), next)
+    } else {
+        let servers = filter.servers(&truth, None);
+        let rows = servers.map(|server| {
+            let judged = judge.judge(server);
+            (place(&judged, order.field), judged)
+        });
+        order.page(rows.collect())
+    };
+    let items = rows.iter().map(|judged| CullJson::from(&judged.row()));
+    Ok(Json(CullPage {
+        mode: truth.cull.mode.as_str(),
         items: items.collect(),
         next,
     }))
 }
 
-/// Somebody works there, and that is the reason.
-fn works(row: &CullRow, truth: &Truth) -> bool {
-    let server = truth.servers.get(&row.key);
-    server.is_some_and(|server| server.busy_reason.as_ref() == Some(&row.reason))
+// === impl Filter ===
+
+impl<'a> Filter<'a> {
+    /// Running servers that are asked about and may be seen, by name, from behind `after` on.
+    fn servers(
+        &'a self,
+        truth: &'a Truth,
+        after: Option<ServerKey>,
+    ) -> impl Iterator<Item = &'a Server> + 'a {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let servers = truth.servers.range((begin, Bound::Unbounded));
+        servers
+            .map(|(_, server)| server)
+            .filter(|server| is_up(server) && self.lets(server))
+    }
+
+    fn lets(&self, server: &Server) -> bool {
+        let groups = &server.groups;
+        self.user.is_none_or(|user| user == &*server.key.user)
+            && self
+                .group
+                .is_none_or(|group| groups.iter().any(|g| g.as_str() == group))
+            && self.viewer.sight.sees(server)
+    }
 }
 
-fn place(row: &CullRow, works: bool, field: &str) -> Place {
+fn place_by_name(server: &Server) -> Place {
+    Place {
+        rank: Rank::text(&server.key.user),
+        name: (server.key.user.to_string(), server.key.server.to_string()),
+    }
+}
+
+fn place(judged: &Judged<'_>, field: &str) -> Place {
+    let server = judged.server();
     let rank = match field {
-        "server" => Rank::text(&row.key.server),
-        "idle_seconds" => Rank::integer(row.idle_ms.or(works.then_some(0))),
-        "cull" => Rank::integer(Some(i64::from(row.cull))),
-        _ => Rank::text(&row.key.user),
+        "server" => Rank::text(&server.key.server),
+        "idle_seconds" => Rank::integer(judged.idle_ms()),
+        "cull" => Rank::integer(Some(i64::from(judged.cull()))),
+        _ => Rank::text(&server.key.user),
     };
-    let name = (row.key.user.to_string(), row.key.server.to_string());
-    Place { rank, name }
+    Place {
+        rank,
+        ..place_by_name(server)
+    }
 }

@@ -28,6 +28,10 @@ use crate::{
     text::Label,
 };
 
+mod hand;
+
+pub(crate) use hand::{Hand, WORD_COOKIE, WRITE_ALL, Words};
+
 /// The scope that opens all rows and the metrics.
 const READ_ALL: &str = "custom:hubmeter:read:all";
 
@@ -40,6 +44,9 @@ pub(crate) enum Access {
     Page,
     /// Whoever may see some rows; the answer holds only those.
     Rows,
+    /// Whoever may see some rows and act for one of them: the handler looks whose it is. No browser
+    /// does by its cookie alone.
+    Own,
     /// Whoever may see every row: the answer is about all of them together.
     All,
     /// Whoever may read the collector's own figures.
@@ -57,6 +64,12 @@ pub(crate) struct Viewer {
     pub(crate) metrics: bool,
     /// Tells one login from another.
     pub(crate) session: Fingerprint,
+    /// Who asks, for logs: a user or a service.
+    pub(crate) name: Option<Arc<str>>,
+    /// What may be changed.
+    pub(crate) hand: Hand,
+    /// A browser lends its login to whatever page it shows.
+    pub(crate) browser: bool,
 }
 
 /// Rows that may be seen.
@@ -103,13 +116,16 @@ impl Viewer {
                 (Sight::All, _) => None,
             },
             metrics: metrics && !is_server_token(identity),
+            name: Some(identity.name.as_str().into()),
+            hand: Hand::of_hub(identity, service, &sight, browser),
             sight,
             session,
+            browser,
         }
     }
 
-    /// What a local login opens.
-    fn of_peer(Caller { peer, user, .. }: &Caller) -> Self {
+    /// What a local login opens; `browser` when one sent this.
+    fn of_peer(Caller { peer, user, .. }: &Caller, browser: bool) -> Self {
         let mut session = [0; 32];
         session[..4].copy_from_slice(&peer.uid.to_be_bytes());
         let user: Arc<str> = user.as_str().into();
@@ -118,6 +134,9 @@ impl Viewer {
             ..Partial::default()
         };
         Self {
+            hand: Hand::of_peer(&user, peer.is_root()),
+            name: Some(user.clone()),
+            browser,
             user: Some(user),
             sight: if peer.is_root() {
                 Sight::All
@@ -304,7 +323,11 @@ pub(crate) async fn check(
             };
         }
     };
-    if let Err(problem) = allow(access, &viewer) {
+    let mut allowed = allow(access, &viewer);
+    if access == Access::Own {
+        allowed = allowed.and_then(|()| site.words.check(&viewer, request.headers()));
+    }
+    if let Err(problem) = allowed {
         return problem.into_response();
     }
     request.extensions_mut().insert(viewer);
@@ -319,7 +342,7 @@ fn allow(access: Access, viewer: &Viewer) -> Result<(), Problem> {
         Access::All if viewer.sight != Sight::All => Err(Problem::missing_scope(format!(
             "what is told of everybody together needs {READ_ALL}, or list:users with read:servers"
         ))),
-        Access::Rows | Access::Page if viewer.sight.is_blind() => {
+        Access::Rows | Access::Own | Access::Page if viewer.sight.is_blind() => {
             Err(Problem::missing_scope(format!(
                 "this token opens no rows: it is neither a server's own nor allowed to access this \
                  service, and holds neither {READ_ALL} nor list:users with read:servers"
@@ -344,7 +367,9 @@ pub(crate) async fn viewer(
         if !peer.by_unix_socket {
             local_page_only(headers)?;
         }
-        return Ok(Viewer::of_peer(peer));
+        // Browsers say so, and a page cannot keep them from it.
+        let browser = headers.contains_key("sec-fetch-site") || headers.contains_key("origin");
+        return Ok(Viewer::of_peer(peer, browser));
     };
     let credential = Credential::of(headers, &site.sessions).await;
     let credential = credential.ok_or_else(|| {
@@ -401,7 +426,7 @@ fn local_page_only(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// A person opened an address, rather than a script having asked for it.
-fn is_navigation(headers: &HeaderMap) -> bool {
+pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
     let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match said("sec-fetch-mode") {
         Some(mode) => mode == "navigate",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{problem::Problem, query::Query};
+use crate::fact::ServerKey;
 
 /// Rows of a page when nobody says otherwise.
 pub(crate) const LIMIT_DEFAULT: usize = 200;
@@ -122,6 +123,33 @@ impl Order {
             rows.truncate(self.limit);
         }
         rows.sort_unstable_by(|(a, _), (b, _)| self.compare(a, b));
+        let next = match rows.last() {
+            Some((last, _)) if more => Some(self.cursor(last)),
+            _ => None,
+        };
+        (rows.into_iter().map(|(_, row)| row).collect(), next)
+    }
+
+    /// Whether it is by user and server, upwards: as the state has them.
+    pub(crate) fn is_by_name(&self) -> bool {
+        self.field == "user" && !self.descending
+    }
+
+    /// The server that the cursor names.
+    pub(crate) fn after(&self) -> Option<ServerKey> {
+        let (user, server) = &self.after.as_ref()?.after.name;
+        Some(ServerKey::new(user, server))
+    }
+
+    /// The same as [`Order::page`] of rows that come in this order and from behind the cursor on:
+    /// takes no more of them than the page needs.
+    pub(crate) fn page_of_sorted<T>(
+        &self,
+        rows: impl Iterator<Item = (Place, T)>,
+    ) -> (Vec<T>, Option<String>) {
+        let mut rows: Vec<(Place, T)> = rows.take(self.limit + 1).collect();
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
         let next = match rows.last() {
             Some((last, _)) if more => Some(self.cursor(last)),
             _ => None,

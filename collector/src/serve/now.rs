@@ -17,7 +17,7 @@ use super::{
     query::Query,
     shape::{self, ServerJson},
 };
-use crate::{fact::ServerKey, state::Server, verdict::Rule};
+use crate::{cull::Mode, fact::ServerKey, state::Server, verdict::Rule};
 
 /// Fields a list of servers can be sorted by.
 const SORT_FIELDS: [&str; 18] = [
@@ -63,6 +63,20 @@ pub(crate) struct Me {
     hub_home: Option<String>,
     /// Where a browser logs out; `null` without a hub.
     logout: Option<String>,
+    /// What there is to know about stopping servers.
+    cull: CullTerms,
+}
+
+/// What whoever asks may know of the policy about stopping.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CullTerms {
+    /// `watch` or `act`.
+    #[schema(value_type = String, pattern = "^(watch|act)$")]
+    mode: &'static str,
+    /// How long from now a server may be kept at most; 0: not at all. Groups may differ.
+    hold_max_seconds: i64,
+    /// How users are warned before a stop: `jupyterlab`, `mail`; empty: not at all.
+    warns_by: Vec<&'static str>,
 }
 
 struct Filter {
@@ -160,7 +174,21 @@ pub(crate) async fn named_server(
 #[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me)))]
 pub(crate) async fn me(State(site): State<Arc<Site>>, viewer: Viewer) -> Json<Me> {
     let hub = site.verifier.as_ref().map(|v| v.hub().settings());
+    let policy = site.state.read().cull.clone();
+    let warns = policy.mode == Mode::Act && policy.last_warning_ms().is_some();
+    let channels = [
+        ("jupyterlab", warns),
+        ("mail", warns && policy.warns_by_mail),
+    ];
     Json(Me {
+        cull: CullTerms {
+            mode: policy.mode.as_str(),
+            hold_max_seconds: policy.hold_max_ms / 1000,
+            warns_by: channels
+                .into_iter()
+                .filter_map(|(name, warns)| warns.then_some(name))
+                .collect(),
+        },
         user: viewer.user.as_deref().map(str::to_owned),
         admin: viewer.sight == Sight::All,
         hub_home: hub.map(|hub| hub.page("home")),

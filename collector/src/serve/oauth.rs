@@ -228,7 +228,7 @@ fn gone(name: String, path: String) -> cookie::CookieBuilder<'static> {
 }
 
 /// What the outermost proxy says it was asked by. A liar only changes their own cookie.
-fn came_by_https(headers: &HeaderMap) -> bool {
+pub(crate) fn came_by_https(headers: &HeaderMap) -> bool {
     let proto = headers
         .get("x-forwarded-proto")
         .and_then(|v| v.to_str().ok());

@@ -12,7 +12,8 @@ use utoipa::{
 };
 
 use super::{
-    Site, cull, health, history, link, live, metrics, now, problem::ProblemJson, reports, verdicts,
+    Site, cull, health, history, hold, link, live, metrics, now, problem::ProblemJson, reports,
+    verdicts,
 };
 
 #[derive(OpenApi)]
@@ -24,6 +25,10 @@ use super::{
         now::servers,
         now::default_server,
         now::named_server,
+        hold::hold_default,
+        hold::hold_named,
+        hold::release_default,
+        hold::release_named,
         now::me,
         history::default_history,
         history::named_history,

@@ -1,12 +1,20 @@
 //! The hub page: files built from `collector/ui` and embedded, or a placeholder where none were.
 
+use std::sync::Arc;
+
 use axum::{
-    extract::Path,
+    extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use cookie::{Cookie, SameSite};
 
-use super::problem::Problem;
+use super::{
+    Site,
+    guard::{self, Viewer},
+    oauth,
+    problem::Problem,
+};
 
 /// A file of the page.
 struct Asset {
@@ -25,8 +33,29 @@ include!(concat!(env!("OUT_DIR"), "/page.rs"));
 /// are kept.
 const KEPT: &str = "public, max-age=31536000, immutable";
 
-/// `GET /`
-pub(crate) async fn index(headers: HeaderMap) -> Result<Response, Problem> {
+/// `GET /`: the page, and beside it the word by which it may change something.
+pub(crate) async fn home(
+    State(site): State<Arc<Site>>,
+    viewer: Viewer,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mut response = index(headers.clone()).await?;
+    // A script of somebody's page that asks for ours is no person who opens it.
+    if guard::is_navigation(&headers) {
+        let word = Cookie::build((guard::WORD_COOKIE, site.words.of(&viewer.session)))
+            .path(site.prefix.clone())
+            .same_site(SameSite::Strict)
+            .secure(oauth::came_by_https(&headers))
+            .build()
+            .to_string();
+        if let Ok(word) = HeaderValue::try_from(word) {
+            response.headers_mut().append(header::SET_COOKIE, word);
+        }
+    }
+    Ok(response)
+}
+
+async fn index(headers: HeaderMap) -> Result<Response, Problem> {
     serve("index.html", "no-cache", &headers)
 }
 

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use utoipa::ToSchema;
 
 use crate::{
-    cull::CullRow,
+    cull::{CullRow, kept_in_words},
     fact::{WorkloadSample, WorkloadState},
     state::{Phase, Server},
     verdict::{Evidence, Verdict},
@@ -258,10 +258,17 @@ impl ServerJson {
             cpu_guarantee_cores: latest.and_then(|s| s.cpu_guarantee_millicores).map(cores),
             idle_seconds: idle_seconds(server, now_ms),
             idle_since: server.idle_since_ms.and_then(rfc3339),
-            busy_reason: server.busy_reason.clone(),
+            // Nobody works there, and yet it is not there to be stopped.
+            busy_reason: server
+                .busy_reason
+                .clone()
+                .or_else(|| kept_in_words(server, now_ms)),
             hub_last_activity: server.hub_last_activity_ms.and_then(rfc3339),
-            held_until: server.held_until_ms.and_then(rfc3339),
-            stops_at: None, // known once policy stops servers itself
+            held_until: server
+                .held_until_ms
+                .filter(|until_ms| *until_ms > now_ms)
+                .and_then(rfc3339),
+            stops_at: server.stops_at_ms.and_then(rfc3339),
             processes: latest.map(|s| s.processes),
             threads: latest.map(|s| s.threads),
             workloads: latest.map_or_else(Vec::new, |sample| {
@@ -343,15 +350,13 @@ const WORKLOAD_TITLE: &str = "workload_title";
 
 // === impl CullJson ===
 
-impl CullJson {
-    /// The answer `row`; `works` when its reason is that somebody works there.
-    #[must_use]
-    pub fn new(row: &CullRow, works: bool) -> Self {
+impl From<&CullRow> for CullJson {
+    fn from(row: &CullRow) -> Self {
         let idle_ms = row.idle_ms.and_then(|ms| u64::try_from(ms).ok());
         Self {
             user: row.key.user.to_string(),
             server: row.key.server.to_string(),
-            idle_seconds: idle_ms.map(|ms| ms / 1000).or(works.then_some(0)),
+            idle_seconds: idle_ms.map(|ms| ms / 1000),
             idle_since: row.idle_since_ms.and_then(rfc3339),
             cull: row.cull,
             reason: row.reason.clone(),

@@ -4,6 +4,7 @@
 mod bed;
 mod document;
 mod forms;
+mod holds;
 mod identity;
 mod lists;
 mod local;

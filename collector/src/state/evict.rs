@@ -16,6 +16,7 @@ impl State {
             }
             let mut server = Server::new(key.clone());
             server.policy.clone_from(&self.policies.unknown);
+            server.held_until_ms = self.promises.of(key);
             self.servers.insert(key.clone(), server);
         }
         self.servers.get_mut(key)

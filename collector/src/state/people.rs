@@ -36,6 +36,7 @@ impl State {
         if let Some(recalled) = &mut self.recalled {
             recalled.move_people(fates);
         }
+        self.promises.move_people(fates);
         changed
     }
 
@@ -59,7 +60,8 @@ impl Recalled {
     }
 }
 
-fn move_keys<T>(
+/// Lets what is kept by server follow its user.
+pub(super) fn move_keys<T>(
     map: &mut BTreeMap<ServerKey, T>,
     fates: &Fates,
     mut move_value: impl FnMut(&mut T),

@@ -321,6 +321,7 @@ impl Server {
         self.cut_off = false;
         self.listed = false;
         self.first_listed_ms = None;
+        self.stops_at_ms = None;
         self.idle_since_ms = None;
         self.busy_reason = None;
         self.idle_note = None;

@@ -147,7 +147,8 @@ pub(crate) fn clear(
     cleared
 }
 
-fn id(rule: Rule, key: &ServerKey, workload_id: &str, at_ms: i64) -> String {
+/// The id of what is about `key` and was raised at `at_ms`.
+pub(crate) fn id(rule: Rule, key: &ServerKey, workload_id: &str, at_ms: i64) -> String {
     let mut hash = Sha256::new();
     for part in [rule.as_str(), &key.user, &key.server, workload_id] {
         // The length first, so that no two different lists of parts read the same.

@@ -6,6 +6,7 @@ mod bounds;
 mod durability;
 mod encryption;
 mod forget;
+mod holds;
 mod hub;
 mod people;
 mod raw;

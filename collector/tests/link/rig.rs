@@ -188,6 +188,19 @@ impl Collector {
         )
     }
 
+    /// Changes something.
+    pub(crate) async fn put(&self, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+        let request = self.api.put(format!("http://localhost{path}"));
+        let mut request = request.body(body.to_string());
+        if let Some(token) = token {
+            request = request.header("authorization", format!("token {token}"));
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap())
+    }
+
     /// Asks until the answer satisfies.
     pub(crate) async fn until(&self, path: &str, good: impl Fn(&Value) -> bool) -> Value {
         let asked = async {

@@ -52,6 +52,8 @@ export interface Server {
   idle_seconds: number | null;
   idle_since: string | null;
   busy_reason: string | null;
+  held_until: string | null;
+  stops_at: string | null;
   processes: number | null;
   threads: number | null;
   workloads: Workload[];
@@ -63,6 +65,14 @@ export interface Me {
   admin: boolean;
   hub_home?: string | null;
   logout?: string | null;
+  cull?: CullTerms;
+}
+
+/// What there is to know about stopping servers.
+export interface CullTerms {
+  mode: 'watch' | 'act';
+  hold_max_seconds: number;
+  warns_by: string[];
 }
 
 export interface History {
@@ -85,8 +95,9 @@ export class ApiError extends Error {
 /// Rows asked for at once; the contract's largest page.
 const PAGE_ROWS_MAX = 5000;
 
-async function ask<T>(path: string): Promise<T> {
-  const answer = await fetch(path, { headers: { accept: 'application/json' }, cache: 'no-store' });
+async function ask<T>(path: string, change: RequestInit = {}): Promise<T> {
+  const headers = { accept: 'application/json', ...change.headers };
+  const answer = await fetch(path, { ...change, headers, cache: 'no-store' });
   if (!answer.ok) {
     const problem = (await answer.json().catch(() => null)) as { detail?: string; title?: string } | null;
     throw new ApiError(answer.status, problem?.detail ?? problem?.title ?? `HTTP ${answer.status}`);
@@ -127,6 +138,25 @@ export function serverPath(user: string, server: string): string {
 export function history(user: string, server: string, from: string): Promise<History> {
   const fields = ['memory_used_bytes', 'memory_limit_bytes', 'cpu_cores', ...VITAL_COLUMNS].join(',');
   return ask<History>(`${serverPath(user, server)}/history?from=${from}&fields=${fields}`);
+}
+
+/// The word that only this page can read: no other makes a browser change anything.
+export function wordOf(cookies: string): string {
+  const pairs = cookies.split(';').map(pair => pair.trim());
+  return pairs.find(pair => pair.startsWith('hubmeter-word='))?.slice('hubmeter-word='.length) ?? '';
+}
+
+function change<T>(path: string, method: string, body?: unknown): Promise<T> {
+  const headers = { 'content-type': 'application/json', 'x-hubmeter-word': wordOf(document.cookie) };
+  return ask<T>(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+}
+
+export function hold(user: string, server: string, until: Date): Promise<unknown> {
+  return change(`${serverPath(user, server)}/hold`, 'PUT', { until: until.toISOString() });
+}
+
+export function release(user: string, server: string): Promise<unknown> {
+  return change(`${serverPath(user, server)}/hold`, 'DELETE');
 }
 
 /// What keeps the collector from its work, in words; nothing when all is well. That it does not

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { bytes } from './format';
+import { policyWords } from './keep';
 import { matches, sorted, type Order } from './order';
 import { keyOf, Store, type Link, type Picture } from './store';
 import { Table } from './table';
@@ -49,6 +50,7 @@ export function App() {
           </p>
         ))}
         <Totals picture={picture} />
+        {picture.me?.admin && picture.me.cull && <p class="hm-policy">{policyWords(picture.me.cull)}</p>}
         <div class="hm-tools">
           <input
             type="search"
@@ -63,6 +65,7 @@ export function App() {
           </label>
         </div>
         <Table
+          me={picture.me}
           rows={rows}
           order={order}
           onOrder={setOrder}

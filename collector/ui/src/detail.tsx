@@ -1,13 +1,14 @@
 import { useEffect, useState } from 'preact/hooks';
-import { history, type History, type Server, type Workload } from './api';
+import { history, type History, type Me, type Server, type Workload } from './api';
 import { Chart } from './chart';
 import { bytes, cores, seconds, UNKNOWN } from './format';
+import { Keep } from './hold';
 import { vitals } from './vitals';
 
 /// How often an open chart is asked for anew.
 const REFRESH_MS = 15_000;
 
-export function Detail({ row }: { row: Server }) {
+export function Detail({ row, me }: { row: Server; me: Me | null }) {
   const [past, setPast] = useState<History | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
 
@@ -41,6 +42,7 @@ export function Detail({ row }: { row: Server }) {
         <h3>What runs in it</h3>
         <Workloads rows={row.workloads} />
         <Facts row={row} past={past} />
+        <Keep row={row} me={me} />
       </section>
     </div>
   );

@@ -1,7 +1,8 @@
 import { Fragment } from 'preact';
-import type { Server } from './api';
+import type { Me, Server } from './api';
 import { Detail } from './detail';
 import { bytes, cores, percent, rate, rule, seconds, signedBytes, UNKNOWN } from './format';
+import { End } from './hold';
 import type { Column, Order } from './order';
 import { keyOf } from './store';
 
@@ -23,6 +24,7 @@ const HEADS: Head[] = [
 ];
 
 interface TableProps {
+  me: Me | null;
   rows: Server[];
   order: Order;
   onOrder: (order: Order) => void;
@@ -30,7 +32,7 @@ interface TableProps {
   onOpen: (user: string, server: string) => void;
 }
 
-export function Table({ rows, order, onOrder, open, onOpen }: TableProps) {
+export function Table({ me, rows, order, onOrder, open, onOpen }: TableProps) {
   return (
     <table class="hm-table">
       <thead>
@@ -54,7 +56,7 @@ export function Table({ rows, order, onOrder, open, onOpen }: TableProps) {
               {open === key && (
                 <tr class="hm-detail">
                   <td colSpan={HEADS.length}>
-                    <Detail row={row} />
+                    <Detail row={row} me={me} />
                   </td>
                 </tr>
               )}
@@ -110,6 +112,7 @@ function Row({ row, open, onOpen }: { row: Server; open: boolean; onOpen: () => 
       </td>
       <td data-label="Idle" class="hm-figure" title={row.busy_reason ?? row.idle_since ?? undefined}>
         {row.idle_seconds === null ? (row.busy_reason === null ? UNKNOWN : 'busy') : row.idle_seconds < 1 ? 'busy' : seconds(row.idle_seconds)}
+        <End row={row} />
       </td>
       <td data-label="Verdicts">
         {row.verdicts.length === 0 ? (

@@ -77,7 +77,7 @@ fn write_notice(notice: Notice) -> v1::Notice {
         // Floats are cut to what fits.
         to_limit_ms: seconds_to_limit.map(|seconds| (seconds * 1_000.0) as u64),
         trend_bytes_per_second: trend.map(|trend| trend as i64),
-        stops_in_ms: None,
+        stops_in_ms: notice.stops_in_ms,
         episode: verdict.episode,
         rule: verdict.rule.as_str().to_owned(),
         severity: match verdict.severity {

@@ -162,6 +162,10 @@ fn what_takes_the_processor_or_multiplies_or_idles_is_said_in_a_sentence() {
         "train.ipynb on alice's default server does nothing since 2026-01-01 08:30 UTC and \
          holds 1.4 GiB of the 1.9 GiB the server was given."
     );
+    let mine = Renderer::new(None).unwrap();
+    let mine = mine.for_user(&verdict(Rule::IdleHog, Vec::new())).unwrap();
+    let offer = "Shutting it down gives that back, and your server goes on.";
+    assert!(mine.ends_with(offer), "{mine}");
 }
 
 #[test]

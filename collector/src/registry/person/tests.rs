@@ -72,6 +72,7 @@ fn who_is_forgotten_leaves_no_row_and_nobody_else_loses_one() {
         episodes: 1,
         notices: 1,
         idle_marks: 1,
+        promises: 0,
     };
     assert_eq!(registry.count_of("ann").unwrap(), one);
     let fates = Fates::one("ann", Fate::Erased);

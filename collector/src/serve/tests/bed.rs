@@ -40,7 +40,7 @@ use crate::{
         session::{Sessions, Settings},
         websocket::Carrier,
     },
-    serve::{Authority, Identify, Listener, Serve, Site, auth, live, query::Query, router},
+    serve::{Authority, Identify, Listener, Serve, Site, auth, guard, live, query::Query, router},
     state::{Policy, State},
     stats::Stats,
     text::Label,
@@ -334,6 +334,8 @@ impl Bed {
             reading: tokio::sync::Semaphore::new(1),
             activity: super::reports::activity(),
             reporting: Arc::new(tokio::sync::Semaphore::new(1)),
+            desk: super::holds::desk(&state, &clock, &stats),
+            words: guard::Words::new().expect("random numbers"),
             agents: closed_to_agents(clock.clone(), stats.clone()),
             stats: stats.clone(),
             clock,
@@ -378,11 +380,25 @@ impl Bed {
 
     /// Asks for `path` below the prefix.
     pub(super) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = Request::get(format!("{PREFIX}{path}"));
+        self.ask("GET", path, headers, "").await
+    }
+
+    /// Sends `body` to `path` below the prefix.
+    pub(super) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let request = Request::builder().method(method);
+        let mut request = request.uri(format!("{PREFIX}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Body::empty()).expect("a request");
+        let request = request
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
         let response = self.router.clone().oneshot(request).await;
         Answer(response.expect("an answer"))
     }
@@ -424,6 +440,7 @@ impl Bed {
             changes: self.changes.clone(),
             history: self.history.clone(),
             activity: self.site.activity.clone(),
+            desk: self.site.desk.clone(),
             agents: self.site.agents.clone(),
             stats: self.stats.clone(),
             clock: Arc::new(ManualClock::at(NOW_MS)),

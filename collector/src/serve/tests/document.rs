@@ -68,6 +68,7 @@ async fn every_documented_parameter_is_taken() {
                 "form" => "unique",
                 "from" => "-1h",
                 "to" => "now",
+                "warned" => "true",
                 "cursor" => continue,
                 _ => "60",
             };

@@ -402,11 +402,15 @@ async fn readiness_names_what_stands_in_the_way() {
 }
 
 #[tokio::test]
-async fn nothing_can_be_written() {
+async fn nothing_but_a_hold_can_be_written() {
     use tower::ServiceExt;
     let bed = bed().await;
     for route in crate::serve::routes() {
+        let holds = route.path.ends_with("/hold");
         for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            if holds && ["PUT", "DELETE"].contains(&method) {
+                continue;
+            }
             let request = axum::http::Request::builder()
                 .method(method)
                 .uri("/")

@@ -1,0 +1,128 @@
+use super::*;
+use crate::{
+    fact::{Fact, WorkloadState},
+    state::tests::{MB, START_MS, ada, after, connected, hub, report, sample},
+};
+
+const HOUR_MS: i64 = 3_600_000;
+
+const HOUR: Question = Question {
+    timeout_ms: Some(HOUR_MS),
+    max_age_ms: None,
+    warned: None,
+};
+
+fn only_row(facts: &[Fact], question: &Question, after_ms: i64) -> CullRow {
+    let mut rows = rows(&after(facts), question, START_MS + after_ms);
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
+}
+
+/// Two hours of samples, one a minute, whose kernel is as told.
+fn two_hours(state: WorkloadState) -> Vec<Fact> {
+    let mut facts = vec![hub(0, Some(START_MS))];
+    for minute in 0..=120_u64 {
+        let mut sample = sample(minute * 60_000, 300 * MB);
+        sample.interval_ms = 60_000;
+        sample.workloads[0].state = Some(state);
+        facts.push(report(1, minute + 1, vec![sample]));
+    }
+    facts
+}
+
+#[test]
+fn an_idle_server_may_be_stopped_and_a_working_one_may_not() {
+    let idle = only_row(&two_hours(WorkloadState::Idle), &HOUR, 2 * HOUR_MS);
+    assert!(idle.cull);
+    assert_eq!(idle.idle_since_ms, Some(START_MS));
+    assert_eq!(idle.idle_ms, Some(2 * HOUR_MS));
+    assert_eq!(idle.reason, "idle for 2 h");
+    // The hub's last_activity is two hours old: the idle culler alone would stop it.
+    let busy = only_row(&two_hours(WorkloadState::Busy), &HOUR, 2 * HOUR_MS);
+    assert!(!busy.cull);
+    assert_eq!(busy.idle_ms, Some(0));
+    assert_eq!(busy.reason, "kernel train.ipynb busy for 2 h");
+}
+
+#[test]
+fn a_hold_keeps_an_idle_server_until_it_ends() {
+    let mut facts = two_hours(WorkloadState::Idle);
+    facts.push(Fact::Hold {
+        at_ms: START_MS,
+        key: ada(),
+        until_ms: Some(START_MS + 3 * HOUR_MS),
+    });
+    let held = only_row(&facts, &HOUR, 2 * HOUR_MS);
+    assert!(!held.cull);
+    assert_eq!(held.held_until_ms, Some(START_MS + 3 * HOUR_MS));
+    assert!(only_row(&facts, &HOUR, 3 * HOUR_MS).cull);
+}
+
+#[test]
+fn a_server_without_an_agent_is_judged_by_the_hub_and_the_reason_says_so() {
+    let row = only_row(&[hub(0, Some(START_MS))], &HOUR, 2 * HOUR_MS);
+    assert!(row.cull);
+    assert_eq!(
+        row.reason,
+        "idle for 2 h by the hub's last_activity: it has no agent"
+    );
+    let fell_silent = [
+        hub(0, Some(START_MS)),
+        report(1, 1, vec![sample(0, 300 * MB)]),
+    ];
+    let row = only_row(&fell_silent, &HOUR, 2 * HOUR_MS);
+    assert!(
+        row.reason.ends_with("its agent is silent"),
+        "{}",
+        row.reason
+    );
+}
+
+#[test]
+fn unknown_never_culls() {
+    let eager = Question {
+        timeout_ms: Some(0),
+        ..Question::default()
+    };
+    let unlisted = only_row(&[connected(1, 0)], &eager, 20 * HOUR_MS);
+    assert!(!unlisted.cull);
+    assert_eq!(unlisted.idle_ms, None);
+    assert!(
+        unlisted.reason.starts_with("unknown"),
+        "{}",
+        unlisted.reason
+    );
+    assert!(!only_row(&[hub(0, None)], &eager, 20 * HOUR_MS).cull);
+    // Four minutes of silence are no moment, and nothing to stop a server for.
+    let mut silent = two_hours(WorkloadState::Idle);
+    let now_ms = 2 * HOUR_MS + 240_000;
+    silent.push(Fact::Tick {
+        at_ms: START_MS + now_ms,
+    });
+    let silent = only_row(&silent, &eager, now_ms);
+    assert!(!silent.cull && silent.reason.ends_with("silent for less than 10 minutes"));
+}
+
+#[test]
+fn an_old_server_may_be_stopped_at_work_when_that_is_asked() {
+    let question = Question {
+        timeout_ms: Some(100 * HOUR_MS),
+        max_age_ms: Some(Some(HOUR_MS)),
+        ..Question::default()
+    };
+    let row = only_row(&two_hours(WorkloadState::Busy), &question, 2 * HOUR_MS);
+    assert!(row.cull);
+    assert_eq!(row.reason, "older than 1 h");
+}
+
+#[test]
+fn jupyter_keepalive_keeps_a_server_as_long_as_its_user_asked_it_to() {
+    let mut state = after(&two_hours(WorkloadState::Idle));
+    let kept_ms = START_MS + 3 * HOUR_MS;
+    state.servers.get_mut(&ada()).unwrap().kept_until_ms = Some(kept_ms);
+    let row = |now_ms| rows(&state, &HOUR, now_ms).remove(0);
+    let kept = row(START_MS + 2 * HOUR_MS);
+    assert!(!kept.cull && kept.held_until_ms.is_none(), "{kept:?}");
+    assert!(kept.reason.starts_with("kept by jupyter-keepalive until "));
+    assert_eq!(kept.stops_at_ms, Some(kept_ms));
+}
