@@ -48,6 +48,8 @@ c.Spawner.cmd = [demo["singleuser"]]
 c.Spawner.args = ["--allow-root"] if os.geteuid() == 0 else []
 c.Spawner.default_url = "/lab"
 c.Spawner.mem_limit = demo["memory_limit_bytes"]
+# A server that starts while everything else is built takes longer than the usual 30 s.
+c.Spawner.http_timeout = 90
 
 
 def collector_of(spawner):

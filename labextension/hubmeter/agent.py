@@ -33,8 +33,9 @@ FIND_S_MAX = 10.0  # a dead network file system must not hang us
 LOG_LINES_PER_MINUTE_MAX = 20  # the server's log belongs to the server
 LOG_CHARS_MAX = 500
 ATTACH_TRIES = 3  # an agent that started us may still be binding its socket
-HUNG_S_MIN = 30.0  # an agent whose socket was silent for this long is started anew
-CHECK_S = 10.0
+LEFT_S_MIN = 180.0  # an agent that is not ours makes a lost socket anew within a minute
+HUNG_S_MIN = 60.0  # an agent whose socket was silent for this long is started anew
+CHECK_S = 30.0
 
 
 class AgentError(Exception):
@@ -56,6 +57,11 @@ class Agent:
         self._task: asyncio.Task[None] | None = None
         self._lines = LineBudget(log)
         self._told: str | None = None
+        self._started: float | None = None
+
+    def up_s(self) -> float | None:
+        """For how long the agent that we started has run."""
+        return None if self._started is None else asyncio.get_running_loop().time() - self._started
 
     def start(self) -> None:
         """Begins to watch over the agent; returns at once."""
@@ -74,7 +80,10 @@ class Agent:
 
     async def _run(self) -> None:
         if await self._attach():
-            return
+            await self._silent()
+            self._tell(
+                "the agent that started this server does not answer any more; one of our own is started"
+            )
         backoff = Backoff()
         while True:
             started = asyncio.get_running_loop().time()
@@ -97,6 +106,19 @@ class Agent:
                     return True
                 await asyncio.sleep(0.3)
         return False
+
+    async def _silent(self) -> None:
+        """Waits until an agent that is not ours has said nothing for LEFT_S_MIN. It is not ours to end."""
+        clock = asyncio.get_running_loop().time
+        heard = clock()
+        while clock() - heard < LEFT_S_MIN:
+            await asyncio.sleep(CHECK_S)
+            if await self._is_heard():
+                heard = clock()
+
+    async def _is_heard(self) -> bool:
+        # Asked only when its stream brings nothing: each question costs the agent a wake-up.
+        return self._hears() or (self.socket is not None and await local.answers(self.socket))
 
     async def _look_around(self) -> tuple[str, str]:
         """Binary and socket; in a thread, since a file system may hang."""
@@ -122,6 +144,7 @@ class Agent:
             limit=4 * LOG_CHARS_MAX,
         )
         self._process = process
+        self._started = asyncio.get_running_loop().time()
         self._log.debug("hubmeter: agent %s started as process %d", binary, process.pid)
         chores = [asyncio.create_task(self._pass_on_log(process)), asyncio.create_task(self._watch(process))]
         try:
@@ -130,7 +153,7 @@ class Agent:
         finally:
             await end(process)
             await cancel(chores)
-            self._process = None
+            self._process = self._started = None
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Kills an agent that lives but has not answered for HUNG_S_MIN."""
@@ -140,8 +163,7 @@ class Agent:
             await asyncio.sleep(CHECK_S)
             if process.returncode is not None:
                 return
-            # Asked only when its stream brings nothing: each question costs the agent a wake-up.
-            if self._hears() or (self.socket is not None and await local.answers(self.socket)):
+            if await self._is_heard():
                 heard = clock()
         self._tell("the agent does not answer; it will be started again")
         process.kill()

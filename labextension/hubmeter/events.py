@@ -7,11 +7,14 @@ it should have; anything else becomes null or is left out.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jsonschema import validators
 from jupyter_events import EventLogger
+from jupyter_events.schema import EventSchema
 
 SAMPLE_SCHEMA = "https://hubmeter.dev/events/sample/v1"
 NOTICE_SCHEMA = "https://hubmeter.dev/events/notice/v1"
@@ -19,7 +22,9 @@ NOTICE_SCHEMA = "https://hubmeter.dev/events/notice/v1"
 TEXT_CHARS_MAX = 255  # a file name's length; longer names are cut
 NOTICE_CHARS_MAX = 1000  # a few sentences
 ROWS_MAX = 5000  # workloads kept per sample: no server has so many kernels
-ROWS_SENT_MAX = 20  # workloads per event: what a tooltip can use; every open tab gets each event
+ROWS_SENT_MAX = 100  # workloads per event: more than anybody scrolls through; every open tab gets each event
+
+INTEGER_MAX = 2**63 - 1  # what the agent can say; a longer one is garbage
 
 SEVERITIES = ("info", "warning", "critical")
 
@@ -30,7 +35,9 @@ _INTEGERS = (
     "memory_age_ms",
     "memory_limit_bytes",
     "rss_bytes",
+    "swap_bytes",
     "momentum_bytes",
+    "cpu_millis",
     "processes",
 )
 _NUMBERS = (
@@ -43,28 +50,60 @@ _NUMBERS = (
 _TEXTS = ("time", "memory_source", "memory_limit_source")
 _FLAGS = ("memory_limit_enforced", "memory_limit_shared")
 _ROW_INTEGERS = ("pid", "memory_used_bytes", "rss_bytes", "pss_bytes")
-_ROW_NUMBERS = ("cpu_cores", "idle_seconds")
+_ROW_NUMBERS = ("cpu_cores", "idle_seconds", "trend_bytes_per_second")
 _ROW_TEXTS = ("kind", "id", "name", "notebook", "state")
+#: What lies deeper in the agent's sample, and of what it is a part.
+_DEEPER = {
+    "shm_bytes": ("vitals", "shm_bytes"),
+    "agent_cpu_millis": ("agent", "cpu_millis"),
+    "agent_rss_bytes": ("agent", "rss_bytes"),
+}
+_EXTRA = ("link_state", "job_ends_in_seconds", "agent_up_seconds", *_DEEPER)
+
+
+def _checked(*_: Any) -> None:
+    """Nothing left to check: `sample` has put each field into its type."""
+
+
+#: The bus checks each event against its schema, which costs more than all the rest of a tick. Our fields
+#: are checked where they are made; the tests hold them to the whole schema.
+TRUSTING = validators.extend(
+    validators.Draft7Validator, {"properties": _checked, "additionalProperties": _checked}
+)
+
+
+class Event(dict[str, Any]):
+    """Made for the bus and for nobody else: it need not be copied value by value."""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Event:
+        return Event(self)
 
 
 def register(bus: EventLogger) -> None:
     """Makes the schemas known; must come before the first `emit`."""
     folder = Path(__file__).parent / "schemas"
     for name in ("sample.v1.yaml", "notice.v1.yaml"):
-        bus.register_event_schema(folder / name)
+        bus.register_event_schema(EventSchema(folder / name, validator_class=TRUSTING))
+
+
+def is_sample(raw: Any) -> bool:
+    """Whether this can be a sample of the agent's."""
+    return isinstance(raw, Mapping) and _integer(raw.get("memory_used_bytes")) is not None
 
 
 def sample(raw: Any) -> dict[str, Any] | None:
     """The agent's sample as we keep it, or None when it is none."""
-    if not isinstance(raw, Mapping) or _integer(raw.get("memory_used_bytes")) is None:
+    if not is_sample(raw):
         return None
     kept: dict[str, Any] = {"state": "live"}
     kept.update({name: _integer(raw.get(name)) for name in _INTEGERS})
     kept.update({name: _number(raw.get(name)) for name in _NUMBERS})
     kept.update({name: _text(raw.get(name)) for name in _TEXTS})
     kept.update({name: raw[name] if isinstance(raw.get(name), bool) else None for name in _FLAGS})
-    link = raw.get("link")
-    kept["link_state"] = _text(link.get("state")) if isinstance(link, Mapping) else None
+    kept.update({name: _integer(_part(raw, part).get(key)) for name, (part, key) in _DEEPER.items()})
+    kept["link_state"] = _text(_part(raw, "link").get("state"))
+    kept["job_ends_in_seconds"] = _job_ends(_part(raw, "vitals"))
+    kept["agent_up_seconds"] = None
     rows = raw.get("workloads")
     rows = [_row(row) for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     rows.sort(key=lambda row: -(row["memory_used_bytes"] or row["rss_bytes"] or 0))
@@ -72,17 +111,14 @@ def sample(raw: Any) -> dict[str, Any] | None:
     return kept
 
 
-def sample_event(kept: Mapping[str, Any] | None) -> dict[str, Any]:
+def sample_event(kept: Mapping[str, Any] | None) -> Event:
     """The event for a kept sample; None is the event that says that there is no data."""
     if kept is None:
-        empty = dict.fromkeys((*_INTEGERS, *_NUMBERS, *_TEXTS, *_FLAGS, "link_state"))
-        return {**empty, "state": "no_data", "workloads": [], "workloads_left_out": 0}
+        empty = dict.fromkeys((*_INTEGERS, *_NUMBERS, *_TEXTS, *_FLAGS, *_EXTRA))
+        return Event(empty, state="no_data", workloads=[], workloads_left_out=0)
     rows = kept["workloads"]
-    return {
-        **kept,
-        "workloads": rows[:ROWS_SENT_MAX],
-        "workloads_left_out": max(0, len(rows) - ROWS_SENT_MAX),
-    }
+    left_out = max(0, len(rows) - ROWS_SENT_MAX)
+    return Event(kept, workloads=rows[:ROWS_SENT_MAX], workloads_left_out=left_out)
 
 
 def notice(raw: Any) -> dict[str, Any] | None:
@@ -98,6 +134,10 @@ def notice(raw: Any) -> dict[str, Any] | None:
         "severity": raw["severity"],
         "text": _text(raw.get("text"), NOTICE_CHARS_MAX) or rule,
         "workload_id": _text(raw.get("workload_id")),
+        "workload_name": _text(raw.get("workload_name")),
+        "seconds_to_limit": _number(raw.get("seconds_to_limit")),
+        "trend_bytes_per_second": _number(raw.get("trend_bytes_per_second")),
+        "stops_at": _text(raw.get("stops_at")),
         "cleared": raw.get("cleared") is True,
     }
 
@@ -109,14 +149,27 @@ def _row(raw: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
+def _part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = raw.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _job_ends(vitals: Mapping[str, Any]) -> float | None:
+    """The agent says when, by the clock of this very machine; a browser's may be another."""
+    ends_ms = _integer(vitals.get("job_ends_ms"))
+    return None if ends_ms is None else max(0.0, round(ends_ms / 1000 - time.time(), 1))
+
+
 def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > INTEGER_MAX:
+        return None
+    return value
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _integer(value)
 
 
 def _text(value: Any, chars_max: int = TEXT_CHARS_MAX) -> str | None:

@@ -11,8 +11,9 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from . import events, metrics
+from . import events, metrics, routes
 from .agent import Agent, cancel
+from .collector import Collector
 from .stream import Feed
 from .told import Teller
 
@@ -26,20 +27,26 @@ class Hubmeter(ExtensionApp):
     _agent: Agent | None = None
     _feed: Feed
     _teller: Teller
+    _collector: Collector | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def initialize_settings(self) -> None:
         """Makes the parts; starts none."""
         assert self.serverapp is not None  # noqa: S101 - set by the server before it calls this
-        self._agent = Agent(self.log, lambda: self._feed.sample is not None)
+        self._agent = Agent(self.log, lambda: self._feed.live)
         bus = self.serverapp.event_logger
         assert bus is not None  # noqa: S101 - made before any extension is loaded
-        self._feed = Feed(bus, self.log, self._socket)
+        self._feed = Feed(bus, self.log, self._socket, self._agent.up_s)
         self._teller = Teller(self.serverapp, self._feed, self.log, self._socket)
+        self._feed.on_sample = self._teller.tick
+        self._collector = Collector(lambda: self._feed.link, self.log)
         events.register(bus)
 
     def initialize_handlers(self) -> None:
+        assert self._collector is not None  # noqa: S101 - made just before
+        parts = routes.Parts(self._teller.person, self._teller.wake, self._collector, self._socket)
         self.handlers.extend(metrics.routes(self._feed))
+        self.handlers.extend(routes.routes(parts))
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Called when the server listens; returns at once."""
@@ -55,6 +62,8 @@ class Hubmeter(ExtensionApp):
     async def stop_extension(self) -> None:
         await cancel(self._tasks)
         self._tasks = ()
+        if self._collector is not None:
+            self._collector.close()
         if self._agent is not None:
             await self._agent.stop()
 

@@ -37,25 +37,25 @@ class Answer:
         self._headers = headers
         self._reader = reader
 
-    async def body(self) -> bytes:
-        """The whole body, at most LINE_BYTES_MAX."""
+    async def body(self, bytes_max: int = LINE_BYTES_MAX) -> bytes:
+        """The whole body, at most so long."""
         parts, size = [], 0
-        async for part in self.parts():
+        async for part in self.parts(bytes_max):
             size += len(part)
-            if size > LINE_BYTES_MAX:
+            if size > bytes_max:
                 raise LocalError("answer is too long")
             parts.append(part)
         return b"".join(parts)
 
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes in."""
+    async def parts(self, bytes_max: int = LINE_BYTES_MAX) -> AsyncIterator[bytes]:
+        """The body as it comes in; what says itself that it is longer is not read at all."""
         if self.status in (204, 304):
             return
         if self._headers.get("transfer-encoding", "").lower() == "chunked":
             async for part in self._chunks():
                 yield part
         elif "content-length" in self._headers:
-            size = _number(self._headers["content-length"], 10)
+            size = _number(self._headers["content-length"], 10, bytes_max)
             if size:
                 yield await self._reader.readexactly(size)
         else:
@@ -89,6 +89,11 @@ class Connection:
 
     async def __aexit__(self, *_: object) -> None:
         self._close()
+
+    def abort(self) -> None:
+        """Ends it now; whoever reads finds that there is no more."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     async def _ask(self) -> Answer:
         with address(self._path) as way:
@@ -155,6 +160,14 @@ async def answers(path: str) -> bool:
         return False
 
 
+async def get(path: str, target: str, bytes_max: int) -> bytes:
+    """The body of an answer; raises one of FAILURES when there is none."""
+    async with Connection(path, "GET", target) as answer:
+        if answer.status != 200:
+            raise LocalError(f"{target} answered {answer.status}")
+        return await answer.body(bytes_max)
+
+
 async def put_json(path: str, target: str, value: Any) -> None:
     """Sends `value`; raises one of FAILURES when it was not taken."""
     async with Connection(path, "PUT", target, json.dumps(value, ensure_ascii=False).encode()) as answer:
@@ -166,30 +179,61 @@ async def put_json(path: str, target: str, value: Any) -> None:
 
 async def stream(path: str, target: str, quiet_s_max: Callable[[], float]) -> AsyncGenerator[bytes, None]:
     """The lines of an endless answer. Silence longer than `quiet_s_max()` is a TimeoutError."""
-    async with Connection(path, "GET", target) as answer:
+    connection = Connection(path, "GET", target)
+    async with connection as answer:
         if answer.status != 200:
             raise LocalError(f"{target} answered {answer.status}")
-        parts = answer.parts()
+        silence = Silence(connection.abort)
         rest = b""
-        while True:
-            try:
-                part = await within(anext(parts), quiet_s_max())
-            except StopAsyncIteration:
-                return
-            *lines, rest = (rest + part).split(b"\n")
-            if len(rest) > LINE_BYTES_MAX:
-                raise LocalError("line is too long")
-            for line in lines:
-                if line.strip():
-                    yield line
+        try:
+            silence.begins(quiet_s_max())
+            async for part in answer.parts():
+                *lines, rest = (rest + part).split(b"\n")
+                if len(rest) > LINE_BYTES_MAX:
+                    raise LocalError("line is too long")
+                for line in lines:
+                    if line.strip():
+                        yield line
+                silence.begins(quiet_s_max())
+        except (EOFError, LocalError):
+            # What was cut off in the middle is no garbage.
+            if silence.was_too_long:
+                raise asyncio.TimeoutError from None
+            raise
+        finally:
+            silence.ends()
+        if silence.was_too_long:
+            raise asyncio.TimeoutError
 
 
-def _number(text: str, base: int) -> int:
+class Silence:
+    """Ends a connection that says nothing. A timer that is pushed on and hardly ever rings: a task for each
+    line would cost more than all that is done with it."""
+
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self.was_too_long = False
+        self._abort = abort
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begins(self, seconds: float) -> None:
+        self.ends()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
+
+    def ends(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        self.was_too_long = True
+        self._abort()
+
+
+def _number(text: str, base: int, most: int = LINE_BYTES_MAX) -> int:
     text = text.strip()
     # int() takes signs, underscores and any length; a peer's number is none of these.
     if not text or len(text) > 8 or not text.isalnum() or not text.isascii():
         raise LocalError("answer holds no length where one belongs")
     value = int(text, base)
-    if value > LINE_BYTES_MAX:
+    if value > most:
         raise LocalError("answer is too long")
     return value

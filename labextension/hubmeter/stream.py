@@ -1,7 +1,7 @@
 """The agent's stream: keeps the newest sample, passes samples and notices to the event bus.
 
 What is kept is never stale: as soon as the stream breaks or falls silent there is no sample, and the
-bus is told so once.
+bus is told so once. A sample is put into its types only when somebody wants it: most ticks nobody does.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jupyter_events import EventLogger
 
 from . import events, local
 from .agent import Backoff
+from .notable import Notable
 
 FIRST_S_MAX = 90.0  # the longest interval there is, and half of it
 QUIET_S_MIN = 15.0
 QUIET_INTERVALS = 3  # so many samples may be late before they are missing
+INTERVAL_MS_MAX = 60_000  # the longest there is: a number beyond it must not make silence bearable
 GARBAGE_LINES_MAX = 20  # in a row; then the other end is no agent of ours
 RETRY_S_MAX = 5.0  # a socket on this machine: asking often costs nothing
 
@@ -27,14 +29,43 @@ RETRY_S_MAX = 5.0  # a socket on this machine: asking often costs nothing
 class Feed:
     """What the agent says, as it says it."""
 
-    def __init__(self, bus: EventLogger, log: logging.Logger, socket: Callable[[], str | None]) -> None:
-        self.sample: dict[str, Any] | None = None
+    def __init__(
+        self,
+        bus: EventLogger,
+        log: logging.Logger,
+        socket: Callable[[], str | None],
+        up_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
         #: Rises with each stream that began; whoever tells the agent something must repeat it then.
         self.connections = 0
+        #: Called at each sample, on the loop.
+        self.on_sample: Callable[[], None] = lambda: None
         self._bus = bus
         self._log = log
         self._socket = socket
+        self._up_s = up_s
         self._garbage = 0
+        self._raw: Mapping[str, Any] | None = None
+        self._sample: dict[str, Any] | None = None
+        self._link: Mapping[str, Any] = {}
+        self._notable = Notable()
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a sample."""
+        return self._raw is not None
+
+    @property
+    def sample(self) -> dict[str, Any] | None:
+        """The newest sample, checked and bounded."""
+        if self._sample is None and (sample := events.sample(self._raw)):
+            self._sample = {**sample, "agent_up_seconds": self._up_s()}
+        return self._sample
+
+    @property
+    def link(self) -> Mapping[str, Any]:
+        """How the agent stands with its collector, or stood when it was last heard; a mapping of anything."""
+        return self._link
 
     async def run(self) -> None:
         """Follows the stream for as long as the server lives."""
@@ -60,9 +91,11 @@ class Feed:
 
     def _quiet_s(self) -> float:
         """How long the stream may say nothing."""
-        if self.sample is None:
+        if self._raw is None:
             return FIRST_S_MAX
-        return max(QUIET_S_MIN, QUIET_INTERVALS * (self.sample["interval_ms"] or 0) / 1000)
+        interval_ms = self._raw.get("interval_ms")
+        known = isinstance(interval_ms, int) and 0 < interval_ms <= INTERVAL_MS_MAX
+        return max(QUIET_S_MIN, QUIET_INTERVALS * interval_ms / 1000 if known else 0)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -70,11 +103,8 @@ class Feed:
         except (ValueError, RecursionError):
             message = None
         kind = message.get("type") if isinstance(message, dict) else None
-        if kind == "sample" and (sample := events.sample(message.get("data"))):
-            if self.sample is None:
-                self.connections += 1
-            self.sample = sample
-            self._emit(events.SAMPLE_SCHEMA, events.sample_event(sample))
+        if kind == "sample" and events.is_sample(message.get("data")):
+            self._take_sample(message["data"])
         elif kind == "notice" and (notice := events.notice(message.get("data"))):
             self._emit(events.NOTICE_SCHEMA, notice)
         elif kind is None or kind in ("sample", "notice"):
@@ -85,11 +115,22 @@ class Feed:
         # A type that we don't know is a newer agent's, and no garbage.
         self._garbage = 0
 
+    def _take_sample(self, raw: Mapping[str, Any]) -> None:
+        if self._raw is None:
+            self.connections += 1
+        self._raw, self._sample = raw, None
+        self.on_sample()
+        link = raw.get("link")
+        self._link = link if isinstance(link, Mapping) else {}
+        if self._notable.take(raw) and (sample := self.sample):
+            self._emit(events.SAMPLE_SCHEMA, events.sample_event(sample))
+
     def _lost(self) -> bool:
         """Forgets the sample; whether there was one."""
-        if self.sample is None:
+        if self._raw is None:
             return False
-        self.sample = None
+        self._raw = self._sample = None
+        self._notable.forget()
         self._emit(events.SAMPLE_SCHEMA, events.sample_event(None))
         return True
 

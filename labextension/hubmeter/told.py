@@ -1,5 +1,5 @@
-"""What the agent is told: which process is which kernel, terminal or proxied application, and how
-kernels ended.
+"""What the agent is told: which process is which kernel, terminal or proxied application, how kernels
+ended, and when a person last did something.
 
 Read from the server's own managers, in this process: no request, no message to a kernel, nothing that
 anybody could count as activity. Notebooks go with their path from the server's root folder: how much of
@@ -9,7 +9,6 @@ it leaves this machine is the agent's to decide, by HUBMETER_NAMES.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -21,17 +20,20 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.serverapp import ServerApp
 from traitlets import TraitError
 
-from . import local, proxied
+from . import local, person, proxied, terminals
 from .ends import Ends
+from .labels import label, notebook
+from .person import Person
 from .stream import Feed
 
 LOOK_S = 5.0  # the agent's own default interval: sooner would not be seen
-ROWS_MAX = 256  # kernels, and terminals: as many as the agent takes; it finds the rest by itself
-LABEL_BYTES_MAX = 255  # a file name's; the agent refuses a message with a longer one
-PATH_BYTES_MAX = 1024  # of a notebook; a longer one goes without its folder
+MISSED = 3  # so much longer is waited for a sample to look along with
+ROWS_MAX = 256  # kernels, and apps: as many as the agent takes; it finds the rest by itself
 BODY_BYTES_MAX = 256 * 1024  # the agent refuses a longer message
+PERSON_BYTES_MAX = 4 * 1024  # of that, what is said of people
 SOON_S = 0.05  # several things that happen at once are told at once
 ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
+CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -56,90 +58,125 @@ class Teller:
         self._log = log
         self._socket = socket
         self._wake = asyncio.Event()
-        self._ends = Ends(server.kernel_manager, self._wake.set, log)
+        self._happened = False
+        self._looked = 0.0
+        self._ends = Ends(server.kernel_manager, self.wake, log)
+        self.person = Person()
         self._told: Any = None
         self._named: Any = None
         self._notebooks: dict[str, str] = {}
 
     async def run(self) -> None:
         bus = self._server.event_logger
-        if bus is not None:
-            bus.add_listener(schema_id=ACTIONS, listener=self._on_action)
+        listeners = ((ACTIONS, self._on_action), (CONTENTS, self._on_contents))
+        for schema, listener in listeners if bus is not None else ():
+            bus.add_listener(schema_id=schema, listener=listener)
         try:
             await self._tell()
         finally:
-            if bus is not None:
-                bus.remove_listener(schema_id=ACTIONS, listener=self._on_action)
+            for schema, listener in listeners if bus is not None else ():
+                bus.remove_listener(schema_id=schema, listener=listener)
+
+    def wake(self) -> None:
+        """There is something to tell that should not wait for the next look."""
+        self._happened = True
+        self._wake.set()
+
+    def tick(self) -> None:
+        """A sample came: looking now costs less than waking up for it alone."""
+        if asyncio.get_running_loop().time() - self._looked >= LOOK_S - SOON_S:
+            self._wake.set()
 
     async def _tell(self) -> None:
         while True:
             self._wake.clear()
+            self._looked = asyncio.get_running_loop().time()
             try:
                 await self._look()
             except local.Refused as error:
                 self._log.warning("hubmeter: the agent does not take what it is told: %s", error)
+                self.person.took(list(self.person.shown))
             except local.FAILURES as error:
                 self._told = None
                 self._log.debug("hubmeter: agent was not told: %s", error)
             except Exception:  # noqa: BLE001 - a manager of somebody else's making
                 self._log.debug("hubmeter: cannot read the server's kernels", exc_info=True)
-            # A kernel that ended is told of at once: the agent waits for why.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await local.within(self._wake.wait(), LOOK_S)
-                await asyncio.sleep(SOON_S)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until the next sample, or until something happens: a kernel's end is told of at once, since the
+        agent waits for why."""
+        patience_s = LOOK_S * (MISSED if self._feed.live else 1)
+        timer = asyncio.get_running_loop().call_later(patience_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+        if self._happened:
+            self._happened = False
+            await asyncio.sleep(SOON_S)
 
     async def _on_action(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
         """A kernel was started, restarted or shut down."""
-        self._wake.set()
+        self.wake()
+
+    async def _on_contents(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        """A file was read, written, moved."""
+        if data.get("action") == "save":
+            path = str(data.get("path") or "").strip("/")
+            self.person.saved(path, running(self._server, self._notebooks))
 
     async def _look(self) -> None:
+        settings = self._server.web_app.settings
         every = running(self._server, self._notebooks)
         self._ends.look({row["id"]: row["pid"] for row in every if row["pid"] is not None})
+        self.person.look(every, terminals.typed(settings))
+        self.person.keep(person.kept_s(settings))
         socket = self._socket()
-        if socket is None or self._feed.sample is None:
+        if socket is None or not self._feed.live:
             return
-        await self._name()
-        rows = kernels(self._server, self._notebooks)
+        if await self._name():
+            every = running(self._server, self._notebooks)
+        rows = last_used(every)
+        ttys, apps = terminals.rows(settings), proxied.apps(self._server.web_app)
+        ended = self._ends.rows()
+        seen = (self._feed.connections, self.person.mark(), rows, ttys, apps, ended)
+        if seen == self._told and not self.person.shown:
+            return
         now = datetime.now(timezone.utc)
-        seen = (
-            self._feed.connections,
-            rows,
-            terminals(self._server),
-            proxied.apps(self._server.web_app),
-            self._ends.rows(),
+        body = fitting(
+            {
+                "kernels": [_with_idle(row, now) for row in rows],
+                "terminals": ttys,
+                "apps": [{**app, "name": label(app["name"])} for app in apps[:ROWS_MAX]],
+                "ended": ended,
+            }
         )
-        if seen == self._told:
-            return
-        _, rows, ttys, apps, ended = seen
-        body = {
-            "kernels": [_with_idle(row, now) for row in rows],
-            "terminals": ttys,
-            "apps": [{**app, "name": label(app["name"])} for app in apps[:ROWS_MAX]],
-            "ended": ended,
-        }
+        said = self.person.body()
         self._told = seen
-        await local.put_json(socket, "/v1/kernels", fitting(body))
+        await local.put_json(socket, "/v1/kernels", {**body, **said})
+        # Not before the agent has it: what was shown is told once, but told.
+        self.person.took(said["shown"])
 
-    async def _name(self) -> None:
-        """Looks up notebooks' names, only when the table of sessions has changed."""
+    async def _name(self) -> bool:
+        """Looks up notebooks' names, only when the table of sessions has changed; whether it has."""
         sessions = self._server.session_manager
         changes = getattr(getattr(sessions, "connection", None), "total_changes", None)
         mark = (changes, sorted(self._server.kernel_manager.list_kernel_ids()))
         if changes is not None and mark == self._named:
-            return
+            return False
         names: dict[str, str] = {}
         for session in await ensure_async(sessions.list_sessions()):
             kernel, name = (session.get("kernel") or {}).get("id"), notebook(session)
             if kernel and name:
                 names.setdefault(kernel, name)
         self._notebooks, self._named = names, mark
+        return True
 
 
-def kernels(server: ServerApp, notebooks: dict[str, str]) -> list[dict[str, Any]]:
+def last_used(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many kernels as the agent takes: where there are too many, those that were used last."""
-    rows = running(server, notebooks)
-    rows.sort(key=lambda row: row["last_activity"] or _LONG_AGO, reverse=True)
-    return rows[:ROWS_MAX]
+    return sorted(rows, key=lambda row: row["last_activity"] or _LONG_AGO, reverse=True)[:ROWS_MAX]
 
 
 def running(server: ServerApp, notebooks: dict[str, str]) -> list[dict[str, Any]]:
@@ -186,35 +223,9 @@ def said(kernel: Any, trait: str) -> Any:
         return None
 
 
-def terminals(server: ServerApp) -> list[dict[str, Any]]:
-    """Every terminal that is a process on this machine."""
-    manager = server.web_app.settings.get("terminal_manager")
-    rows = []
-    for name, terminal in list(getattr(manager, "terminals", {}).items())[:ROWS_MAX]:
-        pid = getattr(getattr(terminal, "ptyproc", None), "pid", None)
-        if isinstance(pid, int) and pid > 0:
-            rows.append({"name": label(name), "pid": pid})
-    return rows
-
-
-def notebook(session: dict[str, Any]) -> str | None:
-    """The name a user knows a session by: a file from the server's root, or what a console is called."""
-    if session.get("type") not in ("notebook", "file"):
-        return label(str(session.get("name") or "").rsplit("/", 1)[-1]) or None
-    path = str(session.get("path") or "")
-    if len(path.encode("utf-8", "replace")) > PATH_BYTES_MAX:
-        path = path.rsplit("/", 1)[-1]
-    return label(path, PATH_BYTES_MAX) or None
-
-
-def label(value: Any, bytes_max: int = LABEL_BYTES_MAX) -> str:
-    """A name within its bound, cut between characters."""
-    return str(value).encode("utf-8", "replace")[:bytes_max].decode("utf-8", "ignore")
-
-
 def fitting(body: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """The body within its bound: notebooks without their folders, then fewer rows."""
-    while size(body) > BODY_BYTES_MAX:
+    while size(body) > BODY_BYTES_MAX - PERSON_BYTES_MAX:
         rows = body["kernels"]
         if any("/" in (row["notebook"] or "") for row in rows):
             rows = [{**row, "notebook": (row["notebook"] or "").rsplit("/", 1)[-1] or None} for row in rows]

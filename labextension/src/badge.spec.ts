@@ -1,49 +1,29 @@
 // @vitest-environment jsdom
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import type { Badge } from './badge';
-import { ISample, parseSample } from './model';
+import { Badge } from './badge';
+import { Feed } from './feed';
+import { LIVE, tab, trans } from './spec/double';
 
-const trans = {
-  __: (id: string, ...args: unknown[]) => id.replace(/%(\d)/g, (_, n) => String(args[n - 1])),
-  _n: (id: string) => id
-};
-const sample = (over: object = {}) =>
-  parseSample({
-    state: 'live',
-    interval_ms: 5000,
-    memory_used_bytes: 2 ** 30,
-    memory_limit_bytes: 2 ** 32,
-    workloads: [],
-    ...over
-  }) as ISample;
-
-let hidden = false;
+let look: (away: boolean) => void;
+let feed: Feed;
 let badge: Badge;
+let opened: number;
 const line = () => badge.node.textContent;
 const meter = () => badge.node.querySelector('meter') as HTMLMeterElement;
-
-function look(away: boolean) {
-  hidden = away;
-  document.dispatchEvent(new Event('visibilitychange'));
-}
-
-let BadgeClass: typeof Badge;
-beforeAll(async () => {
-  // Lumino's drag and drop wants it when it is loaded; jsdom has none.
-  (globalThis as any).DragEvent ??= class extends Event {};
-  BadgeClass = (await import('./badge')).Badge;
-});
+const take = (over: object = {}) => feed.take({ ...LIVE, memory_used_bytes: 2 ** 30, ...over });
 
 beforeEach(() => {
   vi.useFakeTimers();
-  hidden = false;
-  vi.spyOn(document, 'hidden', 'get').mockImplementation(() => hidden);
-  badge = new BadgeClass(trans);
+  look = tab();
+  opened = 0;
+  feed = new Feed();
+  badge = new Badge(feed, trans, () => (opened += 1));
 });
 
 afterEach(() => {
   badge.dispose();
+  feed.dispose();
   vi.useRealTimers();
   vi.restoreAllMocks();
 });
@@ -56,7 +36,7 @@ describe('Badge', () => {
   });
 
   it('shows the figure on a native meter with a label in words', () => {
-    badge.take(sample());
+    take();
     expect(line()).toBe('1.0 / 4.0 GiB');
     expect(meter().value).toBeCloseTo(0.25);
     expect(meter().getAttribute('aria-label')).toBe('Memory: 1.0 / 4.0 GiB, calm, 25% used');
@@ -65,54 +45,44 @@ describe('Badge', () => {
   });
 
   it('never keeps an old number', () => {
-    badge.take(sample());
-    vi.advanceTimersByTime(29_000);
+    take();
+    vi.advanceTimersByTime(149_000);
     expect(line()).toBe('1.0 / 4.0 GiB');
     vi.advanceTimersByTime(1_000);
     expect(line()).toBe('Memory: no data');
   });
 
   it('says at once that there is no data', () => {
-    badge.take(sample());
-    badge.take(null);
+    take();
+    feed.take({ state: 'no_data' });
     expect(line()).toBe('Memory: no data');
   });
 
-  it('does nothing in a hidden tab, and catches up when it is looked at', () => {
-    badge.take(sample());
+  it('draws nothing in a hidden tab, and catches up when it is looked at', () => {
+    take();
     look(true);
-    expect(vi.getTimerCount()).toBe(0);
-    badge.take(sample({ memory_used_bytes: 2 ** 31 }));
+    take({ memory_used_bytes: 2 ** 31 });
     expect(line()).toBe('1.0 / 4.0 GiB');
-    expect(vi.getTimerCount()).toBe(0);
     look(false);
     expect(line()).toBe('2.0 / 4.0 GiB');
   });
 
-  it('shows no number that went stale in a hidden tab', () => {
-    badge.take(sample());
-    look(true);
-    vi.setSystemTime(Date.now() + 3_600_000);
-    look(false);
-    expect(line()).toBe('Memory: no data');
+  it('opens the panel by a click anywhere on it, and by a button for the keyboard', () => {
+    meter().click();
+    badge.node.querySelector('button')!.click();
+    expect(opened).toBe(2);
   });
 
   it('changes units at once', () => {
-    badge.take(sample());
+    take();
     badge.units = 'decimal';
     expect(line()).toBe('1.1 / 4.3 GB');
   });
 
   it('makes no element of a name', () => {
     const evil = '<img src=x onerror=alert(1)>';
-    badge.take(sample({ workloads: [{ kind: 'kernel', notebook: evil, memory_used_bytes: 5 }] }));
+    take({ workloads: [{ kind: 'kernel', notebook: evil, memory_used_bytes: 5 }] });
     expect(badge.node.querySelector('img')).toBeNull();
     expect(badge.node.title).toContain(evil);
-  });
-
-  it('leaves no timer behind', () => {
-    badge.take(sample());
-    badge.dispose();
-    expect(vi.getTimerCount()).toBe(0);
   });
 });

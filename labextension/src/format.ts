@@ -32,6 +32,11 @@ export function rate(bytesPerSecond: number, units: Units): string {
   return `${sign}${bytes(Math.abs(bytesPerSecond), units)}/s`;
 }
 
+/** "52 MiB/s", where a sentence says which way. */
+export function speed(bytesPerSecond: number, units: Units): string {
+  return `${bytes(Math.abs(bytesPerSecond), units)}/s`;
+}
+
 /** "18 s", "3 min", "2 h": one figure, since a forecast is never exact. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
@@ -46,6 +51,26 @@ export function duration(seconds: number): string {
 export function percent(share: number): string {
   const whole = Math.round(100 * share);
   return `${share < 1 ? Math.min(whole, 99) : whole}%`;
+}
+
+/** "14:05", as the page's language writes it. */
+export function clock(atMs: number, language?: string): string {
+  return new Date(atMs).toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit' });
+}
+
+/** "Nov 28, 14:05". */
+export function moment(atMs: number, language?: string): string {
+  return new Date(atMs).toLocaleString(language, {
+    month: 'short',
+    day: 'numeric',
+    hour: '2-digit',
+    minute: '2-digit'
+  });
+}
+
+/** "1.2", "0.05": cores; below a hundredth it is nothing. */
+export function cores(value: number): string {
+  return value >= 9.95 ? value.toFixed(0) : value >= 0.095 ? value.toFixed(1) : value.toFixed(2);
 }
 
 function powerOf(value: number, units: Units): number {

@@ -1,60 +1,10 @@
 import { describe, expect, it } from 'vitest';
 
-import { ITranslate, levelOf, parseSample, viewOf } from './model';
-
-const GIB = 1024 ** 3;
-const MIB = 1024 ** 2;
-
-/** Fills in %1, %2 as gettext bundles do. */
-const trans: ITranslate = {
-  __: (id, ...args) => id.replace(/%(\d)/g, (_, n) => String(args[Number(n) - 1])),
-  _n: (id, plural, n) => (n === 1 ? id : plural)
-};
-
-const LIVE = {
-  state: 'live',
-  interval_ms: 5000,
-  memory_used_bytes: 1.2 * GIB,
-  memory_limit_bytes: 4 * GIB,
-  memory_limit_source: 'cgroup2:/user.slice',
-  memory_limit_enforced: true,
-  memory_limit_shared: false,
-  memory_source: 'cgroup2',
-  trend_bytes_per_second: null,
-  seconds_to_limit: null,
-  seconds_to_limit_low: null,
-  seconds_to_limit_high: null,
-  workloads: []
-};
+import { levelOf, viewOf } from './model';
+import { parseSample } from './sample';
+import { GIB, LIVE, MIB, trans } from './spec/double';
 
 const view = (over: object) => viewOf(parseSample({ ...LIVE, ...over }), 'binary', trans);
-
-describe('parseSample', () => {
-  it('takes nothing but a live sample with a figure', () => {
-    expect(parseSample(LIVE)).not.toBeNull();
-    for (const bad of [
-      null,
-      undefined,
-      7,
-      'live',
-      [],
-      {},
-      { ...LIVE, state: 'no_data' },
-      { ...LIVE, memory_used_bytes: null },
-      { ...LIVE, memory_used_bytes: '1' },
-      { ...LIVE, memory_used_bytes: -1 },
-      { ...LIVE, memory_used_bytes: NaN }
-    ]) {
-      expect(parseSample(bad)).toBeNull();
-    }
-  });
-
-  it('reads garbage beside the figure as unknown', () => {
-    const sample = parseSample({ ...LIVE, memory_limit_bytes: 'x', workloads: [null, 3, { kind: 4 }] });
-    expect(sample?.limitBytes).toBeNull();
-    expect(sample?.workloads).toEqual([{ kind: 'other', name: '', memoryUsedBytes: null }]);
-  });
-});
 
 describe('levelOf', () => {
   const level = (over: object) => levelOf(parseSample({ ...LIVE, ...over })!);
@@ -108,7 +58,7 @@ describe('viewOf', () => {
       seconds_to_limit_low: 12,
       seconds_to_limit_high: 30
     });
-    expect(critical.text).toBe('3.0 / 4.0 GiB, +52 MiB/s, full in 18 s');
+    expect(critical.text).toBe('3.0 / 4.0 GiB, critical, +52 MiB/s, full in 18 s');
     expect(critical.label).toContain('critical, 75% used');
     expect(critical.title).toContain('At this pace full in 12 s to 30 s');
   });
@@ -146,7 +96,7 @@ describe('viewOf', () => {
       trend_bytes_per_second: 16 * MIB,
       seconds_to_limit: 0
     });
-    expect(over.text).toBe('4.2 / 4.0 GiB, +16 MiB/s, over the limit');
+    expect(over.text).toBe('4.2 / 4.0 GiB, critical, +16 MiB/s, over the limit');
   });
 
   it('makes no forecast while all is calm', () => {
@@ -183,5 +133,18 @@ describe('viewOf', () => {
       memory_used_bytes: 1000 - i
     }));
     expect(view({ workloads }).title.split('\n').length).toBeLessThan(10);
+  });
+
+  it('says that the job ends where that comes before memory is full', () => {
+    expect(view({ job_ends_in_seconds: 1080 }).text).toBe('1.2 / 4.0 GiB, job ends in 18 min');
+    expect(view({ job_ends_in_seconds: 7200 }).text).toBe('1.2 / 4.0 GiB');
+    const both = { job_ends_in_seconds: 600, trend_bytes_per_second: 52 * MIB, memory_used_bytes: 3 * GIB };
+    expect(view({ ...both, seconds_to_limit: 18 }).text).toContain('full in 18 s');
+    expect(view({ ...both, seconds_to_limit: 800 }).text).toContain('job ends in 10 min');
+  });
+
+  it('says rising with the word, not with the colour alone', () => {
+    const rising = view({ memory_used_bytes: 2 * GIB, trend_bytes_per_second: 5 * MIB, seconds_to_limit: 400 });
+    expect(rising.text).toBe('2.0 / 4.0 GiB, rising, +5 MiB/s, full in 7 min');
   });
 });

@@ -2,33 +2,9 @@
 // Unknown stays unknown: without a sample there is no number, old or new.
 
 import { bytes, duration, percent, rate, Units, usedOfLimit } from './format';
-
-/** The part of a translation bundle that we use. */
-export interface ITranslate {
-  __(msgid: string, ...args: any[]): string;
-  _n(msgid: string, plural: string, n: number, ...args: any[]): string;
-}
-
-export interface IWorkload {
-  readonly kind: string;
-  readonly name: string;
-  readonly memoryUsedBytes: number | null;
-}
-
-export interface ISample {
-  readonly intervalMs: number;
-  readonly usedBytes: number;
-  readonly limitBytes: number | null;
-  readonly limitSource: string | null;
-  readonly limitEnforced: boolean | null;
-  readonly limitShared: boolean | null;
-  readonly memorySource: string | null;
-  readonly trendBytesPerSecond: number | null;
-  readonly secondsToLimit: number | null;
-  readonly secondsToLimitLow: number | null;
-  readonly secondsToLimitHigh: number | null;
-  readonly workloads: readonly IWorkload[];
-}
+import { ISample, secondsLeft, shareOf } from './sample';
+import type { ITranslate } from './translation';
+import { titleOf } from './workload';
 
 export type Level = 'no-data' | 'calm' | 'rising' | 'critical';
 
@@ -55,33 +31,8 @@ const FORECAST_SHARE_MIN = 0.25;
 const TREND_BYTES_PER_SECOND_MIN = 64 * 1024;
 /** As many workloads as a tooltip can bear. */
 const WORKLOADS_SHOWN = 5;
-const NAME_CHARS_MAX = 40;
-
-/** Reads an event or the `meter` of `api/metrics/v1`; null when it says "no data" or says nothing sane. */
-export function parseSample(raw: unknown): ISample | null {
-  if (!isRecord(raw) || raw.state !== 'live') {
-    return null;
-  }
-  const usedBytes = size(raw.memory_used_bytes);
-  if (usedBytes === null) {
-    return null;
-  }
-  const limitBytes = size(raw.memory_limit_bytes);
-  return {
-    intervalMs: size(raw.interval_ms) ?? 0,
-    usedBytes,
-    limitBytes: limitBytes === 0 ? null : limitBytes,
-    limitSource: text(raw.memory_limit_source),
-    limitEnforced: flag(raw.memory_limit_enforced),
-    limitShared: flag(raw.memory_limit_shared),
-    memorySource: text(raw.memory_source),
-    trendBytesPerSecond: number(raw.trend_bytes_per_second),
-    secondsToLimit: size(raw.seconds_to_limit),
-    secondsToLimitLow: size(raw.seconds_to_limit_low),
-    secondsToLimitHigh: size(raw.seconds_to_limit_high),
-    workloads: Array.isArray(raw.workloads) ? raw.workloads.filter(isRecord).map(workload) : []
-  };
-}
+/** A job that ends later than this ends nothing that somebody works at now. */
+const JOB_ENDS_SECONDS = 30 * 60;
 
 /** How grave it is. */
 export function levelOf(sample: ISample): Level {
@@ -109,8 +60,7 @@ export function viewOf(sample: ISample | null, units: Units, trans: ITranslate):
       ? bytes(sample.usedBytes, units)
       : usedOfLimit(sample.usedBytes, sample.limitBytes, units);
   const state = stateText(level, share, sample.trendBytesPerSecond, trans);
-  // When all is well one calm figure; else the reason too, in words: never colour alone.
-  const reason = level === 'calm' ? null : (trendText(sample, units, trans) ?? state);
+  const reason = reasonText(sample, level, units, trans);
   const line = reason === null ? amount : trans.__('%1, %2', amount, reason);
   const sentence = reason === state ? line : trans.__('%1, %2', line, state);
   return {
@@ -122,7 +72,33 @@ export function viewOf(sample: ISample | null, units: Units, trans: ITranslate):
   };
 }
 
-function trendText(sample: ISample, units: Units, trans: ITranslate): string | null {
+/** When all is well one calm figure and no reason; else the state in words: never colour alone. */
+function reasonText(sample: ISample, level: Level, units: Units, trans: ITranslate): string | null {
+  const job = jobText(sample, trans);
+  if (job !== null || level === 'calm') {
+    return job;
+  }
+  const trend = trendText(sample, units, trans);
+  if (trend === null) {
+    return stateText(level, shareOf(sample), sample.trendBytesPerSecond, trans);
+  }
+  const grows = (sample.trendBytesPerSecond ?? 0) > 0;
+  if (level === 'critical') {
+    return trans.__('critical, %1', trend);
+  }
+  return grows ? trans.__('rising, %1', trend) : trans.__('high, %1', trend);
+}
+
+/** What ends it first: the job, if it ends before memory is full. */
+function jobText(sample: ISample, trans: ITranslate): string | null {
+  const ends = sample.jobEndsInSeconds;
+  if (ends === null || ends > JOB_ENDS_SECONDS || (secondsLeft(sample) ?? Infinity) <= ends) {
+    return null;
+  }
+  return trans.__('job ends in %1', duration(ends));
+}
+
+export function trendText(sample: ISample, units: Units, trans: ITranslate): string | null {
   const trend = sample.trendBytesPerSecond;
   if (trend === null || Math.abs(trend) < TREND_BYTES_PER_SECOND_MIN) {
     return null;
@@ -136,7 +112,8 @@ function trendText(sample: ISample, units: Units, trans: ITranslate): string | n
     : trans.__('%1, full in %2', rate(trend, units), duration(left));
 }
 
-function stateText(
+/** How it is, in a word and a figure. */
+export function stateText(
   level: Level,
   share: number | null,
   trend: number | null,
@@ -172,12 +149,13 @@ function details(sample: ISample, level: Level, units: Units, trans: ITranslate)
   }
   const shown = sample.workloads.filter(one => (one.memoryUsedBytes ?? 0) > 0);
   for (const one of shown.slice(0, WORKLOADS_SHOWN)) {
-    lines.push(trans.__('%1: %2', nameOf(one, trans), bytes(one.memoryUsedBytes ?? 0, units)));
+    lines.push(trans.__('%1: %2', titleOf(one, trans), bytes(one.memoryUsedBytes ?? 0, units)));
   }
   return lines;
 }
 
-function countedText(source: string | null, trans: ITranslate): string {
+/** What the figure is made of. */
+export function countedText(source: string | null, trans: ITranslate): string {
   switch (source) {
     case 'cgroup2':
     case 'cgroup1':
@@ -191,7 +169,8 @@ function countedText(source: string | null, trans: ITranslate): string {
   }
 }
 
-function limitText(sample: ISample, trans: ITranslate): string {
+/** Where the limit comes from and what it does. */
+export function limitText(sample: ISample, trans: ITranslate): string {
   const source = sample.limitSource ?? '';
   if (source === 'machine') {
     return trans.__('Limit: the memory of this machine');
@@ -203,56 +182,4 @@ function limitText(sample: ISample, trans: ITranslate): string {
     return trans.__('Limit: what this server was given; passing it is not stopped by the system');
   }
   return trans.__('Limit: enforced by the system; passing it ends a process');
-}
-
-function nameOf(one: IWorkload, trans: ITranslate): string {
-  if (one.kind === 'server') {
-    return trans.__('Jupyter itself');
-  }
-  if (one.kind === 'other') {
-    return trans.__('Other processes');
-  }
-  // A name may hold anything: one line of it, of bearable length.
-  const name = one.name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ');
-  const chars = [...name];
-  const short = chars.length > NAME_CHARS_MAX ? `${chars.slice(0, NAME_CHARS_MAX).join('')}…` : name;
-  return one.kind === 'terminal' ? trans.__('Terminal %1', short) : short;
-}
-
-function shareOf(sample: ISample): number | null {
-  return sample.limitBytes === null ? null : sample.usedBytes / sample.limitBytes;
-}
-
-/** Only growth fills memory: a forecast beside a falling trend is not shown. */
-function secondsLeft(sample: ISample): number | null {
-  return (sample.trendBytesPerSecond ?? 0) > 0 ? sample.secondsToLimit : null;
-}
-
-function workload(raw: Record<string, unknown>): IWorkload {
-  return {
-    kind: text(raw.kind) ?? 'other',
-    name: text(raw.notebook) ?? text(raw.name) ?? text(raw.id) ?? '',
-    memoryUsedBytes: size(raw.memory_used_bytes)
-  };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function number(value: unknown): number | null {
-  return typeof value === 'number' && Number.isFinite(value) ? value : null;
-}
-
-function size(value: unknown): number | null {
-  const found = number(value);
-  return found !== null && found >= 0 ? found : null;
-}
-
-function text(value: unknown): string | null {
-  return typeof value === 'string' && value !== '' ? value : null;
-}
-
-function flag(value: unknown): boolean | null {
-  return typeof value === 'boolean' ? value : null;
 }

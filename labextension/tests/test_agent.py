@@ -102,6 +102,32 @@ async def test_an_agent_that_is_there_already_is_used(agent, notes, socket_of, t
     assert starts(notes) == []
 
 
+async def test_an_agent_that_started_us_and_is_gone_is_followed_by_one_of_our_own(
+    agent, notes, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(module, "CHECK_S", 0.02)
+    monkeypatch.setattr(module, "LEFT_S_MIN", 0.5)
+    path = str(tmp_path / "theirs")
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    theirs = await asyncio.start_unix_server(serve, path)
+    agent._environ = {**agent._environ, "HUBMETER_SOCKET": path}
+    agent.start()
+    await until(lambda: agent.socket == path, "the agent's socket")
+    await asyncio.sleep(0.7)
+    assert starts(notes) == [] and agent.up_s() is None
+    theirs.close()
+    os.unlink(path)
+    await until(lambda: starts(notes), "our own")
+    await answering(agent)
+    assert "does not answer any more" in caplog.text
+    assert agent.up_s() > 0
+
+
 async def test_a_socket_that_nobody_answers_on_gets_an_agent(agent, notes, tmp_path):
     path = str(tmp_path / "stale")
     agent._environ = {**agent._environ, "HUBMETER_SOCKET": path}

@@ -9,7 +9,7 @@ import tornado.httpclient
 from agent_sample import SAMPLE
 from conftest import until
 
-from hubmeter import events, metrics
+from hubmeter import events, metrics, notable
 
 # What jupyter-resource-usage 1.3.0 answers, MEM_LIMIT=4294967296 CPU_LIMIT=2, CPU and disk tracked.
 CAPTURED = {
@@ -95,7 +95,10 @@ def test_a_kernel_without_a_figure_gets_a_reason():
     assert metrics.kernel_usage(kept(), "k") == {"reason": "no process on this machine"}
 
 
-async def test_both_addresses_answer_and_nothing_is_activity(meter, jp_serverapp, jp_fetch, events):
+async def test_both_addresses_answer_and_nothing_is_activity(
+    meter, jp_serverapp, jp_fetch, events, monkeypatch
+):
+    monkeypatch.setattr(notable, "QUIET_S", 0.0)
     kernel_id = await jp_serverapp.kernel_manager.start_kernel(kernel_name="echo")
     await until(lambda: meter._feed.sample and meter._feed.sample["workloads"], "the kernel in a sample")
     kernel = jp_serverapp.kernel_manager.get_kernel(kernel_id)

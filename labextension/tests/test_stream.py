@@ -96,8 +96,11 @@ async def test_a_bus_that_refuses_does_not_end_the_stream(socket_of):
             super().emit(**event)
             raise RuntimeError("listener")
 
+    def grown(index):
+        return {**SAMPLE, "memory_used_bytes": SAMPLE["memory_used_bytes"] + index * 100_000_000}
+
     async def serve(reader, writer):
-        writer.write(chunked(*[line_of("sample", SAMPLE)] * 3))
+        writer.write(chunked(*[line_of("sample", grown(index)) for index in range(3)]))
         await writer.drain()
         await reader.read()
 

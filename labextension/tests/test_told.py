@@ -15,7 +15,7 @@ import pytest
 from conftest import lines, until
 from jupyter_client.provisioning import LocalProvisioner
 
-from hubmeter import ends, proxied, told
+from hubmeter import ends, labels, proxied, told
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,8 @@ async def test_kernels_and_terminals_are_told_by_pid_and_name(meter, jp_serverap
     assert (row["id"], row["name"], row["notebook"]) == (kernel_id, "echo", "deep/a b.ipynb")
     assert row["state"] in ("starting", "idle", "busy") and row["idle_ms"] >= 0
     term = jp_serverapp.web_app.settings["terminal_manager"].terminals[terminal["name"]]
-    assert last(notes, "terminals") == [{"name": terminal["name"], "pid": term.ptyproc.pid}]
+    (shell,) = last(notes, "terminals")
+    assert (shell["name"], shell["pid"]) == (terminal["name"], term.ptyproc.pid)
 
     await jp_serverapp.session_manager.update_session(session["id"], path="deep/new.ipynb")
     await until(lambda: last(notes, "kernels")[0]["notebook"] == "deep/new.ipynb", "the new name")
@@ -85,7 +86,7 @@ async def test_a_new_agent_is_told_again(meter, jp_serverapp, notes):
 def kernel_of(provisioner, **over):
     one = SimpleNamespace(provisioner=provisioner, kernel_name="k", execution_state="idle", **over)
     manager = SimpleNamespace(list_kernel_ids=lambda: ["id"], get_kernel=lambda _: one)
-    return told.kernels(SimpleNamespace(kernel_manager=manager), {})
+    return told.running(SimpleNamespace(kernel_manager=manager), {})
 
 
 def test_a_kernel_elsewhere_has_no_process_here():
@@ -106,7 +107,7 @@ def test_a_gateways_kernel_is_known_to_run_elsewhere():
     one = GatewayKernelManager.__new__(GatewayKernelManager)
     one.kernel_name, one.execution_state = "python3", "idle"
     manager = SimpleNamespace(list_kernel_ids=lambda: ["id"], get_kernel=lambda _: one)
-    (row,) = told.kernels(SimpleNamespace(kernel_manager=manager), {"id": "a.ipynb"})
+    (row,) = told.running(SimpleNamespace(kernel_manager=manager), {"id": "a.ipynb"})
     assert (row["pid"], row["notebook"]) == (None, "a.ipynb")
 
 
@@ -123,7 +124,7 @@ def test_of_too_many_kernels_the_last_used_are_told():
 
     many = {str(index): one(index) for index in range(500)}
     manager = SimpleNamespace(list_kernel_ids=lambda: list(many), get_kernel=many.__getitem__)
-    rows = told.kernels(SimpleNamespace(kernel_manager=manager), {})
+    rows = told.last_used(told.running(SimpleNamespace(kernel_manager=manager), {}))
     assert [row["pid"] for row in rows] == list(range(500, 500 - told.ROWS_MAX, -1))
 
 
@@ -149,7 +150,7 @@ def test_a_clock_that_went_back_makes_no_negative_idle_time():
     ],
 )
 def test_a_notebook_is_named_from_the_servers_root(session, name):
-    assert told.notebook(session) == name
+    assert labels.notebook(session) == name
 
 
 def test_a_message_is_never_longer_than_the_agent_takes():
@@ -240,7 +241,7 @@ async def test_what_the_agent_refuses_is_not_sent_again(socket_of, caplog):
         web_app=SimpleNamespace(settings={}),
         event_logger=None,
     )
-    feed = SimpleNamespace(sample={}, connections=1)
+    feed = SimpleNamespace(live=True, connections=1)
     teller = told.Teller(server, feed, logging.getLogger("test"), lambda: path)
     task = asyncio.create_task(teller.run())
     await until(lambda: asked, "the first try")

@@ -1,7 +1,9 @@
 //! `cargo xtask activity`: does a meter keep alive what it measures?
 //!
-//! Three runs of the same length with the same tab: no meter, ours, jupyter-resource-usage. Requests
-//! are counted at the proxy, steps of `last_activity` at the proxy, the server and the kernel.
+//! Four runs of the same length with the same tab: no meter, ours, jupyter-resource-usage, and that
+//! with its CPU figures on. Requests are counted at the proxy, steps of `last_activity` at the proxy,
+//! the server and the kernel; beside that what the server's event loop spends and how long it takes
+//! to answer.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -19,9 +21,15 @@ use crate::{
 /// Settings of `cargo xtask activity`.
 #[derive(Args, Debug)]
 pub(crate) struct Activity {
-    /// Length of each phase: tab visible, tab hidden, no tab
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    /// Length of the phase with a visible tab
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     seconds: u32,
+    /// Length of the phases with a hidden tab and without one
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    quiet_seconds: u32,
+    /// Measure this one only (off, ours, peer, peer+cpu); may be said more than once
+    #[arg(long, value_parser = Meter::ALL.map(Meter::name), value_name = "METER")]
+    only: Vec<String>,
 }
 
 /// The phases of a run, in order.
@@ -36,6 +44,13 @@ const SHOWN: [&str; 5] = [
     "kernel_steps",
 ];
 
+/// What the server itself spends and takes, and how it is called in the table.
+const SPENT: [(&str, &str); 3] = [
+    ("loop_ms_per_minute", "loop CPU, ms/min"),
+    ("latency_ms_p50", "answer p50, ms"),
+    ("latency_ms_p90", "answer p90, ms"),
+];
+
 /// What of it must not grow. How many steps a number of requests makes is chance, but a step that no
 /// request explains was made by somebody else.
 const JUDGED: [&str; 3] = ["proxy_steps_alone", "server_steps_alone", "kernel_steps"];
@@ -48,21 +63,30 @@ enum Meter {
     Off,
     Ours,
     Peer,
+    PeerCpu,
 }
 
 /// One run's counts, as the browser run wrote them.
 struct Counts(Value);
 
-/// Runs all three, prints a table, fails if ours disturbs.
+/// Runs all four, prints a table, fails if ours disturbs.
 pub(crate) fn run(args: &Activity) -> Result<()> {
     let stage = e2e::prepare()?;
     let peer = install_peer(&stage)?;
     let mut runs = BTreeMap::new();
-    for meter in [Meter::Off, Meter::Ours, Meter::Peer] {
-        runs.insert(meter, measure(&stage, meter, &peer, args.seconds)?);
+    let all = args.only.is_empty();
+    for meter in Meter::ALL {
+        if !all && !args.only.iter().any(|only| only == meter.name()) {
+            continue;
+        }
+        runs.insert(meter, measure(&stage, meter, &peer, args)?);
+        // Written as it comes: an hour of measuring is not lost to the last minute's failure.
+        print(&runs, args);
     }
-    print(&runs, args.seconds);
-    let complaints = judge(&runs[&Meter::Off], &runs[&Meter::Ours]);
+    let (Some(off), Some(ours)) = (runs.get(&Meter::Off), runs.get(&Meter::Ours)) else {
+        return Ok(());
+    };
+    let complaints = judge(off, ours);
     if !complaints.is_empty() {
         bail!("ours disturbs what it measures:\n{}", complaints.join("\n"));
     }
@@ -70,7 +94,7 @@ pub(crate) fn run(args: &Activity) -> Result<()> {
     Ok(())
 }
 
-fn measure(stage: &Stage, meter: Meter, peer: &Path, seconds: u32) -> Result<Counts> {
+fn measure(stage: &Stage, meter: Meter, peer: &Path, args: &Activity) -> Result<Counts> {
     let dir = stage.fresh_dir("activity")?;
     let plan = Plan {
         name: "activity",
@@ -81,8 +105,11 @@ fn measure(stage: &Stage, meter: Meter, peer: &Path, seconds: u32) -> Result<Cou
         server_environment: meter.environment(&dir, peer)?,
     };
     let hub = stage.start(&plan)?;
-    let seconds = seconds.to_string();
-    let environment = [("HUBMETER_ACTIVITY_SECONDS", seconds.as_str())];
+    let (seconds, quiet) = (args.seconds.to_string(), args.quiet_seconds.to_string());
+    let environment = [
+        ("HUBMETER_ACTIVITY_SECONDS", seconds.as_str()),
+        ("HUBMETER_ACTIVITY_QUIET_SECONDS", quiet.as_str()),
+    ];
     let ran = stage.playwright(&hub, &plan, "activity.config.ts", &[], &environment);
     hub.stop();
     ran?;
@@ -138,10 +165,17 @@ fn judge(off: &Counts, ours: &Counts) -> Vec<String> {
     complaints
 }
 
-fn print(runs: &BTreeMap<Meter, Counts>, seconds: u32) {
+fn print(runs: &BTreeMap<Meter, Counts>, args: &Activity) {
+    let names: Vec<String> = runs
+        .keys()
+        .map(|one| format!("{:>8}", one.name()))
+        .collect();
     say(&format!(
-        "\n{seconds} s each                 {:>8} {:>8} {:>8}",
-        "off", "ours", "peer"
+        "\nvisible for {} s, hidden and closed for {} s\n{:24}{}",
+        args.seconds,
+        args.quiet_seconds,
+        "",
+        names.join(" ")
     ));
     for phase in PHASES {
         let row = |name: &str, count: &dyn Fn(&Counts) -> u64| {
@@ -158,6 +192,14 @@ fn print(runs: &BTreeMap<Meter, Counts>, seconds: u32) {
                 &step.replace('_', " ").replace("alone", "unasked"),
                 &|run| run.number(phase, step),
             );
+        }
+        for (name, title) in SPENT {
+            let cells: Vec<String> = runs
+                .values()
+                .map(|run| run.figure(phase, name))
+                .map(|figure| format!("{:>8}", figure.map_or("–".into(), |it| format!("{it:.1}"))))
+                .collect();
+            say(&format!("  {title:<22}{}", cells.join(" ")));
         }
     }
     say("Requests by route while visible:");
@@ -184,11 +226,14 @@ fn print(runs: &BTreeMap<Meter, Counts>, seconds: u32) {
 // === impl Meter ===
 
 impl Meter {
-    fn name(self) -> &'static str {
+    const ALL: [Self; 4] = [Self::Off, Self::Ours, Self::Peer, Self::PeerCpu];
+
+    const fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::Ours => "ours",
             Self::Peer => "peer",
+            Self::PeerCpu => "peer+cpu",
         }
     }
 
@@ -199,7 +244,10 @@ impl Meter {
         }
         let config = dir.join("config");
         fs::create_dir_all(config.join("labconfig"))?;
-        let server = json!({"ServerApp": {"jpserver_extensions": {"hubmeter": false}}});
+        let server = json!({
+            "ServerApp": {"jpserver_extensions": {"hubmeter": false}},
+            "ResourceUseDisplay": {"track_cpu_percent": self == Self::PeerCpu},
+        });
         let page = json!({"disabledExtensions": {"hubmeter": true}});
         fs::write(
             config.join("jupyter_server_config.json"),
@@ -210,7 +258,7 @@ impl Meter {
             "JUPYTER_CONFIG_PATH".to_owned(),
             config.to_string_lossy().into_owned(),
         )];
-        if self == Self::Peer {
+        if self != Self::Off {
             let peer_config = peer.join("etc/jupyter");
             all[0].1 = format!("{}:{}", config.display(), peer_config.display());
             let share = peer.join("share/jupyter").to_string_lossy().into_owned();
@@ -231,6 +279,10 @@ impl Counts {
             .flatten()
             .map(|(route, count)| (route.clone(), count.as_u64().unwrap_or(0)))
             .collect()
+    }
+
+    fn figure(&self, phase: &str, name: &str) -> Option<f64> {
+        self.0[phase][name].as_f64()
     }
 
     fn number(&self, phase: &str, name: &str) -> u64 {

@@ -20,8 +20,10 @@ use crate::{
     ports::{self, Ports},
     process::{self, Daemon},
     progress::{Step, now, say},
-    stop, tools,
+    stop,
+    tools::{self, Tools},
     up::{self, Parts},
+    venv::Venv,
     workspace::Workspace,
 };
 
@@ -70,6 +72,39 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     hub.stop();
     sink.stop(SINK_PATIENCE);
     result
+}
+
+/// Lets every front end there is look at a plain server from `clean`, which has our wheel.
+pub(crate) fn fronts(space: &Workspace, tools: &Tools, clean: &Venv) -> Result<()> {
+    let chromium = chromium(space)?;
+    let e2e = space.root.join("tests/e2e");
+    node::packages(space, tools, &e2e, "browser tests")?;
+    let classic = space.target.join("peer-classic");
+    if !classic.is_dir() {
+        let mut step = Step::begin("jupyter-resource-usage for the classic notebook");
+        let mut pip = clean.pip();
+        pip.args(["install", "--no-deps", "--target"])
+            .arg(&classic)
+            .arg("--requirement")
+            .arg(space.root.join("tests/wheel/classic.txt"));
+        step.run(&space.logs, "pip-classic", pip)?;
+        step.done();
+    }
+    let dir = space.target.join("fronts");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir)?;
+    let place = json!({"bin": clean.bin(), "dir": dir, "chromium": chromium, "classic": classic});
+    let mut step = Step::begin("Playwright (fronts.config.ts)");
+    let mut command = Command::new(e2e.join("node_modules/.bin/playwright"));
+    command
+        .args(["test", "--config", "fronts.config.ts"])
+        .current_dir(&e2e)
+        .env("HUBMETER_FRONTS", place.to_string())
+        .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1");
+    step.run(&dir, "playwright", command)?;
+    step.done();
+    say(&process::last_lines(&dir.join("playwright.log"), 4));
+    Ok(())
 }
 
 /// Builds, installs, finds the browser.

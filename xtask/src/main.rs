@@ -32,6 +32,7 @@ mod tools;
 mod up;
 mod venv;
 mod vm;
+mod wheel;
 mod workspace;
 
 #[derive(Parser)]
@@ -62,6 +63,8 @@ enum Task {
     Vm(vm::Vm),
     /// Build the agent as one static file, and say where it is
     Dist,
+    /// Build the Python package with the static agent in it, and say where it is
+    Wheel,
     /// Measure what an agent costs that does nothing special
     Footprint(footprint::Footprint),
     /// Say what meters tell of seven workloads, and what the kernel charges for them
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Task::Activity(args) => activity::run(args),
         Task::Vm(args) => vm::run(args),
         Task::Dist => dist::run(),
+        Task::Wheel => wheel::run(),
         Task::Footprint(args) => footprint::run(args),
         Task::Accuracy(args) => accuracy::run(args),
         Task::Swarm(args) => swarm::run(args),

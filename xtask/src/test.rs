@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{
     checks, e2e, identity, outlets,
     progress::{now, say, seconds},
-    stop, vm,
+    stop, vm, wheel,
 };
 
 /// Slowest checks named at the end.
@@ -24,7 +24,7 @@ struct Outcome {
 type Check = fn() -> Result<()>;
 
 /// In the order of how soon they tell something.
-const CHECKS: [(&str, Check); 11] = [
+const CHECKS: [(&str, Check); 12] = [
     ("format", checks::format),
     ("units", checks::units),
     ("clippy", checks::clippy),
@@ -34,6 +34,7 @@ const CHECKS: [(&str, Check); 11] = [
     ("python", checks::python),
     ("outlets", outlets::run),
     ("typescript", checks::typescript),
+    ("wheel", wheel::check),
     ("identity", identity::run),
     ("e2e", e2e_alone),
 ];
@@ -41,7 +42,7 @@ const CHECKS: [(&str, Check); 11] = [
 /// Settings of `cargo xtask test`.
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// Only these: format, units, clippy, rust, vm, deny, python, outlets, typescript, identity, e2e
+    /// Only these: format, units, clippy, rust, vm, deny, python, outlets, typescript, wheel, identity, e2e
     #[arg(value_parser = CHECKS.map(|(name, _)| name))]
     only: Vec<String>,
 }

@@ -70,7 +70,7 @@ fn install(space: &Workspace, tools: &Tools, venv: &Venv, file: &Path, name: &st
     let mut step = Step::begin(&format!("virtual environment: {name}"));
     let stamp = Stamp::of(
         &space.target,
-        &format!("venv-{}", name.replace('/', "-")),
+        &format!("{}-{}", venv.name(), name.replace('/', "-")),
         &[file.to_owned()],
         &[&tools.python_version, &space.root.to_string_lossy()],
     )?;
@@ -95,6 +95,12 @@ fn install(space: &Workspace, tools: &Tools, venv: &Venv, file: &Path, name: &st
 // === impl Venv ===
 
 impl Venv {
+    /// Its folder's name: one list of requirements may be in several of them.
+    fn name(&self) -> String {
+        let name = self.dir.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// A program in it.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.dir.join("bin").join(name)
@@ -115,7 +121,8 @@ impl Venv {
         command
     }
 
-    fn pip(&self) -> Command {
+    /// Its pip.
+    pub(crate) fn pip(&self) -> Command {
         let mut command = self.python();
         command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]);
         command

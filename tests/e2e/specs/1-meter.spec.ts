@@ -6,6 +6,7 @@ import { isLive, server } from '../support/collector.ts';
 import { logIn, startServer, until, writeNotebook } from '../support/hub.ts';
 import { openPage, row, share } from '../support/hubpage.ts';
 import { meter, meterBytes, openNotebook, runCell } from '../support/lab.ts';
+import { openPanel, rowOf } from '../support/panel.ts';
 
 const TAKEN_BYTES = 600e6;
 
@@ -50,6 +51,10 @@ test('600 MB taken in a kernel show in the meter and on the hub page within two 
   }
   expect(now.workloads.some(work => work.kind === 'kernel' && work.notebook === 'take.ipynb')).toBe(true);
 
+  const panel = await openPanel(page);
+  await expect(rowOf(panel, 'take.ipynb'), 'the panel names the notebook').toContainText(/\d{3} MiB/);
+  await expect(rowOf(panel, 'take.ipynb').getByRole('button', { name: /^Interrupt/ })).toBeVisible();
+  await expect(panel.locator('.hm-Past .hm-Chart-line').first()).toBeVisible();
   await page.screenshot({ path: `${access.screenshots}/lab-in-use.png` });
   await runCell(page, 1);
   await expect.poll(async () => (await meterBytes(page)) - meterBefore, { timeout: 2 * INTERVAL_MS }).toBeLessThan(0.2 * TAKEN_BYTES);
@@ -62,7 +67,9 @@ test('users write into the demo\'s own folder and nowhere else', () => {
 test('the meter asks for nothing after the page has loaded', async ({ browser }) => {
   const page = await (await browser.newContext()).newPage();
   await logIn(page, 'alice');
+  const last = page.waitForResponse(/hubmeter\/v1\/verdicts/);
   await openNotebook(page, 'alice', 'take.ipynb');
+  await last;
   await expect.poll(() => meterBytes(page), { timeout: 30_000 }).toBeGreaterThan(0);
   const asked: string[] = [];
   page.on('request', request => asked.push(request.url()));

@@ -2,9 +2,8 @@ import { expect, test } from '@playwright/test';
 
 import { access } from '../support/access.ts';
 import { isLive } from '../support/collector.ts';
-import { chooseTheme, logIn, startServer, until, writeNotebook } from '../support/hub.ts';
+import { logIn, startServer, until } from '../support/hub.ts';
 import { openPage, row } from '../support/hubpage.ts';
-import { meterBytes, openNotebook } from '../support/lab.ts';
 
 const NARROW = { width: 390, height: 844 };
 
@@ -26,18 +25,5 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await page.screenshot({ path: `${access.screenshots}/page-${colorScheme}-narrow.png`, fullPage: true });
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     expect(overflow, 'nothing sticks out of a narrow window').toBeLessThanOrEqual(0);
-  });
-
-  test(`JupyterLab in ${colorScheme}`, async ({ browser }) => {
-    await writeNotebook('alice', 'look.ipynb', ['print("hello")']);
-    await chooseTheme('alice', colorScheme === 'light' ? 'JupyterLab Light' : 'JupyterLab Dark');
-    const page = await (await browser.newContext()).newPage();
-    await logIn(page, 'alice');
-    await openNotebook(page, 'alice', 'look.ipynb');
-    await expect(page.locator('body')).toHaveAttribute('data-jp-theme-light', String(colorScheme === 'light'));
-    await expect.poll(() => meterBytes(page), { timeout: 30_000 }).toBeGreaterThan(0);
-    await page.screenshot({ path: `${access.screenshots}/lab-${colorScheme}.png` });
-    await page.setViewportSize(NARROW);
-    await page.screenshot({ path: `${access.screenshots}/lab-${colorScheme}-narrow.png` });
   });
 }

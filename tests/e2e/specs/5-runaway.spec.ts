@@ -6,6 +6,7 @@ import { logIn, startServer, stopServer, until, writeNotebook } from '../support
 import { openPage, row, verdict } from '../support/hubpage.ts';
 import { openNotebook, runCell } from '../support/lab.ts';
 import { mails } from '../support/mail.ts';
+import { openPanel, toast } from '../support/panel.ts';
 
 /** A growth that leaves some 40 s from start to limit. */
 const GROWTH = `import time
@@ -40,7 +41,7 @@ test('a growing kernel is flagged before its limit, an admin is told once, and i
   expect(Object.keys(flag?.evidence ?? {}).length, 'with evidence').toBeGreaterThan(0);
   await expect(row(admin, 'alice').locator('.hm-badge', { hasText: /runaway/i })).toBeVisible();
 
-  const about = () => mails().filter(mail => /runaway/.test(mail.subject));
+  const about = () => mails().filter(mail => /runaway.*alice/.test(mail.subject));
   await expect.poll(() => about().length, { timeout: 30_000 }).toBe(1);
   const [mail] = about();
   expect(mail?.to).toContain('admin@example.org');
@@ -65,6 +66,18 @@ test('a growing kernel is flagged before its limit, an admin is told once, and i
   const deaths = () => mails().filter(one => /killed/.test(one.subject));
   await expect.poll(() => deaths().length, { timeout: 60_000 }).toBe(1);
   expect(deaths()[0]?.text).toContain('grow.ipynb');
-  expect(mails().filter(one => /runaway/.test(one.subject)).length, 'the runaway was told once').toBe(1);
+  expect(about().length, 'the runaway was told once').toBe(1);
+
+  // The server goes; what happened in it does not.
+  await stopServer('alice');
+  await startServer('alice');
+  const later = await (await browser.newContext()).newPage();
+  await logIn(later, 'alice');
+  await later.goto('/user/alice/lab?reset');
+  await expect(toast(later, /grow\.ipynb was killed/)).toBeVisible({ timeout: 90_000 });
+  const panel = await openPanel(later);
+  await expect(panel.locator('.hm-Death').first()).toContainText('grow.ipynb was killed');
+  await expect(panel.locator('.hm-Death svg .hm-Chart-line').first()).toBeVisible();
+  await later.screenshot({ path: `${access.screenshots}/lab-killed-after-restart.png` });
   await stopServer('alice');
 });
