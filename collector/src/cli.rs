@@ -11,6 +11,9 @@ use crate::{
     replay::{self, ReplayFormat, ReplayOptions},
 };
 
+#[cfg(test)]
+mod completions;
+mod cull;
 mod keeper;
 mod notice;
 
@@ -38,6 +41,8 @@ enum Command {
     Replay(Replay),
     /// Writes what is kept, as files for other tools.
     Export(Export),
+    /// Stops servers that are idle, in place of jupyterhub-idle-culler.
+    Cull(Box<cull::Cull>),
     /// Erases every trace of a user, also while a collector runs.
     Forget(keeper::Forget),
     /// Copies everything that is kept to a new directory, also while a collector runs.
@@ -118,6 +123,7 @@ impl Cli {
                 .map_err(|mistakes| Failure::Usage(mistakes.to_string())),
             Command::Replay(replay) => replay.run(),
             Command::Export(export) => export.run(environment),
+            Command::Cull(cull) => cull.run(environment),
             Command::Forget(forget) => forget.run(environment.collect()),
             Command::Backup(backup) => backup.run(environment.collect()),
             Command::Notice(notice) => notice.run(environment),

@@ -134,6 +134,22 @@ pub struct Flags {
 // === impl Hub ===
 
 impl Hub {
+    /// A hub's API and a token for it, and nothing of what a service with a page needs.
+    #[must_use]
+    pub fn api(api_url: String, api_token: Secret) -> Self {
+        Self {
+            api_url,
+            api_token,
+            host: String::new(),
+            base_url: "/".to_owned(),
+            service_name: String::new(),
+            service_prefix: String::new(),
+            client_id: String::new(),
+            oauth_callback_url: String::new(),
+            people_interval: crate::limits::HUB_PEOPLE_INTERVAL,
+        }
+    }
+
     /// The address of a page of the hub, as a browser on our page must ask for it.
     #[must_use]
     pub fn page(&self, path: &str) -> String {

@@ -2,14 +2,17 @@
 //!
 //! Everything the collector knows about people and servers beyond what agents say comes through
 //! [`client::HubClient`]. Answers are bounded, requests have deadlines, redirects are not
-//! followed, and nothing here writes to the hub.
+//! followed. The collector itself never writes to the hub; only the command `cull` does, by
+//! [`stop`].
 
 mod auth_state;
 pub mod client;
 pub mod everybody;
 mod pages;
+pub mod reach;
 pub mod servers;
 pub mod spawns;
+pub mod stop;
 pub mod users;
 
 /// Why the hub could not answer a question.

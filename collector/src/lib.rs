@@ -26,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cull;
+mod culler;
 pub mod data_dir;
 pub mod database;
 pub mod export;

@@ -62,6 +62,7 @@ mod process;
 mod recall;
 mod threads;
 
+pub(crate) use process::start_log;
 use process::{Asked, Stop};
 use threads::Threads;
 
@@ -142,7 +143,7 @@ struct Core {
 /// # Errors
 /// It cannot start, or a stage failed.
 pub fn run(config: Config) -> Result<(), RunError> {
-    process::start_log();
+    start_log();
     process::raise_open_files();
     for name in &config.unknown_variables {
         tracing::warn!(name, "a variable with our prefix means nothing to us");

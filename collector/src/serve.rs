@@ -23,7 +23,7 @@ mod oauth;
 mod openapi;
 mod page;
 mod problem;
-mod query;
+pub(crate) mod query;
 mod reports;
 mod starts;
 mod told;

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 USERS = ["ann", "bob", "tom", "nora", "admin"]
 
 # No wait is longer; none is measured.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 class Failed(Exception):
@@ -95,12 +95,18 @@ class Agent:
 class Bed:
     """Everything that runs, in a folder of its own."""
 
+    # What the hub and the collector are started with, and whom the hub knows.
+    config = HERE / "jupyterhub_config.py"
+    collector_flags: tuple[str, ...] = ()
+    users: list[str] = USERS
+    more_secrets: tuple[str, ...] = ()
+
     def __init__(self, work: Path, venv: Path, proxy: Path, programs: dict[str, str]):
         self.dir, self.venv, self.proxy_program, self.programs = work, venv, proxy, programs
         shutil.rmtree(work, ignore_errors=True)
         (work / "tokens").mkdir(parents=True)
         self.ports = dict(zip(["public", "hub", "proxy", "service", "link"], _free_ports(5)))
-        names = ["proxy", "password", "service", "script", "tests", "prometheus"]
+        names = ["proxy", "password", "service", "script", "tests", "prometheus", *self.more_secrets]
         self.secrets = {name: secrets.token_hex(16) for name in names}
         self.url = f"http://127.0.0.1:{self.ports['public']}"
         self.prefix = f"{self.url}/services/hubmeter"
@@ -119,7 +125,7 @@ class Bed:
                     "ports": self.ports,
                     "secrets": self.secrets,
                     "proxy": str(proxy),
-                    "users": USERS,
+                    "users": self.users,
                 }
             )
         )
@@ -130,7 +136,7 @@ class Bed:
         self.start_proxy()
         self.start_hub()
         self.start_collector()
-        for user in USERS:
+        for user in self.users:
             self.hub("POST", f"/users/{user}", ok=(201, 409))
 
     def start_proxy(self) -> None:
@@ -150,7 +156,7 @@ class Bed:
         program = self.venv / "bin/jupyterhub"
         self._start(
             "hub",
-            [str(program), "--config", str(HERE / "jupyterhub_config.py")],
+            [str(program), "--config", str(self.config)],
             {"IDENTITY_BED": str(self.dir / "bed.json"), "PYTHONDONTWRITEBYTECODE": "1"},
         )
         until("the hub answers", lambda: self._answers("hub", f"{self.url}/hub/api/"))
@@ -163,6 +169,7 @@ class Bed:
                 *("--data-dir", str(self.dir / "collector")),
                 *("--listen", f"127.0.0.1:{self.ports['service']}"),
                 *("--link-listen", f"127.0.0.1:{self.ports['link']}"),
+                *self.collector_flags,
             ],
             {
                 "JUPYTERHUB_API_URL": f"http://127.0.0.1:{self.between.port}/hub/api",

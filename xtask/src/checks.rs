@@ -109,7 +109,7 @@ pub(crate) fn deny() -> Result<()> {
     Ok(())
 }
 
-/// The server extension's tests.
+/// The tests of the server extension, and of the idle culler's hook.
 pub(crate) fn python() -> Result<()> {
     let space = Workspace::here()?;
     let tools = tools::find()?;
@@ -124,6 +124,19 @@ pub(crate) fn python() -> Result<()> {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(space.root.join("labextension"));
     step.run(&space.logs, "pytest", command)?;
+    step.done();
+    hook(&space, &venv)
+}
+
+/// What jupyterhub-idle-culler asks, against a collector's double.
+fn hook(space: &Workspace, venv: &venv::Venv) -> Result<()> {
+    let mut step = Step::begin("pytest: the idle culler's hook");
+    let mut command = venv.python();
+    command
+        .args(["-m", "pytest", "-ra", "-p", "no:cacheprovider"])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(space.root.join("collector/python"));
+    step.run(&space.logs, "pytest-hook", command)?;
     step.done();
     Ok(())
 }

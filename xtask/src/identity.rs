@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::{
     build::{self, Profile},
-    node, process,
+    culling, node, process,
     progress::{Step, say},
     tools, venv,
     workspace::Workspace,
@@ -13,9 +13,9 @@ use crate::{
 
 /// The hubs, by what is installed, and what is tried beside the matrix. How the collector takes a
 /// hub that misbehaves does not depend on the hub's version.
-const HUBS: [(&str, &[&str]); 2] = [("hub-5", &[]), ("hub-6", &["faults"])];
+pub(crate) const HUBS: [(&str, &[&str]); 2] = [("hub-5", &[]), ("hub-6", &["faults"])];
 
-/// Runs the matrix against each and prints its table.
+/// Runs the matrix against each and prints its table, and then what of culling every run can afford.
 pub(crate) fn run() -> Result<()> {
     let space = Workspace::here()?;
     let tools = tools::find()?;
@@ -41,5 +41,5 @@ pub(crate) fn run() -> Result<()> {
             40,
         ));
     }
-    Ok(())
+    culling::quick()
 }

@@ -9,6 +9,7 @@ mod activity;
 mod build;
 mod capture;
 mod checks;
+mod culling;
 mod dist;
 mod e2e;
 mod faults;
@@ -54,6 +55,8 @@ enum Task {
     },
     /// Say who may report and read, by every kind of token, against real hubs of both versions
     Identity,
+    /// Say who is stopped by the idle culler alone, with our hook and by our command, on real hubs
+    CullScenarios(culling::CullScenarios),
     /// Measure what meters do to a server's requests and activity
     Activity(activity::Activity),
     /// Run the tests of real cgroups of version 2 in a small virtual machine
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(args),
         Task::E2e { args } => e2e::run(args),
         Task::Identity => identity::run(),
+        Task::CullScenarios(args) => culling::run(args),
         Task::Activity(args) => activity::run(args),
         Task::Vm(args) => vm::run(args),
         Task::Dist => dist::run(),

@@ -1,23 +1,12 @@
 //! HTTP to the hub's API: one connection pool, deadlines, size caps.
-//!
-//! Speaks `http`, `https` and `http+unix` (JupyterHub 6 may hand out the last one).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use percent_encoding::percent_decode_str;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::HubError;
-use crate::causes::chain;
+use super::{HubError, reach::Reach};
 use crate::{config, limits};
-
-/// A question to the hub takes no longer, connecting and reading the answer included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connecting alone.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The hub is one single-threaded process: more idle connections would be held for nothing.
-const IDLE_CONNECTIONS_MAX: usize = 4;
 
 /// The hub's REST API. Cheap to clone.
 #[derive(Clone)]
@@ -36,42 +25,21 @@ impl HubClient {
     /// # Errors
     /// The address is not one the client can speak to.
     pub fn new(hub: config::Hub) -> Result<Self, HubError> {
-        let setup = |why: String| HubError::Setup {
+        Self::reached(hub, &Reach::default())
+    }
+
+    /// The same, reached in another way than the collector does.
+    ///
+    /// # Errors
+    /// The address is not one the client can speak to, or a certificate cannot be used.
+    pub fn reached(hub: config::Hub, reach: &Reach) -> Result<Self, HubError> {
+        let api = reach.open(&hub.api_url).map_err(|why| HubError::Setup {
             url: hub.api_url.clone(),
             why,
-        };
-        // The first caller in the process decides; all of ours decide alike.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("hubmeter-collector/", env!("CARGO_PKG_VERSION")));
-        let api_url = hub.api_url.trim_end_matches('/');
-        let (builder, base) = match api_url.split_once("://") {
-            Some(("http" | "https", _)) => (builder, api_url.to_owned()),
-            Some(("http+unix", rest)) => {
-                let (socket, path) = rest.split_once('/').unwrap_or((rest, ""));
-                let socket = percent_decode_str(socket)
-                    .decode_utf8()
-                    .map_err(|_| setup("the socket's path is not UTF-8".to_owned()))?;
-                let base = format!("http://localhost/{path}");
-                let base = base.trim_end_matches('/').to_owned();
-                (builder.unix_socket(socket.as_ref()), base)
-            }
-            _ => {
-                return Err(setup(
-                    "it must start with http://, https:// or http+unix://".to_owned(),
-                ));
-            }
-        };
-        reqwest::Url::parse(&base).map_err(|e| setup(e.to_string()))?;
-        let http = builder.build().map_err(|e| setup(chain(&e)))?;
+        })?;
         Ok(Self {
-            http,
-            base: base.into(),
+            http: api.http,
+            base: api.base.into(),
             hub: Arc::new(hub),
         })
     }
@@ -178,7 +146,7 @@ async fn read_capped(
 }
 
 /// Without the URL: its query could hold what must not reach a log.
-fn unreachable(what: &'static str, source: reqwest::Error) -> HubError {
+pub(super) fn unreachable(what: &'static str, source: reqwest::Error) -> HubError {
     HubError::Unreachable {
         what,
         source: source.without_url(),

@@ -43,11 +43,21 @@ impl HubClient {
         which: Option<&str>,
         offset: u64,
     ) -> Result<Page<T>, HubError> {
+        self.users_page_of(limits::HUB_PAGE_USERS, which, offset)
+            .await
+    }
+
+    /// The same, at most `users` of them.
+    pub(super) async fn users_page_of<T: DeserializeOwned>(
+        &self,
+        users: usize,
+        which: Option<&str>,
+        offset: u64,
+    ) -> Result<Page<T>, HubError> {
         let which = which.map(|which| format!("{which}&"));
         let path = format!(
-            "/users?{}limit={}&offset={offset}",
+            "/users?{}limit={users}&offset={offset}",
             which.unwrap_or_default(),
-            limits::HUB_PAGE_USERS
         );
         let request = self
             .with_our_token(self.request(Method::GET, &path))?

@@ -44,7 +44,7 @@ impl Asked {
 }
 
 /// JSON lines, except to a terminal; `HUBMETER_LOG` filters (`info` when unset).
-pub(super) fn start_log() {
+pub(crate) fn start_log() {
     use std::io::IsTerminal as _;
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("HUBMETER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));

@@ -143,7 +143,7 @@ fn decode(part: &str) -> Result<String, Problem> {
 }
 
 /// Milliseconds of `90`, `1.5s`, `250ms`, `15m`, `1h`, `2d`, `1w`.
-fn duration_ms(text: &str) -> Option<i64> {
+pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     let split = text.find(|c: char| c.is_ascii_alphabetic());
     let (number, unit) = text.split_at(split.unwrap_or(text.len()));
     let unit_ms = match unit {

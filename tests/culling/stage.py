@@ -1,0 +1,126 @@
+"""The real hub with real servers, and the cullers: the idle culler alone, with our hook, and our command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from bed import Bed, Failed
+from between import Between
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+#: Each has users, and a token that shows it these alone.
+CULLERS = ("alone", "hook", "command")
+
+#: A busy machine starts twenty servers at once.
+START_S_MAX = 180
+
+HOOK = "from hubmeter_collector.culler import arbiter\n\nc.IdleCuller.cull_arbiter_hook = arbiter\n"
+
+
+class Stage(Bed):
+    """Everything that runs."""
+
+    config = HERE / "jupyterhub_config.py"
+    more_secrets = CULLERS
+
+    def __init__(
+        self,
+        work: Path,
+        venv: Path,
+        proxy: Path,
+        programs: dict[str, str],
+        names: list[str],
+        timeout_s: int,
+        warn_s: tuple[int, ...],
+    ):
+        self.users = [f"{name}-{culler}" for name in names for culler in CULLERS]
+        self.timeout_s = timeout_s
+        self.collector_flags = ("--config", str(work / "collector.toml"))
+        self.runtimes = tempfile.mkdtemp(prefix="hubmeter-")
+        super().__init__(work, venv, proxy, programs)
+        # What stands between the cullers and the hub, and can be told to misbehave.
+        self.door = Between(self.ports["hub"])
+        settings = work / "settings/jupyter_server_config.d"
+        shutil.copytree(ROOT / "labextension/jupyter-config/jupyter_server_config.d", settings)
+        warn = ", ".join(f'"{seconds}s"' for seconds in warn_s)
+        (work / "collector.toml").write_text(
+            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\n'
+        )
+        bed = json.loads((work / "bed.json").read_text())
+        bed["stage"] = {
+            "groups": {
+                culler: {"users": [user for user in self.users if user.endswith(f"-{culler}")]}
+                for culler in CULLERS
+            },
+            "runtimes": self.runtimes,
+            "settings": str(settings.parent),
+            "environment": {
+                "HUBMETER_AGENT": programs["agent"],
+                "HUBMETER_COLLECTOR": self.by_grpc,
+                "HUBMETER_INTERVAL": "1",
+                "HUBMETER_API_URL": f"http://127.0.0.1:{self.ports['service']}/services/hubmeter/",
+                "PYTHONPATH": str(ROOT / "labextension"),
+                "PYTHONNOUSERSITE": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        }
+        (work / "bed.json").write_text(json.dumps(bed))
+
+    def start_cullers(self, every_s: int) -> None:
+        flags = [f"--url=http://127.0.0.1:{self.door.port}/hub/api", f"--timeout={self.timeout_s}"]
+        flags += [f"--cull-every={every_s}"]
+        idle_culler = [str(self.venv / "bin/python"), "-m", "jupyterhub_idle_culler", *flags]
+        hook = self.dir / "idle_culler_config.py"
+        hook.write_text(HOOK)
+        self._culler("alone", [*idle_culler, "--config=none.py"])
+        self._culler("hook", [*idle_culler, f"--config={hook}"])
+        self._culler("command", [self.programs["collector"], "cull", *flags])
+
+    def _culler(self, name: str, command: list[str]) -> None:
+        environment = {
+            "JUPYTERHUB_API_TOKEN": self.secrets[name],
+            "JUPYTERHUB_REQUEST_TIMEOUT": "3",
+            "HUBMETER_API_URL": f"http://127.0.0.1:{self.ports['service']}/services/hubmeter",
+            "PYTHONPATH": str(ROOT / "collector/python"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self._start(name, command, environment)
+
+    def start_server(self, user: str, name: str = "") -> None:
+        path = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
+        self.hub("POST", path)
+        deadline = time.monotonic() + START_S_MAX
+        while not self.hub("GET", f"/users/{user}")["servers"].get(name, {}).get("ready"):
+            if time.monotonic() > deadline:
+                raise Failed(f"{user}'s server {name!r} did not start in {START_S_MAX} s")
+            time.sleep(1)  # a hub that starts twenty has enough to do
+
+    def running(self) -> set[tuple[str, str]]:
+        """By user and server, as the hub itself says."""
+        users = self.hub("GET", "/users?state=active&limit=200")
+        return {
+            (user["name"], name)
+            for user in users
+            for name, server in user["servers"].items()
+            if server["ready"] and not server["pending"]
+        }
+
+    def rows_of_cull(self) -> dict[str, dict]:
+        """What the collector says of each default server, by user."""
+        rows = self.get("/api/v1/cull?limit=5000", self.secrets["script"]).json()["items"]
+        return {row["user"]: row for row in rows if not row["server"]}
+
+    def ended(self) -> list[str]:
+        """Which of all that should run does not."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
+
+    def close(self) -> None:
+        self.door.close()
+        super().close()
+        shutil.rmtree(self.runtimes, ignore_errors=True)
