@@ -2,11 +2,10 @@
 //! maths as the collector's, so that a server without a collector has them too.
 
 use hubmeter_kinetics::{
-    forecast::{Forecast, forecast},
+    forecast::{Forecast, Outlook, forecast},
     momentum::momentum_bytes,
     series::Point,
     tracker::Tracker,
-    trend::Trend,
 };
 
 use crate::sample::Sample;
@@ -42,33 +41,33 @@ impl Meter {
             mono_ms: sample.mono_ms,
             bytes: sample.memory_used_bytes,
         });
-        let trend = self.tracker.trend();
+        let outlook = self.tracker.outlook();
         let momentum_bytes = (!sample.burst)
             .then(|| self.last_base_rss_bytes.replace(sample.rss_bytes))
             .flatten()
             .map(|before| momentum_bytes(before, sample.rss_bytes));
         Figures {
             momentum_bytes,
-            trend_bytes_per_second: trend.map(|trend| trend.bytes_per_second),
-            forecast: self.forecast(sample, trend),
+            trend_bytes_per_second: outlook.map(|outlook| outlook.trend.bytes_per_second),
+            forecast: self.forecast(sample, outlook),
         }
     }
 
     /// When the limit is reached: by the server, or by all together who share it.
-    fn forecast(&mut self, sample: &Sample, own: Option<Trend>) -> Option<Forecast> {
+    fn forecast(&mut self, sample: &Sample, own: Option<Outlook>) -> Option<Forecast> {
         let used = sample.limited_bytes();
-        let trend = if sample.memory_limit_shared {
+        let outlook = if sample.memory_limit_shared {
             let shared = self.shared.get_or_insert_default();
             shared.push(Point {
                 mono_ms: sample.mono_ms,
                 bytes: used,
             });
-            shared.trend()
+            shared.outlook()
         } else {
             self.shared = None;
             own
         };
-        forecast(used, sample.memory_limit_bytes?, &trend?)
+        forecast(used, sample.memory_limit_bytes?, &outlook?)
     }
 }
 

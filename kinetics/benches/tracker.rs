@@ -54,8 +54,8 @@ fn round(every_ms: u64) -> f64 {
             mono_ms: i * every_ms,
             bytes,
         });
-        let trend = tracker.trend();
-        black_box(trend.and_then(|trend| forecast(bytes, 64_000_000_000, &trend)));
+        let outlook = tracker.outlook();
+        black_box(outlook.and_then(|outlook| forecast(bytes, 64_000_000_000, &outlook)));
     }
     begin.elapsed().as_nanos() as f64 / SAMPLES as f64
 }

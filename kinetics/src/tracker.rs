@@ -5,6 +5,7 @@
 //! few points, whatever the horizon.
 
 use crate::{
+    forecast::Outlook,
     series::{Kept, Point},
     trend::{Trend, trend_of_all},
 };
@@ -51,8 +52,10 @@ struct Said {
     bytes_per_second: f32,
     low_bytes_per_second: f32,
     high_bytes_per_second: f32,
-    rising_share: f32,
+    fall_bytes: f32,
     span_ms: u32,
+    /// Steps that went up.
+    rising: u8,
     /// None: it said nothing.
     points: u8,
 }
@@ -113,19 +116,19 @@ impl Tracker {
             .middle
             .keep(after, spacing_ms(HORIZON_MIDDLE_MS, MIDDLE_POINTS))
         {
-            self.middle_says = Said::of(self.trend_of(&self.middle, HORIZON_MIDDLE_MS));
+            self.middle_says = self.said_of(&self.middle, HORIZON_MIDDLE_MS);
         }
         if self
             .long
             .keep_if_due(after, spacing_ms(HORIZON_LONG_MS, LONG_POINTS))
         {
-            self.long_says = Said::of(self.trend_of(&self.long, HORIZON_LONG_MS));
+            self.long_says = self.said_of(&self.long, HORIZON_LONG_MS);
         }
         if self
             .longest
             .keep_if_due(after, spacing_ms(HORIZON_LONGEST_MS, LONGEST_POINTS))
         {
-            self.longest_says = Said::of(self.trend_of(&self.longest, HORIZON_LONGEST_MS));
+            self.longest_says = self.said_of(&self.longest, HORIZON_LONGEST_MS);
         }
         true
     }
@@ -153,20 +156,44 @@ impl Tracker {
             .map(Kept::point)
     }
 
-    /// The trend in force: of the longest horizon that the shorter ones do not contradict. While
-    /// nothing new happens that is the precise long one; when a kernel takes off, the seconds
-    /// since then speak.
+    /// The trend in force.
     #[must_use]
     pub fn trend(&self) -> Option<Trend> {
         let longer = [self.middle_says, self.long_says, self.longest_says].map(Said::trend);
-        let mut best = self.trend_of(&self.fast, HORIZON_FAST_MS);
-        for longer in longer.into_iter().flatten() {
-            match best {
-                Some(shorter) if !shorter.agrees_with(&longer) => break,
-                _ => best = Some(longer),
-            }
+        in_force(self.trend_of(&self.fast, HORIZON_FAST_MS), longer)
+    }
+
+    /// The trend in force, and how far the horizons are from each other.
+    #[must_use]
+    pub fn outlook(&self) -> Option<Outlook> {
+        let fast = self.trend_of(&self.fast, HORIZON_FAST_MS);
+        let longer = [self.middle_says, self.long_says, self.longest_says].map(Said::trend);
+        let trend = in_force(fast, longer)?;
+        let rate = trend.bytes_per_second;
+        let rates = || {
+            let longer = longer.iter().flatten();
+            longer.map(|trend| trend.bytes_per_second)
+        };
+        Some(Outlook {
+            trend,
+            slowest_bytes_per_second: rates().fold(rate, f64::min),
+            fastest_bytes_per_second: rates().fold(rate, f64::max),
+            fall_bytes: self.largest_fall(),
+        })
+    }
+
+    /// The largest fall from one kept point to the next: what came and went.
+    fn largest_fall(&self) -> u64 {
+        let said = [&self.middle_says, &self.long_says, &self.longest_says];
+        let fall_bytes = said.iter().map(|said| said.fall_bytes as u64);
+        fall_bytes.fold(self.fast.largest_fall(), u64::max)
+    }
+
+    fn said_of<const N: usize>(&self, ring: &Ring<N>, horizon_ms: u64) -> Said {
+        Said {
+            fall_bytes: ring.largest_fall() as f32,
+            ..Said::of(self.trend_of(ring, horizon_ms))
         }
-        best
     }
 
     fn trend_of<const N: usize>(&self, ring: &Ring<N>, horizon_ms: u64) -> Option<Trend> {
@@ -218,6 +245,19 @@ impl Tracker {
     }
 }
 
+/// The trend of the longest horizon that the shorter ones do not contradict. While nothing new
+/// happens that is the precise long one; when a kernel takes off, the seconds since then speak.
+fn in_force(fast: Option<Trend>, longer: [Option<Trend>; 3]) -> Option<Trend> {
+    let mut best = fast;
+    for longer in longer.into_iter().flatten() {
+        match best {
+            Some(shorter) if !shorter.agrees_with(&longer) => break,
+            _ => best = Some(longer),
+        }
+    }
+    best
+}
+
 fn spacing_ms(horizon_ms: u64, points: usize) -> u32 {
     u32::try_from(horizon_ms / (points as u64 - 1)).unwrap_or(u32::MAX)
 }
@@ -243,7 +283,8 @@ impl Said {
             } else {
                 high
             },
-            rising_share: trend.rising_share as f32,
+            fall_bytes: 0.0,
+            rising: (trend.rising_share * (trend.points - 1) as f64).round() as u8,
             span_ms: u32::try_from(trend.span_ms).unwrap_or(u32::MAX),
             points: u8::try_from(trend.points).unwrap_or(u8::MAX),
         }
@@ -254,7 +295,7 @@ impl Said {
             bytes_per_second: self.bytes_per_second.into(),
             low_bytes_per_second: self.low_bytes_per_second.into(),
             high_bytes_per_second: self.high_bytes_per_second.into(),
-            rising_share: self.rising_share.into(),
+            rising_share: f64::from(self.rising) / f64::from(self.points - 1),
             span_ms: self.span_ms.into(),
             points: self.points.into(),
         })
@@ -327,6 +368,14 @@ impl<const N: usize> Ring<N> {
             });
         }
         *self = moved;
+    }
+
+    fn largest_fall(&self) -> u64 {
+        let mut fall = 0;
+        for index in 1..self.places() {
+            fall = fall.max(self.at(index - 1).bytes - self.at(index).bytes);
+        }
+        fall.unsigned_abs()
     }
 
     fn newest(&self) -> Option<After> {

@@ -27,6 +27,9 @@ const Z_80: f64 = 1.281_551_565_545;
 /// A step is a lone jump when it is out of line this many times more than any other.
 const LONE_JUMP_RATIO: f64 = 4.0;
 
+/// Two steps side by side are one jump only among so many steps: of fewer they are most of the rise.
+const STEPS_TO_JOIN_MIN: usize = 5;
+
 const PAIRS_MAX: usize = POINTS_MAX * (POINTS_MAX - 1) / 2;
 
 /// A robust slope with the interval it is believed in.
@@ -144,8 +147,9 @@ impl Window {
     }
 
     /// Replaces the one step up that is out of line, if there is exactly one and it stayed, by
-    /// what the median step would have been. Steps down stay as they are: to forget them would
-    /// make a climb of every saw-tooth.
+    /// what the median step would have been. An array that was filled while a sample was taken makes
+    /// two steps side by side: they are one. Steps down stay as they are: to forget them would make a
+    /// climb of every saw-tooth.
     fn take_out_lone_jump(&mut self) {
         let steps = self.len - 1;
         let mut rates = [0_i64; POINTS_MAX];
@@ -155,28 +159,49 @@ impl Window {
         rates[..steps].sort_unstable();
         let usual = median_sorted(&rates[..steps]);
 
-        let excess = |window: &Self, i: usize| {
-            window.rise(i) - usual * (window.seconds[i + 1] - window.seconds[i])
-        };
-        let mut jump = (0, 0.0_f64);
-        let mut next = 0.0_f64;
+        let mut excess = [0.0_f64; POINTS_MAX];
+        let mut largest = 0;
         for i in 0..steps {
-            let e = excess(self, i);
-            if e.abs() > jump.1.abs() {
-                next = jump.1;
-                jump = (i, e);
-            } else if e.abs() > next.abs() {
-                next = e;
+            excess[i] = self.rise(i) - usual * (self.seconds[i + 1] - self.seconds[i]);
+            if excess[i].abs() > excess[largest].abs() {
+                largest = i;
             }
         }
-        let (at, size) = jump;
+        let (first, last) = if steps >= STEPS_TO_JOIN_MIN {
+            joined(&excess[..steps], largest)
+        } else {
+            (largest, largest)
+        };
+        let is_other = |&i: &usize| i < first || i > last;
+        let others = (0..steps).filter(is_other).map(|i| excess[i].abs());
+        let next = others.fold(0.0, f64::max);
+        let size: f64 = excess[first..=last].iter().sum();
+        let rise = self.bytes[last + 1] - self.bytes[first];
         // More than half of the step must be excess: rounding is not a jump.
-        let lone = size > 0.5 * self.rise(at).abs() && size >= LONE_JUMP_RATIO * next.abs();
+        let lone = size > 0.5 * rise.abs() && size >= LONE_JUMP_RATIO * next;
         if size > 0.0 && lone {
-            for bytes in &mut self.bytes[at + 1..self.len] {
-                *bytes -= size;
+            let mut taken = 0.0;
+            let points = self.bytes[..self.len].iter_mut().enumerate();
+            for (i, bytes) in points.skip(first + 1) {
+                if i <= last + 1 {
+                    taken += excess[i - 1];
+                }
+                *bytes -= taken;
             }
         }
+    }
+}
+
+/// The step `largest` with the larger of its neighbours, if that goes up, too.
+fn joined(excess: &[f64], largest: usize) -> (usize, usize) {
+    let of = |i: Option<usize>| i.and_then(|i| excess.get(i)).copied().unwrap_or(0.0);
+    let (before, after) = (of(largest.checked_sub(1)), of(Some(largest + 1)));
+    if before.max(after) <= 0.0 {
+        (largest, largest)
+    } else if before > after {
+        (largest - 1, largest)
+    } else {
+        (largest, largest + 1)
     }
 }
 

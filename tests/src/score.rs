@@ -13,4 +13,5 @@ pub mod corpus;
 pub mod detector;
 pub mod outcome;
 pub mod picture;
+pub mod portrait;
 pub mod table;

@@ -108,7 +108,7 @@ impl Default for Policy {
             busy_without_cpu_ms: 12 * 60 * 60 * 1000,
             servers_max: 100_000,
             gone_kept_ms: 24 * 60 * 60 * 1000,
-            runaway_within_ms: 10 * 60 * 1000,
+            runaway_within_ms: 60 * 60 * 1000,
             names_kept_ms: 30 * 24 * 60 * 60 * 1000,
             runaway_cpu_after_ms: 5 * 60 * 1000,
             runaway_cpu_cores: 0.9,

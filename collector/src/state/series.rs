@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub(crate) mod flow;
 
 use hubmeter_kinetics::{
-    forecast::{Forecast, forecast},
+    forecast::{Forecast, Outlook, forecast},
     momentum::momentum_bytes,
     series::{Point, Series},
     tracker::{HORIZON_MIDDLE_MS, Tracker},
@@ -26,6 +26,9 @@ pub const CPU_MEAN_MS: u64 = 300_000;
 
 /// Below this the CPU mean says nothing.
 pub const CPU_MEAN_MIN_MS: u64 = 10_000;
+
+/// A fall by more than this share, when a workload went, is that workload's memory.
+const WENT_SHARE: f64 = 0.1;
 
 /// Samples of a workload further apart than this, three of the longest intervals, leave a hole.
 const HOLE_MS: u64 = 180_000;
@@ -117,6 +120,11 @@ impl Measured {
             self.memory.clear();
         }
         self.memory.correct(sample.memory_corrected_bytes);
+        let workload_went = self.take_workloads(sample);
+        if workload_went && self.fell_to(sample.memory_used_bytes) {
+            // What climbed is gone, and its climb with it.
+            self.memory.clear();
+        }
         self.memory.push(Point {
             mono_ms: sample.mono_ms,
             bytes: sample.memory_used_bytes,
@@ -134,34 +142,39 @@ impl Measured {
             .replace(counter)
             .and_then(|previous| counter.cores_since(previous));
         self.cpu.push(counter);
-        let workload_went = self.take_workloads(sample);
 
-        let trend = self.memory.trend();
-        let forecast = self.forecast(sample, trend);
+        let outlook = self.memory.outlook();
+        let forecast = self.forecast(sample, outlook);
         Derived {
             momentum_bytes: momentum,
-            trend,
+            trend: outlook.map(|outlook| outlook.trend),
             forecast,
             cpu_cores,
             workload_went,
         }
     }
 
+    /// Whether `used_bytes` is so much less than before that what went took its share with it.
+    fn fell_to(&self, used_bytes: u64) -> bool {
+        let before_bytes = self.memory.newest().map_or(0, |newest| newest.bytes);
+        before_bytes.saturating_sub(used_bytes) as f64 > WENT_SHARE * before_bytes as f64
+    }
+
     /// When the limit is reached: by the server, or by all together who share it.
-    fn forecast(&mut self, sample: &Sample, own: Option<Trend>) -> Option<Forecast> {
+    fn forecast(&mut self, sample: &Sample, own: Option<Outlook>) -> Option<Forecast> {
         let used_bytes = sample.limited_bytes();
-        let trend = if sample.memory_limit_shared {
+        let outlook = if sample.memory_limit_shared {
             let shared = self.shared.get_or_insert_default();
             shared.push(Point {
                 mono_ms: sample.mono_ms,
                 bytes: used_bytes,
             });
-            shared.trend()
+            shared.outlook()
         } else {
             self.shared = None;
             own
         };
-        forecast(used_bytes, sample.memory_limit_bytes?, &trend?)
+        forecast(used_bytes, sample.memory_limit_bytes?, &outlook?)
     }
 
     /// Takes the workloads in; whether one of those before is not among them.

@@ -51,6 +51,20 @@ fn an_array_allocated_once_is_not_a_rate() {
 }
 
 #[test]
+fn an_array_that_was_filled_over_two_samples_is_not_a_rate() {
+    for between_mb in [160, 450, 740] {
+        let bytes = [150, 150, 150, between_mb, 750, 750, 750, 750, 750].map(|mb| mb * MB);
+        for seen in 7..=bytes.len() {
+            let trend = slope(&regular(5_000, bytes[..seen].iter().copied()));
+            assert_eq!(
+                trend.bytes_per_second, 0.0,
+                "{between_mb} MB, {seen} samples"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_flat_saw_tooth_is_not_believed_to_rise() {
     let points = regular(5_000, (0..16).map(|i| 400 * MB + (i % 4) * 50 * MB));
     let trend = slope(&points);

@@ -3,18 +3,19 @@
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use hubmeter_collector::{state::Policy, verdict::Rule};
 use hubmeter_tests::score::{
     baselines::{Badness, Holt, Level, PredictLinear},
     corpus::{Corpus, Episode},
     detector::{Detector, Ours},
     outcome::{Outcome, judge},
-    picture, table,
+    picture, portrait, table,
 };
 
 /// Prints a table per half of the corpus: detectors, who they caught in time, and when they cried wolf.
@@ -27,6 +28,9 @@ struct Cli {
     /// Where pictures of misses and false alarms go
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
+    /// Draw the pictures of docs/VERDICTS.md into this folder, and judge nothing
+    #[arg(long, value_name = "DIR")]
+    portraits: Option<PathBuf>,
     /// Only the families detectors may be tuned on; the others stay unseen
     #[arg(long)]
     tuning_only: bool,
@@ -39,8 +43,14 @@ type Maker = fn() -> Box<dyn Detector>;
 
 const OURS: &str = "runaway_memory (ours)";
 
-const DETECTORS: [(&str, Maker); 8] = [
+/// What people are told of: the forecast, and that little is left.
+const BOTH: &[Rule] = &[Rule::RunawayMemory, Rule::NearLimit];
+
+const DETECTORS: [(&str, Maker); 9] = [
     (OURS, || Box::<Ours>::default()),
+    ("runaway_memory or near_limit (ours)", || {
+        Box::new(Ours::of(BOTH, Policy::default()))
+    }),
     ("level 80 %", || Box::new(Level { share: 0.80 })),
     ("level 90 % (earlyoom's rule)", || {
         Box::new(Level { share: 0.90 })
@@ -65,6 +75,9 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     let mut out = io::stdout().lock();
     let corpus = Corpus::read(&cli.corpus)?;
+    if let Some(folder) = &cli.portraits {
+        return draw_portraits(&corpus, folder);
+    }
     let episodes = corpus.episodes();
     let halves: &[(bool, &str)] = if cli.tuning_only {
         &[(false, "families to tune on")]
@@ -83,6 +96,15 @@ fn run(cli: &Cli) -> Result<()> {
             half.len()
         )?;
         print_table(&mut out, &half, cli)?;
+    }
+    Ok(())
+}
+
+fn draw_portraits(corpus: &Corpus, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (name, svg) in portrait::portraits(corpus)? {
+        let path = folder.join(name);
+        fs::write(&path, svg).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }

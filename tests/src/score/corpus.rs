@@ -124,6 +124,13 @@ impl Corpus {
         Ok(Self { traces })
     }
 
+    /// The trace that tables call `name`.
+    #[must_use]
+    pub fn trace(&self, name: &str) -> Option<&Trace> {
+        let mut traces = self.traces.iter().map(|(trace, _)| trace);
+        traces.find(|trace| trace.name() == name)
+    }
+
     /// Every episode, in the order of the files.
     #[must_use]
     pub fn episodes(&self) -> Vec<Episode<'_>> {

@@ -23,8 +23,9 @@ pub trait Detector {
     fn see(&mut self, point: &Point, limit_bytes: u64) -> Says;
 }
 
-/// `runaway_memory`, through the state as live samples go.
+/// Rules of ours, through the state as live samples go: an alarm is open while a verdict of one of them is.
 pub struct Ours {
+    rules: Vec<Rule>,
     state: State,
     key: ServerKey,
     seq: u64,
@@ -33,14 +34,24 @@ pub struct Ours {
 
 // === impl Ours ===
 
-impl Default for Ours {
-    fn default() -> Self {
+impl Ours {
+    /// Judged by `rules` under `policy`.
+    #[must_use]
+    pub fn of(rules: &[Rule], policy: Policy) -> Self {
         Self {
-            state: State::new(Policy::default()),
+            rules: rules.to_vec(),
+            state: State::new(policy),
             key: ServerKey::new("corpus", ""),
             seq: 0,
             previous_ms: None,
         }
+    }
+}
+
+impl Default for Ours {
+    /// `runaway_memory`.
+    fn default() -> Self {
+        Self::of(&[Rule::RunawayMemory], Policy::default())
     }
 }
 
@@ -63,7 +74,7 @@ impl Detector for Ours {
             alarm: server
                 .verdicts
                 .iter()
-                .any(|verdict| verdict.rule == Rule::RunawayMemory),
+                .any(|verdict| self.rules.contains(&verdict.rule)),
             seconds_to_limit: server.forecast.map(|forecast| {
                 (
                     forecast.seconds_to_limit_low,

@@ -29,6 +29,27 @@ fn growing() -> Vec<Fact> {
 }
 
 #[test]
+fn after_a_kill_no_climb_is_told_that_went_with_its_kernel() {
+    let mut state = after(&growing());
+    assert!(
+        server(&state)
+            .trend
+            .is_some_and(|t| t.bytes_per_second > 5e7)
+    );
+    state.apply(&killed_at(30_000, true, false));
+    for seq in 8..20 {
+        let now = server(&state);
+        assert!(now.trend.is_none_or(|t| t.bytes_per_second.abs() < 1.0));
+        assert_eq!(now.forecast, None);
+        let runs = now.verdicts.iter().any(|v| v.rule == Rule::RunawayMemory);
+        assert!(!runs, "{:?}", now.verdicts);
+        let mut quiet = sample((seq - 1) * 5_000, 120 * MB);
+        quiet.oom_kills = Some(1);
+        state.apply(&report(1, seq, vec![quiet]));
+    }
+}
+
+#[test]
 fn a_killed_kernel_is_named_with_its_last_minute_until_it_is_back() {
     let mut facts = growing();
     facts.push(killed_at(30_000, true, false));

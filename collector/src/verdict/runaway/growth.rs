@@ -1,0 +1,169 @@
+//! What is remembered of memory's growth, and whether it goes on to the limit.
+
+use hubmeter_kinetics::{series::Point, trend::Trend};
+
+use super::{
+    STOPPED_AFTER_MS,
+    burst::Burst,
+    climb::{Climb, Step},
+    excuse::Excuse,
+    sustained::Sustained,
+    teeth::Teeth,
+};
+
+/// Now it rises at this share of the climb's pace at least, where a trend says so.
+const ALIVE_SHARE: f64 = 0.4;
+
+/// Whoever watched for less does not know what is usual.
+const WATCHED_MS: u64 = 10_000;
+
+/// Everything about one server's growth.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Growth {
+    began_ms: Option<u64>,
+    now: Point,
+    sustained_bytes: u64,
+    sustained: Sustained,
+    climb: Option<Climb>,
+    burst: Burst,
+    excuse: Excuse,
+    /// Boxed: most servers have no teeth.
+    teeth: Option<Box<Teeth>>,
+}
+
+/// What is ahead of the newest sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    pub(super) left_bytes: f64,
+    pub(super) trend: Option<Trend>,
+    pub(super) seconds_to_limit: Option<f64>,
+    pub(super) within_seconds: f64,
+    pub(super) interval_ms: u32,
+}
+
+// === impl Growth ===
+
+impl Growth {
+    /// Takes the newest sample in; whether growth goes on.
+    pub(super) fn follow(&mut self, now: Point, interval_ms: u32, workload_went: bool) -> bool {
+        self.began_ms.get_or_insert(now.mono_ms);
+        self.now = now;
+        self.burst.take(now);
+        self.excuse.take(now);
+        self.sustained_bytes = self.sustained.take(now);
+        let step = self.climbs(interval_ms);
+        if workload_went {
+            // What its process took with it did not come down by itself.
+            self.excuse.forget();
+            self.teeth = None;
+        }
+        match step {
+            Step::GoesOn => true,
+            // The program let go of a part; what it keeps grows on.
+            Step::Undone => self.teeth.as_ref().is_some_and(|teeth| teeth.rise()),
+            Step::Stopped => false,
+        }
+    }
+
+    /// Follows the climb; one that ended makes way for a new one from here.
+    fn climbs(&mut self, interval_ms: u32) -> Step {
+        let now = self.now;
+        let Some(climb) = &mut self.climb else {
+            self.climb = Some(Climb::begin(now));
+            return Step::Stopped;
+        };
+        let step = climb.follow(now, self.sustained_bytes, interval_ms);
+        if step == Step::GoesOn {
+            return step;
+        }
+        let ended = *climb;
+        *climb = Climb::begin(now);
+        if step == Step::Undone && ended.risen_bytes() > 0 {
+            let top = Point {
+                bytes: ended.top_bytes,
+                ..ended.high
+            };
+            self.excuse.undone(top, ended.from_bytes);
+            let before = self.teeth.as_deref();
+            let teeth = Teeth::after(before, now.mono_ms, ended.from_bytes, ended.top_bytes);
+            self.teeth = Some(Box::new(teeth));
+        }
+        step
+    }
+
+    /// Whether it goes on to the limit.
+    pub(super) fn reaches(&self, ahead: &Ahead) -> bool {
+        let Some(climb) = self.climb.as_ref() else {
+            return false;
+        };
+        self.climb_reaches(climb, ahead) || self.burst_reaches(ahead) || {
+            let seconds = self.teeth_seconds(ahead.left_bytes);
+            seconds.is_some_and(|seconds| seconds <= ahead.within_seconds)
+        }
+    }
+
+    fn climb_reaches(&self, climb: &Climb, ahead: &Ahead) -> bool {
+        let (Some(pace), left) = (climb.bytes_per_second(), ahead.left_bytes) else {
+            return false;
+        };
+        let alive = |trend: Trend| trend.bytes_per_second >= ALIVE_SHARE * pace;
+        let seconds = ahead.seconds_to_limit.unwrap_or(f64::INFINITY);
+        let risen = self.sustained_bytes.saturating_sub(climb.from_bytes) as f64;
+        climb.is_steady(self.now.mono_ms, ahead.interval_ms)
+            && risen >= climb.risen_share_min() * left
+            && seconds.min(left / pace) <= ahead.within_seconds
+            && ahead.trend.is_none_or(alive)
+            && !self.excuse.excuses_climb(self.now.bytes, left)
+    }
+
+    fn burst_reaches(&self, ahead: &Ahead) -> bool {
+        let began_ms = self.began_ms.unwrap_or(self.now.mono_ms);
+        self.now.mono_ms - began_ms >= WATCHED_MS
+            && self.burst.reaches(ahead.left_bytes, ahead.within_seconds)
+            && !self
+                .excuse
+                .excuses_samples(self.now.bytes, ahead.left_bytes)
+    }
+
+    fn teeth_seconds(&self, left_bytes: f64) -> Option<f64> {
+        let (teeth, climb) = (self.teeth.as_ref()?, self.climb?);
+        teeth.seconds_to_limit(self.now, climb.from_bytes, left_bytes)
+    }
+
+    /// Without a new high for so long it has stopped.
+    pub(super) fn stops_after_ms(&self, interval_ms: u32) -> u64 {
+        let climb = self.climb.as_ref();
+        climb.map_or(STOPPED_AFTER_MS, |climb| climb.stops_after_ms(interval_ms))
+    }
+
+    /// Bytes since growth began.
+    pub(super) fn risen_bytes(&self) -> Option<u64> {
+        let climb = self.climb?;
+        Some(self.now.bytes.saturating_sub(climb.from_bytes))
+    }
+
+    /// Seconds to the limit by growth itself, for when no trend says.
+    pub(super) fn seconds_to_limit(&self, left_bytes: f64) -> Option<f64> {
+        let of_burst = || Some(left_bytes / self.burst.bytes_per_second()?);
+        let of_climb = || Some(left_bytes / self.climb?.bytes_per_second()?);
+        self.teeth_seconds(left_bytes)
+            .or_else(of_climb)
+            .or_else(of_burst)
+    }
+
+    /// Moves what is remembered by what a better reading would have said then.
+    pub(super) fn correct(&mut self, bytes: i64) {
+        if bytes == 0 {
+            return;
+        }
+        self.sustained.correct(bytes);
+        self.burst.correct(bytes);
+        self.excuse.correct(bytes);
+        if let Some(climb) = &mut self.climb {
+            climb.correct(bytes);
+        }
+        if let Some(teeth) = &mut self.teeth {
+            teeth.correct(bytes);
+        }
+    }
+}
