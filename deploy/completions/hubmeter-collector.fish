@@ -33,6 +33,7 @@ complete -c hubmeter-collector -n "__fish_hubmeter_collector_needs_command" -f -
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_needs_command" -f -a "cull" -d 'Stops servers that are idle, in place of jupyterhub-idle-culler'
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_needs_command" -f -a "forget" -d 'Erases every trace of a user, also while a collector runs'
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_needs_command" -f -a "backup" -d 'Copies everything that is kept to a new directory, also while a collector runs'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_needs_command" -f -a "notice" -d 'Shows what a notice looks like, and tells nobody'
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand serve" -l config -d 'Settings file (TOML)' -r -F
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand serve" -l data-dir -d 'Where inbox, state and history are kept' -r -F
@@ -118,14 +119,34 @@ complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand fo
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand backup" -l config -d 'Settings file (TOML)' -r -F
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand backup" -l data-dir -d 'Where inbox, state and history are kept' -r -F
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand backup" -s h -l help -d 'Print help'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "serve" -d 'Takes reports from agents and answers people and scripts'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "check-config" -d 'Tells every mistake in a settings file'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "replay" -d 'Judges a recorded series as if it were live'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "export" -d 'Writes what is kept, as files for other tools'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "cull" -d 'Stops servers that are idle, in place of jupyterhub-idle-culler'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "forget" -d 'Erases every trace of a user, also while a collector runs'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "backup" -d 'Copies everything that is kept to a new directory, also while a collector runs'
-complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand notice" -l preview -d 'Shows the mail of an example of this rule' -r -f -a "runaway_memory\t''
+near_limit\t''
+killed\t''
+runaway_cpu\t''
+process_storm\t''
+thread_storm\t''
+idle_hog\t''
+idle\t''
+overuse\t''
+disk_near_limit\t''
+silent\t''
+start_failures\t''"
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand notice" -l format -d 'What of it: subject and text, the HTML as a browser shows it, or the picture alone' -r -f -a "text\t''
+html\t''
+png\t''"
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand notice" -l to -d 'To whom' -r -f -a "admin\t''
+user\t''"
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand notice" -l config -d 'Settings file (TOML): for links, runbooks and templates' -r -F
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand notice" -s h -l help -d 'Print help'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "serve" -d 'Takes reports from agents and answers people and scripts'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "check-config" -d 'Tells every mistake in a settings file'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "replay" -d 'Judges a recorded series as if it were live'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "export" -d 'Writes what is kept, as files for other tools'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "cull" -d 'Stops servers that are idle, in place of jupyterhub-idle-culler'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "forget" -d 'Erases every trace of a user, also while a collector runs'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "backup" -d 'Copies everything that is kept to a new directory, also while a collector runs'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "notice" -d 'Shows what a notice looks like, and tells nobody'
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and not __fish_seen_subcommand_from serve check-config replay export cull forget backup notice help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and __fish_seen_subcommand_from export" -f -a "samples" -d 'What one server used, a row for each sample, to standard output'
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and __fish_seen_subcommand_from export" -f -a "usage" -d 'What users or groups used, measured, per day, week or month, as CSV to standard output'
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand help; and __fish_seen_subcommand_from export" -f -a "hub-activity" -d 'How many people were active on the hub, as CSV to standard output'
