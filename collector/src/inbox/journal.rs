@@ -165,11 +165,16 @@ impl Journal for SqliteJournal {
                     let what = "rows are out of order".to_owned();
                     return Err(rusqlite::Error::SqliteFailure(code, Some(what)));
                 }
+                // What is of another kind is a damaged row, not a failure to read. It is no row that
+                // holds nothing either, whose checksum is zero.
+                let (crc, payload) = match (found.get(1), found.get(2)) {
+                    (Ok(crc), Ok(payload)) => (crc, payload),
+                    _ => (u32::MAX, Vec::new()),
+                };
                 Ok(Kept {
                     row: found.get(0)?,
-                    // A damaged number is a damaged row, not a failure to read.
-                    crc: found.get(1).unwrap_or_default(),
-                    payload: found.get(2).unwrap_or_default(),
+                    crc,
+                    payload,
                 })
             })
             .optional()
@@ -259,6 +264,22 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_whose_columns_became_others_is_damaged_and_never_one_that_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = SqliteJournal::open(dir.path()).unwrap();
+        // A flipped bit in the head of a record shifts its columns: a checksum that is bytes, no payload.
+        for (crc, payload) in [("x'00'", "''"), ("x'00'", "x''"), ("0", "''")] {
+            let row = journal.append(1, crc32c::crc32c(b"held"), b"held").unwrap();
+            let damage =
+                format!("UPDATE batch SET crc = {crc}, payload = {payload} WHERE row = {row}");
+            let connection = journal.connection.as_ref().unwrap();
+            connection.execute(&damage, []).unwrap();
+            let kept = journal.read_after(row - 1).unwrap().unwrap();
+            assert_ne!(crc32c::crc32c(&kept.payload), kept.crc, "{damage}");
+        }
+    }
 
     #[test]
     fn a_file_without_a_version_is_read_and_one_of_a_newer_version_refused() {
