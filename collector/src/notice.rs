@@ -24,7 +24,7 @@ use crate::verdict::Verdict;
 pub(crate) use self::{
     address::PLACEHOLDER,
     example::preview,
-    lab::{lab_message, rule_word},
+    lab::{lab_message, rule_word, too_long_for_lab},
     outbox::MESSAGE_MAIL,
     render::Reader,
 };

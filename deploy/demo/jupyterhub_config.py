@@ -77,6 +77,7 @@ c.DemoSpawner.examples = str(Path(demo["deploy"]) / "notebooks")
 # --- hubmeter's collector ---
 c.JupyterHub.custom_scopes = {
     "custom:hubmeter:read:all": {"description": "See every user's rows in hubmeter"},
+    "custom:hubmeter:write:all": {"description": "Hold servers, answer notices and write to users in hubmeter"},
 }
 c.JupyterHub.services = [
     {

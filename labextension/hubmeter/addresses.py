@@ -24,7 +24,9 @@ def addresses(environ: Mapping[str, str], link: Mapping[str, Any]) -> list[str]:
     collectors = f"{link.get('collector') or ''} {environ.get('HUBMETER_COLLECTOR', '')}".split()
     beside = [_beside(one) for one in collectors[:COLLECTORS_MAX]]
     told = link.get("api_url")
-    found = [_address(one, True) for one in beside[:1] if one]
+    # Only what the agent itself links to is known to be one that it may send the token to in the clear.
+    clear = free or bool(link.get("collector"))
+    found = [_address(one, clear) for one in beside[:1] if one]
     found.append(_address(told, free) if isinstance(told, str) else None)
     found += [_address(one, free) for one in beside[1:] if one]
     return list(dict.fromkeys(one for one in found if one))

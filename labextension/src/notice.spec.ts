@@ -170,6 +170,74 @@ describe('Notices', () => {
     expect(done).toContain('keep 4');
   });
 
+  describe('the last warning of a stop', () => {
+    const LAST = { ...IDLE, stops_at: '2027-01-15T08:05:00.000Z' };
+    const said = () => shown.map(({ text }) => /stops in (.*)\. Is/.exec(text)![1]);
+
+    it('comes though the first was shown, in its place, once', () => {
+      notices.take(IDLE);
+      notices.take(LAST);
+      notices.take(LAST);
+      expect(said()).toEqual(['13 min', '5 min']);
+      expect(dismissed).toEqual(['n1']);
+      expect(done).toEqual(['shown e1', 'shown e1']);
+    });
+
+    it('leaves no older one behind in the tab where it is not said', () => {
+      notices.take(IDLE);
+      const other = make();
+      other.take(LAST);
+      notices.take(LAST);
+      other.dispose();
+      expect(said()).toEqual(['13 min', '5 min']);
+      expect(dismissed).toEqual(['n1']);
+    });
+
+    it('comes after the page was loaded anew, and then not again', () => {
+      for (const one of [IDLE, LAST, LAST]) {
+        notices.take(one);
+        notices.dispose();
+        notices = make();
+      }
+      expect(said()).toEqual(['13 min', '5 min']);
+    });
+
+    it('is not late by a clock that is somewhat behind', () => {
+      notices.take(IDLE);
+      notices.take({ ...LAST, stops_at: '2027-01-15T08:05:10.000Z' });
+      expect(shown.length).toBe(2);
+    });
+
+    it('goes when the stop is off, and no late copy of either comes back', () => {
+      notices.take(IDLE);
+      notices.take(LAST);
+      notices.take({ ...IDLE, stops_at: null, cleared: true });
+      notices.take(IDLE);
+      notices.take(LAST);
+      expect(dismissed).toEqual(['n1', 'n2']);
+      expect(shown.length).toBe(2);
+    });
+
+    it('waits in a hidden tab, and is not said when it is off by then', () => {
+      notices.take(IDLE);
+      look(true);
+      notices.take(LAST);
+      notices.take({ ...IDLE, cleared: true });
+      look(false);
+      expect(said()).toEqual(['13 min']);
+      expect(dismissed).toEqual(['n1']);
+    });
+
+    it('is the only one for who first looks then', () => {
+      look(true);
+      notices.take(IDLE);
+      notices.take(LAST);
+      look(false);
+      notices.take(LAST);
+      expect(said()).toEqual(['5 min']);
+    });
+  });
+
   it('shows a critical one as an error', () => {
     notices.take({ ...NOTICE, severity: 'critical' });
     expect(shown[0].type).toBe('error');

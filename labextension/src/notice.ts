@@ -70,6 +70,8 @@ export const KEEP_HOURS = [1, 4, 8] as const;
 
 const TYPES = { info: 'info', warning: 'warning', critical: 'error' } as const;
 const ABOUT_MEMORY = ['runaway_memory', 'near_limit'];
+/** A warning that a server stops within this is the last one, five minutes before; clocks and ways are inexact. */
+const LAST_MS = 6 * 60_000;
 /** What happened does not pass: the reason stays until it is read. */
 const STAYS = ['killed'];
 
@@ -101,7 +103,7 @@ export class Notices {
     if (notice === null) {
       return false;
     }
-    if (document.hidden && !this._shown.has(notice.episode)) {
+    if (document.hidden && !this._keys(notice).some(key => this._shown.has(key))) {
       this._wait(notice);
     } else {
       this._put(notice);
@@ -131,32 +133,57 @@ export class Notices {
   };
 
   private _put(notice: INotice): void {
-    const shown = this._shown.get(notice.episode);
-    const stays = STAYS.includes(notice.rule);
+    const keys = this._keys(notice);
     if (notice.cleared) {
-      if (shown && !stays) {
-        this._notifier.dismiss(shown);
-      }
-      // Remembered without a notification: a late copy of the same episode stays quiet.
-      this._remember(notice.episode, stays ? (shown ?? '') : '');
-    } else if (shown === undefined) {
-      this._begin(notice);
+      keys.forEach(key => this._end(key, STAYS.includes(notice.rule)));
+      return;
+    }
+    const shown = this._shown.get(keys[0]);
+    if (shown === undefined) {
+      this._begin(notice, keys[0]);
     } else if (shown !== '') {
       const { text, actions } = this._words(notice);
       this._notifier.update(shown, text, TYPES[notice.severity], actions);
     }
   }
 
-  private _begin(notice: INotice): void {
+  private _begin(notice: INotice, key: string): void {
     const { told } = this._memory;
-    if (this.quiet || this._isMuted(notice) || told.has(notice.episode)) {
-      this._remember(notice.episode, '');
+    if (key !== notice.episode) {
+      // The last warning takes the place of the first, in whichever tab it is.
+      this._end(notice.episode, false);
+    }
+    if (this.quiet || this._isMuted(notice) || told.has(key)) {
+      this._remember(key, '');
       return;
     }
     const { text, actions } = this._words(notice);
-    this._remember(notice.episode, this._notifier.show(text, TYPES[notice.severity], actions));
-    told.add(notice.episode);
+    this._remember(key, this._notifier.show(text, TYPES[notice.severity], actions));
+    told.add(key);
     this._deeds.shown(notice.episode);
+  }
+
+  private _end(key: string, stays: boolean): void {
+    const shown = this._shown.get(key);
+    if (shown && !stays) {
+      this._notifier.dismiss(shown);
+    }
+    // Remembered without a notification: a late copy of the same episode stays quiet.
+    this._remember(key, stays ? (shown ?? '') : '');
+  }
+
+  /**
+   * What a notice is remembered as. Both warnings of a stop are one episode, but who closed the first, or
+   * loaded the page anew, is to see the last one. What is over is over for both.
+   */
+  private _keys(notice: INotice): readonly string[] {
+    const { episode, rule, stopsAtMs } = notice;
+    const last = `${episode}:last`;
+    if (notice.cleared) {
+      return rule === 'idle' ? [episode, last] : [episode];
+    }
+    const isLast = rule === 'idle' && stopsAtMs !== null && stopsAtMs - this._deeds.now() <= LAST_MS;
+    return [isLast ? last : episode];
   }
 
   private _isMuted(notice: INotice): boolean {

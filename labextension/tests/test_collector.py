@@ -91,6 +91,21 @@ def asking(url, **environ):
             [PUBLIC, "https://proxy/services/hubmeter/"],
         ),
         # No token in the clear that the agent would not send so.
+        ({}, {"HUBMETER_COLLECTOR": "ws://proxy-public/services/hubmeter/link"}, []),
+        ({"collector": None}, {"HUBMETER_COLLECTOR": "ws://proxy-public/services/hubmeter/link"}, []),
+        (
+            {},
+            {
+                "HUBMETER_COLLECTOR": "ws://proxy-public/services/hubmeter/link",
+                "HUBMETER_ALLOW_PLAINTEXT": "1",
+            },
+            ["http://proxy-public/services/hubmeter/"],
+        ),
+        (
+            {"collector": "grpcs://10.0.0.1:9"},
+            {"HUBMETER_COLLECTOR": "ws://proxy-public/services/hubmeter/link"},
+            [],
+        ),
         ({"api_url": "http://hub.example.org/services/hubmeter/"}, {}, []),
         (
             {"api_url": "http://hub.example.org/x/"},

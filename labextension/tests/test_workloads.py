@@ -62,7 +62,14 @@ def server(tmp_path, agent_env):
     environ = {**os.environ, "HUBMETER_AGENT": AGENT, "HUBMETER_INTERVAL": "1"}
     one = Server(tmp_path, environ)
     yield one
-    one.close()
+    # The server would be killed, and leave these behind: some are in sessions of their own.
+    try:
+        for kind, key in (("kernels", "id"), ("terminals", "name")):
+            for left in ask(one, "GET", f"api/{kind}"):
+                ask(one, "DELETE", f"api/{kind}/{left[key]}")
+        one.stop()
+    finally:
+        one.close()
 
 
 def ask(server, method, path, body=None):

@@ -6,6 +6,11 @@ use crate::{
     verdict::{Rule, Severity, Verdict},
 };
 
+/// What JupyterLab shows of a message, its subject included: the agent cuts a notice's text at these
+/// bytes, the extension at these characters.
+const SHOWN_BYTES_MAX: usize = 2 * 1024;
+const SHOWN_CHARS_MAX: usize = 1_000;
+
 /// The word for what no rule found.
 const MESSAGE: &str = "message";
 
@@ -24,7 +29,23 @@ pub(crate) fn lab_message(key: &ServerKey, message: &Message) -> (Verdict, Strin
         evidence: Vec::new(),
         clears_when: String::new(),
     };
-    (verdict, format!("{}: {}", message.subject, message.text))
+    (verdict, words_of(&message.subject, &message.text))
+}
+
+/// Why JupyterLab would not show the whole of a message; `None` where it does.
+pub(crate) fn too_long_for_lab(subject: &str, text: &str) -> Option<String> {
+    let words = words_of(subject, text);
+    let (chars, bytes) = (words.chars().count(), words.len());
+    (chars > SHOWN_CHARS_MAX || bytes > SHOWN_BYTES_MAX).then(|| {
+        format!(
+            "JupyterLab shows {SHOWN_CHARS_MAX} characters and {SHOWN_BYTES_MAX} bytes of subject and text, \
+             these are {chars} characters and {bytes} bytes"
+        )
+    })
+}
+
+fn words_of(subject: &str, text: &str) -> String {
+    format!("{subject}: {text}")
 }
 
 /// The rule that an agent is told.
@@ -58,5 +79,23 @@ mod tests {
             ..verdict
         };
         assert_eq!(rule_word(&verdict), "idle");
+    }
+
+    #[test]
+    fn a_message_is_too_long_where_jupyterlab_would_cut_it() {
+        // "s: " is shown before the text.
+        assert_eq!(too_long_for_lab("s", &"x".repeat(997)), None);
+        let why = too_long_for_lab("s", &"x".repeat(998)).expect("too many characters");
+        assert!(
+            why.ends_with("these are 1001 characters and 1001 bytes"),
+            "{why}"
+        );
+        // Three bytes each.
+        assert_eq!(too_long_for_lab("s", &"\u{8a9e}".repeat(681)), None);
+        let why = too_long_for_lab("s", &"\u{8a9e}".repeat(682)).expect("too many bytes");
+        assert!(
+            why.ends_with("these are 685 characters and 2049 bytes"),
+            "{why}"
+        );
     }
 }

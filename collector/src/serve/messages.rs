@@ -21,7 +21,7 @@ use super::{
 use crate::{
     fact::ServerKey,
     link::admit::Notice,
-    notice::{MESSAGE_MAIL, lab_message},
+    notice::{MESSAGE_MAIL, lab_message, too_long_for_lab},
     registry::Message,
     state::{Phase, Server},
     stats::{Outcome, Outlet},
@@ -35,7 +35,7 @@ const RECIPIENTS_MAX: usize = 10_000;
 /// Names in a filter.
 const NAMES_MAX: usize = 1_000;
 
-/// Bytes of a message's subject, and of its text.
+/// Bytes of a message's subject, and of its text before it is cleaned: more is never shown.
 const SUBJECT_BYTES_MAX: usize = 150;
 const TEXT_BYTES_MAX: usize = 8 * 1024;
 
@@ -54,7 +54,8 @@ const NAMED_MAX: usize = 200;
 pub(crate) struct MessageWish {
     /// One line.
     subject: String,
-    /// Plain text; an empty line begins a paragraph.
+    /// Plain text; an empty line begins a paragraph. With the subject no longer than JupyterLab shows:
+    /// 1,000 characters and 2 KiB.
     text: String,
     /// Whom it is for.
     filter: Filter,
@@ -236,7 +237,12 @@ fn words(wish: &MessageWish) -> Result<(String, String), Problem> {
         .map(|line| Label::clean(line.trim_end(), TEXT_BYTES_MAX).to_string())
         .collect();
     let subject = Label::clean(subject, SUBJECT_BYTES_MAX).to_string();
-    Ok((subject, lines.join("\n")))
+    let text = lines.join("\n");
+    // Who reads it there and not in a mail would miss the end and not know.
+    match too_long_for_lab(&subject, &text) {
+        Some(why) => bad("text", why),
+        None => Ok((subject, text)),
+    }
 }
 
 /// Servers that are up and that `filter` selects.

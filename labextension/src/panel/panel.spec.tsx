@@ -277,7 +277,20 @@ describe('the panel', () => {
     await click(button(/^Keep for 4 hours/));
     expect(text()).toContain('This server is kept until');
     await click(button(/^No need to keep it/));
-    expect(wishes).toEqual([iso(NOW + 5 * HOUR), null]);
+    expect(wishes).toEqual([iso(NOW + 5 * HOUR - 10_000), null]);
+  });
+
+  it('asks for no more than policy lets by a clock somewhat behind ours', async () => {
+    const lets = refuse(422, 'no further than 8 hours');
+    answers.server = async () => ({ idle_seconds: 2820, stops_at: iso(NOW + 13 * 60_000) });
+    answers.hold = async (until: Date) => {
+      if (until.getTime() > NOW - 5_000 + 8 * HOUR) {
+        await lets();
+      }
+    };
+    await show();
+    await click(button(/^Keep for 8 hours/));
+    expect(text()).not.toContain('It cannot be kept');
   });
 
   it('says in words why a server is not kept', async () => {

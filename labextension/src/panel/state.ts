@@ -16,6 +16,8 @@ export type Answer<T> =
 
 /** The last minute before a death. */
 const LAST_MS = 60_000;
+/** The hub takes nothing beyond its `hold_max`, by its own clock: ours may be a little ahead. */
+const SLACK_MS = 10_000;
 /** Pictures of deaths that are kept. */
 const PICTURES_MAX = 20;
 
@@ -81,7 +83,7 @@ export class PanelState {
 
   /** Keeps the server for so long from now, by the server's clock. */
   async hold(hours: number): Promise<void> {
-    const until = new Date(this.feed.serverNow() + hours * 3_600_000);
+    const until = new Date(this.feed.serverNow() + hours * 3_600_000 - SLACK_MS);
     await this._hold(() => this._requests.hold(until));
   }
 

@@ -275,7 +275,7 @@ async fn a_message_goes_to_whom_the_filter_selects_and_is_kept_with_who_wrote_it
 #[tokio::test]
 async fn nobody_writes_to_everybody_by_a_slip_or_without_the_right() {
     let (bed, told) = bed().await;
-    let long = "x".repeat(9_000);
+    let (long, cut) = ("x".repeat(9_000), "x".repeat(998));
     for (wish, status) in [
         (message(json!({})), 422),
         (message(json!({"everybody": true, "users": ["ann"]})), 422),
@@ -288,6 +288,10 @@ async fn nobody_writes_to_everybody_by_a_slip_or_without_the_right() {
         ),
         (
             json!({"subject": "x", "text": long, "filter": {"everybody": true}}),
+            422,
+        ),
+        (
+            json!({"subject": "x", "text": cut, "filter": {"everybody": true}}),
             422,
         ),
     ] {
