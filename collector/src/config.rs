@@ -12,7 +12,8 @@ use std::{
 };
 
 use crate::{
-    history::HistoryConfig, notice::NoticeConfig, report::hub_activity::Labels, state::Policy,
+    history::HistoryConfig, notice::NoticeConfig, report::hub_activity::Labels, serve::PerUser,
+    state::Policy,
 };
 
 mod cull;
@@ -32,6 +33,8 @@ pub struct Config {
     pub listen: Addr,
     /// `/metrics` on a listener of its own, without authentication.
     pub metrics_listen: Option<Addr>,
+    /// Whether servers have series of their own in `/metrics`.
+    pub per_user: PerUser,
     /// Inbox, state and history live here.
     pub data_dir: PathBuf,
     /// No hub: identity is the uid of the local peer.

@@ -433,6 +433,7 @@ impl Core {
             agents,
             stats: self.stats.clone(),
             clock: self.clock.clone(),
+            per_user: self.config.per_user,
             shutdown,
         }
     }
@@ -480,4 +481,7 @@ fn tell_where(http: &Socket, link: &Socket, metrics: Option<&Socket>, config: &C
         standalone = config.standalone,
         "listening"
     );
+    if config.per_user.on && metrics.is_some() {
+        tracing::warn!("metrics.per_user: whoever reaches metrics.listen reads users' names");
+    }
 }

@@ -42,6 +42,7 @@ use axum::{
 use tokio::sync::{Semaphore, watch};
 
 pub use accept::{Ends, Identify, Listener, by_kernel};
+pub use metrics::PerUser;
 pub(crate) use query::{date_ms, time_ms};
 pub use told::Told;
 
@@ -100,6 +101,8 @@ pub struct Serve {
     pub stats: Stats,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Whether servers have series of their own in `/metrics`.
+    pub per_user: PerUser,
     /// Turns true when it is time to stop.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -131,6 +134,7 @@ pub(crate) struct Site {
     verifier: Option<Verifier>,
     sessions: Sessions,
     live: Arc<Live>,
+    per_user: PerUser,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -210,6 +214,7 @@ pub async fn run(serve: Serve) {
         verifier,
         sessions: Sessions::new(),
         live: live.clone(),
+        per_user: serve.per_user,
         shutdown: serve.shutdown.clone(),
     });
     let mut shutdown = serve.shutdown.clone();

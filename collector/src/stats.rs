@@ -132,6 +132,8 @@ words! {
         Servers => "servers",
         /// Browsers that listen for events.
         EventStreams => "event_streams",
+        /// Servers with series of their own; each scrape counts those that were left out.
+        ServerSeries => "server_series",
     }
 }
 
@@ -370,7 +372,15 @@ impl Stats {
 
     /// A bound cost something.
     pub fn limit_dropped(&self, limit: Limit) {
-        self.0.limit_dropped.get_or_create(&OfLimit { limit }).inc();
+        self.limit_dropped_many(limit, 1);
+    }
+
+    /// A bound cost `n` things at once.
+    pub fn limit_dropped_many(&self, limit: Limit, n: u64) {
+        self.0
+            .limit_dropped
+            .get_or_create(&OfLimit { limit })
+            .inc_by(n);
     }
 
     /// How many servers are in `state`.

@@ -79,6 +79,7 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(bare.link.listen, full.link.listen);
     assert_eq!(bare.link.streams_max, full.link.streams_max);
     assert_eq!(bare.link.allow_plaintext, full.link.allow_plaintext);
+    assert_eq!(bare.per_user, full.per_user);
     // Quotas and groups have no default; the file shows examples.
     let as_bare = Policy {
         overuse_cpu_cores: f64::INFINITY,

@@ -117,6 +117,7 @@ impl Site {
             agents: Carrier::new(Doorman::Local, sessions),
             stats,
             clock,
+            per_user: hubmeter_collector::serve::PerUser::default(),
             shutdown,
         }));
         Self {

@@ -14,6 +14,7 @@ use crate::{
     limits,
     notice::NoticeConfig,
     report::hub_activity::Labels,
+    serve::PerUser,
     text::Label,
 };
 
@@ -60,9 +61,7 @@ pub(super) fn config(
         .or_else(|| service_listen(&mut draft, standalone, service_url.as_deref()))
         .or_else(|| default_addr(LISTEN_DEFAULT))
         .unwrap_or_else(unspecified);
-    let metrics_flag = draft.flag("--metrics-listen", flags.metrics_listen.as_deref());
-    let metrics_set = draft.take_placed("metrics.listen");
-    let metrics: Option<(Addr, Place)> = metrics_flag.or(metrics_set);
+    let (metrics, per_user) = metrics(&mut draft, flags);
     let (link, link_place) = link(&mut draft, flags);
     if standalone {
         let taken = [(&listen, &listen_place), (&link.listen, &link_place)];
@@ -92,6 +91,7 @@ pub(super) fn config(
     Ok(Config {
         listen,
         metrics_listen: metrics.map(|(addr, _)| addr),
+        per_user,
         data_dir,
         standalone,
         hub,
@@ -207,6 +207,23 @@ fn link(draft: &mut Draft, flags: &Flags) -> (Link, Place) {
             .clamp(1, limits::SERVERS_MAX),
     };
     (link, place)
+}
+
+/// Where `/metrics` is, and whether servers have series of their own.
+fn metrics(draft: &mut Draft, flags: &Flags) -> (Option<(Addr, Place)>, PerUser) {
+    let flag = draft.flag("--metrics-listen", flags.metrics_listen.as_deref());
+    let set = draft.take_placed("metrics.listen");
+    let mut per_user = PerUser::default();
+    per_user.on = draft.take("metrics.per_user").unwrap_or(per_user.on);
+    if let Some((servers_max, place)) = draft.take_placed::<u64>("metrics.per_user_max") {
+        per_user.servers_max = usize::try_from(servers_max).unwrap_or(usize::MAX);
+        if !(1..=limits::SERVERS_MAX).contains(&per_user.servers_max) {
+            let most = limits::SERVERS_MAX;
+            let what = format!("metrics.per_user_max: expected 1 to {most} servers");
+            draft.mistake(place, what);
+        }
+    }
+    (flag.or(set), per_user)
 }
 
 /// Where everything is kept, whatever else is set: for commands that need no more.

@@ -223,3 +223,25 @@ fn a_policy_that_makes_no_sense_is_told_with_its_line() {
         assert!(line.starts_with(expected), "{told}");
     }
 }
+
+#[test]
+fn servers_have_series_of_their_own_only_where_the_settings_say_so() {
+    let off = load("", &HUB, Flags::default()).unwrap();
+    assert_eq!((off.per_user.on, off.per_user.servers_max), (false, 5_000));
+    let file = "[metrics]\nper_user = true\nper_user_max = 200\n";
+    let on = load(file, &HUB, Flags::default()).unwrap();
+    assert_eq!((on.per_user.on, on.per_user.servers_max), (true, 200));
+    let mut environment = HUB.to_vec();
+    environment.push(("HUBMETER_COLLECTOR_METRICS_PER_USER", "false"));
+    environment.push(("HUBMETER_COLLECTOR_METRICS_PER_USER_MAX", "7"));
+    let set = load(file, &environment, Flags::default()).unwrap();
+    assert_eq!((set.per_user.on, set.per_user.servers_max), (false, 7));
+    for wrong in ["0", "100_001"] {
+        let file = format!("[metrics]\nper_user_max = {wrong}\n");
+        let told = load(&file, &HUB, Flags::default()).unwrap_err();
+        assert_eq!(
+            told,
+            "FILE:2: metrics.per_user_max: expected 1 to 100000 servers"
+        );
+    }
+}

@@ -1,12 +1,17 @@
-//! `/metrics`: the collector's own figures. No label holds anything a user wrote.
+//! `/metrics`: the collector's own figures, and those of single servers where the hub asks for them.
+//! But for those ([`per_user`]) no label holds anything a user wrote.
+
+mod per_user;
 
 use std::sync::Arc;
 
 use axum::{extract::State, http::header, response::IntoResponse};
 
+pub use self::per_user::PerUser;
+use self::per_user::Series;
 use super::Site;
 use crate::{
-    state::Phase,
+    state::{Phase, State as Truth},
     stats::{AgentState, Count, Limit},
     verdict::{Rule, Verdict},
 };
@@ -21,12 +26,25 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     responses((status = 200, body = String, content_type = "text/plain; version=0.0.4")),
 )]
 pub(crate) async fn metrics(State(site): State<Arc<Site>>) -> impl IntoResponse {
-    count(&site);
-    ([(header::CONTENT_TYPE, TEXT)], site.stats.prometheus_text())
+    ([(header::CONTENT_TYPE, TEXT)], exposition(&site))
 }
 
-/// Sets what is a look at the state and at history.
-fn count(site: &Site) {
+fn exposition(site: &Site) -> String {
+    count_history(site);
+    let starts = site.starts.verdicts();
+    let series = {
+        let truth = site.state.read();
+        count(site, &truth, &starts);
+        Series::copy(&truth, site.per_user)
+    };
+    series.account(&site.stats);
+    let mut text = site.stats.prometheus_text();
+    series.write(&mut text);
+    text
+}
+
+/// Sets what is a look at history.
+fn count_history(site: &Site) {
     let history = site.history.stats();
     for (what, total) in [
         (Count::HistoryRowsDropped, history.rows_dropped),
@@ -35,8 +53,10 @@ fn count(site: &Site) {
     ] {
         site.stats.reached(what, total);
     }
-    let starts = site.starts.verdicts();
-    let truth = site.state.read();
+}
+
+/// Sets what is a look at the state.
+fn count(site: &Site, truth: &Truth, starts: &[Verdict]) {
     let mut agents = [0; 3];
     let mut verdicts = [0; Rule::ALL.len()];
     let open = |verdict: &&Verdict| verdict.cleared_ms.is_none();

@@ -344,6 +344,7 @@ impl Bed {
             verifier: Some(auth::Verifier::new(client.clone(), stats.clone())),
             sessions: auth::Sessions::new(),
             live: Arc::new(live::Live::new(NOW_MS, stats.clone())),
+            per_user: crate::serve::PerUser::default(),
             shutdown,
         });
         Self {
@@ -448,6 +449,7 @@ impl Bed {
             agents: self.site.agents.clone(),
             stats: self.stats.clone(),
             clock: Arc::new(ManualClock::at(NOW_MS)),
+            per_user: super::local::TWO_SERVERS,
             shutdown: self.stop.subscribe(),
         };
         tokio::spawn(crate::serve::run(serve))
