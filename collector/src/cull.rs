@@ -6,6 +6,8 @@
 pub mod policy;
 pub mod schedule;
 
+mod heard;
+
 use std::sync::Arc;
 
 use crate::{
@@ -14,11 +16,9 @@ use crate::{
     verdict::idle::in_words,
     warning::{About, Warned},
 };
+pub use heard::SILENT_MS;
 use policy::{Book, Terms};
 pub use policy::{CullPolicy, Mode};
-
-/// A server whose agent is silent this long is judged by the hub's own idea of its activity.
-pub const SILENT_MS: i64 = 10 * 60 * 1000;
 
 /// What a culling script asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,7 @@ pub struct Judge<'a> {
     book: Book<'a>,
     question: Question,
     needs_warning: bool,
+    listens_since_ms: Option<i64>,
     now_ms: i64,
 }
 
@@ -133,6 +134,7 @@ impl<'a> Judge<'a> {
             state,
             book: Book::new(&state.cull, now_ms),
             needs_warning: question.warned.unwrap_or(by_policy),
+            listens_since_ms: state.listens_since_ms(now_ms),
             question,
             now_ms,
         }
@@ -141,20 +143,22 @@ impl<'a> Judge<'a> {
     /// What is to be said of `server`.
     pub fn judge(&mut self, server: &'a Server) -> Judged<'a> {
         let terms = self.book.terms(&server.groups);
-        let work = work(server, self.now_ms);
+        let work = heard::work(server, self.listens_since_ms, self.now_ms);
+        let awaited = heard::is_awaited(server, self.listens_since_ms, self.now_ms);
         let due = self.due(server, work, &terms);
         let warned = self.state.warned(&server.key);
         let warned = warned.filter(|warned| due.is_some_and(|due| due.about == warned.about));
         let permit = due.map(|due| {
             if self.needs_warning {
-                permit(&self.state.cull, server, due, warned, self.now_ms)
+                let can_warn = can_tell(&self.state.cull, server) || awaited;
+                permit(&self.state.cull, can_warn, due, warned, self.now_ms)
             } else {
                 Permit::From(due.at_ms)
             }
         });
         Judged {
             work,
-            spared: self.spared(server),
+            spared: self.spared(server, &terms),
             due,
             permit,
             warned,
@@ -163,7 +167,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn spared(&self, server: &Server) -> Option<Spared> {
+    fn spared(&self, server: &Server, terms: &Terms) -> Option<Spared> {
         if self.state.hub_heard && !server.listed {
             return Some(Spared::Unlisted);
         }
@@ -171,7 +175,7 @@ impl<'a> Judge<'a> {
         if let Some(reason) = exempt.reason(&server.key, &server.groups) {
             return Some(Spared::Exempt(reason));
         }
-        kept_in_words(server, self.now_ms).map(Spared::Kept)
+        kept_in_words(server, terms.hold_max_ms, self.now_ms).map(Spared::Kept)
     }
 
     /// The earlier of too idle and too old, but never while its user holds it.
@@ -200,7 +204,7 @@ impl<'a> Judge<'a> {
                 about: About::Age { max_age_ms },
             });
         let mut due = idle.into_iter().chain(old).min_by_key(|due| due.at_ms)?;
-        if let Some((until_ms, _)) = kept(server, self.now_ms) {
+        if let Some((until_ms, _)) = kept(server, terms.hold_max_ms, self.now_ms) {
             due.at_ms = due.at_ms.max(until_ms);
         }
         Some(due)
@@ -208,40 +212,43 @@ impl<'a> Judge<'a> {
 }
 
 /// Until when its user keeps it, if that is still to come: by a hold, or by what they asked
-/// jupyter-keepalive for.
-fn kept(server: &Server, now_ms: i64) -> Option<(i64, &'static str)> {
+/// jupyter-keepalive for. That is the word of their own process, and holds no longer from now than a
+/// hold may.
+fn kept(server: &Server, hold_max_ms: i64, now_ms: i64) -> Option<(i64, &'static str)> {
     let ahead = |until_ms: Option<i64>| until_ms.filter(|until_ms| *until_ms > now_ms);
     let held = ahead(server.held_until_ms).map(|until_ms| (until_ms, "held"));
-    let kept = ahead(server.kept_until_ms).map(|until_ms| (until_ms, "kept by jupyter-keepalive"));
+    let latest_ms = now_ms.saturating_add(hold_max_ms);
+    let kept = ahead(server.kept_until_ms.map(|until_ms| until_ms.min(latest_ms)))
+        .map(|until_ms| (until_ms, "kept by jupyter-keepalive"));
     held.into_iter().chain(kept).max_by_key(|kept| kept.0)
 }
 
 /// `held until 2026-11-29 08:00 UTC by its user`; `None` where nobody keeps it.
 #[must_use]
-pub fn kept_in_words(server: &Server, now_ms: i64) -> Option<String> {
-    let (until_ms, how) = kept(server, now_ms)?;
+pub fn kept_in_words(server: &Server, hold_max_ms: i64, now_ms: i64) -> Option<String> {
+    let (until_ms, how) = kept(server, hold_max_ms, now_ms)?;
     let until = jiff::Timestamp::from_millisecond(until_ms).ok()?;
     let until = until.strftime("%Y-%m-%d %H:%M");
     Some(format!("{how} until {until} UTC by its user"))
 }
 
-/// Whether there is a way to tell its user anything: JupyterLab, or mail.
-fn can_warn(policy: &CullPolicy, server: &Server) -> bool {
+/// Whether there is a way to tell its user anything now: JupyterLab, or mail.
+fn can_tell(policy: &CullPolicy, server: &Server) -> bool {
     server.connected || policy.warns_by_mail
 }
 
-/// From when on a warning lets `server` be stopped. Where there is no way to warn anybody, nothing
-/// is waited for.
+/// From when on a warning lets a server be stopped. Where there is no way to warn anybody, and will
+/// be none in a moment, nothing is waited for; but who was warned has the time that was promised.
 pub(crate) fn permit(
     policy: &CullPolicy,
-    server: &Server,
+    can_warn: bool,
     due: Due,
     warned: Option<&Warned>,
     now_ms: i64,
 ) -> Permit {
     let Some(last_ms) = policy
         .last_warning_ms()
-        .filter(|_| can_warn(policy, server))
+        .filter(|_| can_warn || warned.is_some())
     else {
         return Permit::From(due.at_ms);
     };
@@ -258,37 +265,6 @@ pub(crate) fn permit(
     Permit::From(due.at_ms.max(from_ms.saturating_add(last_ms)))
 }
 
-fn work(server: &Server, now_ms: i64) -> Work<'_> {
-    let heard = |seen_ms: i64| now_ms.saturating_sub(seen_ms) <= SILENT_MS;
-    if server.last_seen_ms.is_some_and(heard) {
-        return measured(server);
-    }
-    match server.hub_last_activity_ms {
-        Some(at_ms) => Work::IdleSince {
-            at_ms,
-            by: if server.last_seen_ms.is_some() {
-                " by the hub's last_activity: its agent is silent"
-            } else {
-                " by the hub's last_activity: it has no agent"
-            },
-        },
-        None => Work::Unknown("no agent, and the hub knows no activity"),
-    }
-}
-
-fn measured(server: &Server) -> Work<'_> {
-    if let Some(reason) = &server.busy_reason {
-        return Work::Goes(reason);
-    }
-    match server.idle_since_ms {
-        Some(at_ms) => Work::IdleSince { at_ms, by: "" },
-        None if server.phase == Phase::Silent => {
-            Work::Unknown("its agent has been silent for less than 10 minutes")
-        }
-        None => Work::Unknown("its agent has just come"),
-    }
-}
-
 // === impl Judged ===
 
 impl Judged<'_> {
@@ -302,9 +278,10 @@ impl Judged<'_> {
         self.now_ms
     }
 
-    /// Whether there is a way to tell its user anything.
-    pub(crate) fn can_warn(&self, policy: &CullPolicy) -> bool {
-        can_warn(policy, self.server)
+    /// Whether there is a way to tell its user anything now: an agent that is away is told nothing
+    /// when it comes back.
+    pub(crate) fn can_tell(&self, policy: &CullPolicy) -> bool {
+        can_tell(policy, self.server)
     }
 
     /// Whether it may be stopped now.

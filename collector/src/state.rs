@@ -203,6 +203,8 @@ pub struct State {
     pub(crate) hub_heard: bool,
     /// When time last passed.
     ticked_ms: Option<i64>,
+    /// Since when nobody's silence went unheard: the collector's start, or its last wake from sleep.
+    listens_since_ms: Option<i64>,
     /// What is remembered of before the start, until the journal is replayed.
     pub(crate) recalled: Option<Recalled>,
     /// Until when servers are held, and what was told of their end.
@@ -223,6 +225,7 @@ impl State {
             counts: Counts::default(),
             policies: Policies::default(),
             ticked_ms: None,
+            listens_since_ms: None,
             hub_heard: false,
             recalled: None,
             promises: Promises::default(),

@@ -127,7 +127,7 @@ pub(crate) fn next(policy: &CullPolicy, judged: &Judged<'_>, before: Option<&War
     let Some(stage) = stage(policy, due, now_ms) else {
         return withdraw;
     };
-    if before.is_some_and(|told| told.stage >= stage) || !judged.can_warn(policy) {
+    if before.is_some_and(|told| told.stage >= stage) || !judged.can_tell(policy) {
         return Next::Stays;
     }
     let stops_at_ms = match judged.permit {

@@ -99,6 +99,7 @@ complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand cu
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand cull" -l remove-named-servers -d 'Forget named servers as well when they are stopped' -r
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand cull" -l ssl-enabled -d 'The hub has internal_ssl: show its certificate, trust its authority' -r
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand cull" -l internal-certs-location -d 'Where the hub wrote them' -r -F
+complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand cull" -l config -d 'Settings of jupyterhub-idle-culler 2, which are Python: not read, with a warning' -r -F
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand cull" -l format -d 'How a round is written: a table (of --once and --dry-run), or a line of JSON for each server' -r -f -a "table\t''
 json\t''"
 complete -c hubmeter-collector -n "__fish_hubmeter_collector_using_subcommand cull" -l no-cull-users

@@ -73,7 +73,8 @@ class Pace:
 
 
 FULL = Pace(timeout=60, fault=25, lasts=240, patience=600, warn=(20, 10), every=3)
-SOON = Pace(timeout=6, fault=3, lasts=0, patience=60, warn=(4, 2), every=1)
+# A server without an agent is judged two minutes after it was first listed.
+SOON = Pace(timeout=6, fault=3, lasts=0, patience=200, warn=(4, 2), every=1)
 
 
 class Run:

@@ -24,7 +24,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -50,6 +50,9 @@ PAGE_BYTES_MAX = 32 * 1024 * 1024
 PAGES_MAX = 100
 #: Clocks of hub and collector differ by less.
 CLOCKS = timedelta(minutes=1)
+
+#: The collector may know of a new start as late as this: it reads the hub's list once a minute.
+ANEW = timedelta(minutes=2)
 
 #: What can go wrong with a question; anything else is a fault of ours, and culls nothing.
 TROUBLES = (HTTPClientError, OSError, ValueError, LookupError, TypeError, AttributeError)
@@ -169,8 +172,11 @@ def _judge(answer: Answer, key: Key, server: Mapping[str, Any]) -> tuple[bool, s
     if row is None:
         return False, "unknown, so kept: the collector does not list it"
     since, started = _time(row["idle_since"]), _time(server.get("started"))
-    if row["cull"] and since is not None and started is not None and since + CLOCKS < started:
-        return False, "it was started anew meanwhile"
+    if row["cull"] and started is not None:
+        # Somebody works there: it was too old, if it is still the same.
+        anew = datetime.now(timezone.utc) - started < ANEW if since is None else since + CLOCKS < started
+        if anew:
+            return False, "it was started anew meanwhile"
     return bool(row["cull"]), str(row["reason"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -113,6 +113,18 @@ async def test_a_server_that_was_started_anew_is_another_one():
         double.row("ann", "", cull=True)
         anew = server("ann/", started="2026-11-21T20:01:01Z")
         assert await ask(arbiter_of(double), anew) is False
+
+
+@asynchronous
+async def test_a_server_that_was_started_a_moment_ago_is_not_the_one_that_was_too_old():
+    async with collector() as double:
+        # Too old, and somebody works there: idle since never.
+        double.row("ann", "", cull=True, idle_since=None)
+        arbiter = arbiter_of(double)
+        now = datetime.now(timezone.utc)
+        for ago_s, culled in ((90, False), (150, True)):
+            started = (now - timedelta(seconds=ago_s)).isoformat().replace("+00:00", "Z")
+            assert await ask(arbiter, server("ann/", started=started)) is culled
 
 
 @asynchronous

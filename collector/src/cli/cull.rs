@@ -89,6 +89,14 @@ pub(super) struct Cull {
     /// Stop nothing, only say what would be; one round unless --cull-every is given
     #[arg(long)]
     dry_run: bool,
+    /// Settings of jupyterhub-idle-culler 2, which are Python: not read, with a warning
+    #[arg(
+        long,
+        alias = "IdleCuller.config_file",
+        value_name = "FILE",
+        hide = true
+    )]
+    config: Option<PathBuf>,
     /// How a round is written: a table (of --once and --dry-run), or a line of JSON for each server
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     format: Format,
@@ -200,6 +208,10 @@ impl Cull {
         self,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(), Failure> {
+        if let Some(file) = &self.config {
+            crate::run::start_log();
+            tracing::warn!(file = %file.display(), "--config is not read: give its settings as flags");
+        }
         let settings = self.settings(environment)?;
         settings.run().map_err(|e| match e {
             CullError::Hub(_) | CullError::Collector { .. } => Failure::Usage(chain(&e)),
@@ -229,8 +241,10 @@ impl Cull {
             .collector
             .or_else(|| variable("HUBMETER_API_URL"))
             .unwrap_or_else(|| format!("{COLLECTOR_DEFAULT}{base_url}services/hubmeter"));
+        // 0 is the idle culler's word for its default.
         let every = self
             .cull_every
+            .filter(|every| !every.is_zero())
             .unwrap_or_else(|| self.timeout.map_or(EVERY, |t| t / 2));
         let repeats = !self.once && (!self.dry_run || self.cull_every.is_some());
         let switches = self.switches;

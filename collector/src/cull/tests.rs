@@ -126,3 +126,79 @@ fn jupyter_keepalive_keeps_a_server_as_long_as_its_user_asked_it_to() {
     assert!(kept.reason.starts_with("kept by jupyter-keepalive until "));
     assert_eq!(kept.stops_at_ms, Some(kept_ms));
 }
+
+#[test]
+fn an_agent_that_may_be_on_its_way_back_is_waited_for_after_a_restart_and_after_sleep() {
+    const MINUTE_MS: i64 = 60_000;
+    let back_ms = 3 * HOUR_MS;
+    let restarted = Fact::Started {
+        at_ms: START_MS + back_ms,
+    };
+    let slept = Fact::Tick {
+        at_ms: START_MS + back_ms,
+    };
+    for back in [restarted, slept] {
+        let mut facts = two_hours(WorkloadState::Busy);
+        facts.push(Fact::Tick {
+            at_ms: START_MS + 2 * HOUR_MS,
+        });
+        // Nothing has passed since it woke: that is seen by the time alone.
+        if matches!(back, Fact::Tick { .. }) {
+            let row = only_row(&facts, &HOUR, back_ms);
+            assert!(row.reason.starts_with("unknown"), "{}", row.reason);
+        }
+        facts.push(back);
+        let mut tick = |after_ms| {
+            facts.push(Fact::Tick {
+                at_ms: START_MS + after_ms,
+            });
+            only_row(&facts, &HOUR, after_ms)
+        };
+        // The hub's last_activity is three hours old, the agent's backoff is up to a minute.
+        let row = tick(back_ms + 20_000);
+        assert!(!row.cull && row.reason.starts_with("unknown"), "{row:?}");
+        let mut after_ms = back_ms + 20_000;
+        while after_ms < back_ms + 11 * MINUTE_MS {
+            after_ms += 20_000;
+            tick(after_ms);
+        }
+        assert!(tick(after_ms).cull, "it never came back");
+    }
+}
+
+#[test]
+fn what_the_agent_saw_counts_when_the_hub_knows_less() {
+    let facts = two_hours(WorkloadState::Busy);
+    // Heard for two hours; the hub's last_activity is of the start.
+    let row = only_row(&facts, &HOUR, 2 * HOUR_MS + 30 * 60_000);
+    assert!(!row.cull, "{row:?}");
+    assert_eq!(row.idle_since_ms, Some(START_MS + 2 * HOUR_MS));
+    assert_eq!(row.reason, "idle for 30 min since its agent fell silent");
+    assert!(only_row(&facts, &HOUR, 3 * HOUR_MS).cull);
+}
+
+#[test]
+fn a_server_that_was_never_heard_gets_the_time_it_may_take_to_connect() {
+    let facts = [hub(0, Some(START_MS - HOUR_MS))];
+    let row = only_row(&facts, &HOUR, 60_000);
+    assert!(!row.cull && row.reason.starts_with("unknown"), "{row:?}");
+    assert!(only_row(&facts, &HOUR, 121_000).cull);
+}
+
+#[test]
+fn jupyter_keepalive_keeps_no_server_for_longer_than_a_hold_may() {
+    let mut state = after(&two_hours(WorkloadState::Idle));
+    state.servers.get_mut(&ada()).unwrap().kept_until_ms = Some(i64::MAX);
+    let now_ms = START_MS + 2 * HOUR_MS;
+    let row = rows(&state, &HOUR, now_ms).remove(0);
+    assert!(!row.cull);
+    assert_eq!(row.stops_at_ms, Some(now_ms + 24 * HOUR_MS));
+    state.cull = Arc::new(CullPolicy {
+        hold_max_ms: 0,
+        ..CullPolicy::default()
+    });
+    assert!(
+        rows(&state, &HOUR, now_ms)[0].cull,
+        "nobody may hold anything"
+    );
+}

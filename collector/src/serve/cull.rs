@@ -63,7 +63,10 @@ struct Filter<'a> {
         ("limit" = Option<u64>, Query, description = "Rows of a page, 1 to 5000; 200 unless told"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
-    responses((status = 200, body = CullPage)),
+    responses(
+        (status = 200, body = CullPage),
+        (status = 503, description = "Not yet: the collector has just started"),
+    ),
 )]
 pub(crate) async fn cull(
     State(site): State<Arc<Site>>,
@@ -89,6 +92,11 @@ pub(crate) async fn cull(
     };
     let now_ms = site.clock.now_ms();
     let truth = site.state.read();
+    if truth.is_recalling() {
+        // A picture that is not whole says "idle" of who is at work.
+        let why = "the collector still reads what it knew before its start; ask again in a moment";
+        return Err(Problem::unavailable(why));
+    }
     let mut judge = Judge::new(&truth, question, now_ms);
     let (rows, next) = if order.is_by_name() {
         // As they lie in the state: only the page is looked at.

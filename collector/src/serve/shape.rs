@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     cull::{CullRow, kept_in_words},
     fact::{WorkloadSample, WorkloadState},
+    limits,
     state::{Phase, Server},
     verdict::{Evidence, Verdict},
 };
@@ -262,7 +263,7 @@ impl ServerJson {
             busy_reason: server
                 .busy_reason
                 .clone()
-                .or_else(|| kept_in_words(server, now_ms)),
+                .or_else(|| kept_in_words(server, limits::HOLD_MS_MAX, now_ms)),
             hub_last_activity: server.hub_last_activity_ms.and_then(rfc3339),
             held_until: server
                 .held_until_ms

@@ -140,11 +140,23 @@ impl State {
         changed
     }
 
+    /// Since when it has listened without a break, as far as can be told at `now_ms`.
+    pub(crate) fn listens_since_ms(&self, now_ms: i64) -> Option<i64> {
+        // It woke a moment ago, and time has not passed yet.
+        let asleep = |ms: i64| now_ms.saturating_sub(ms) >= ASLEEP_MS;
+        if self.ticked_ms.is_some_and(asleep) {
+            return Some(now_ms);
+        }
+        // A clock that was ahead is not waited for.
+        self.listens_since_ms.map(|ms| ms.min(now_ms))
+    }
+
     /// Notices that the collector's machine slept: nobody's silence was heard meanwhile.
     fn wake(&mut self, at_ms: i64) {
         let before_ms = self.ticked_ms.replace(at_ms);
         let slept = before_ms.is_some_and(|ms| at_ms.saturating_sub(ms) >= ASLEEP_MS);
         if slept {
+            self.listens_since_ms = Some(at_ms);
             for server in self.servers.values_mut() {
                 server.hold_ended_ms = server.hold_ended_ms.max(Some(at_ms));
             }

@@ -98,6 +98,7 @@ impl State {
     /// the replay did not bear out has ended some time since.
     pub(super) fn started(&mut self, at_ms: i64) -> Changed {
         let mut changed = Changed::default();
+        self.listens_since_ms = Some(at_ms);
         for (key, server) in &mut self.servers {
             server.cut_off |= std::mem::take(&mut server.connected);
             if server.forget_the_future(at_ms) {

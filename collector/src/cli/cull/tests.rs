@@ -146,3 +146,17 @@ fn what_is_missing_or_wrong_is_said() {
     assert!(why(&certs, &[TOKEN, URL]).contains("/nonexistent/hub-internal/hub-internal.key"));
     assert!(why(&["--cull-user"], &[TOKEN, URL]).contains("--cull-users"));
 }
+
+#[test]
+fn a_pace_of_0_is_half_of_the_timeout_as_it_was_in_1_x() {
+    let paced = settings(&["--timeout=600", "--cull-every=0"]);
+    assert_eq!(paced.every, Some(seconds(300)));
+    assert_eq!(settings(&["--cull_every=0"]).every, Some(seconds(300)));
+}
+
+#[test]
+fn a_settings_file_of_version_2_is_taken_and_not_read() {
+    for config in ["--config=/nonexistent.py", "--IdleCuller.config_file=x.py"] {
+        assert_eq!(settings(&[config, "--timeout=7"]).timeout, Some(seconds(7)));
+    }
+}

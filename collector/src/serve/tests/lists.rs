@@ -429,3 +429,13 @@ async fn nothing_but_holds_answers_messages_and_ends_of_starts_can_be_written() 
         }
     }
 }
+
+#[tokio::test]
+async fn nothing_is_said_of_culling_while_the_picture_is_not_whole() {
+    let bed = bed().await;
+    bed.state.write().recall(Vec::new(), Vec::new());
+    assert_eq!(bed.get_as("all", "api/v1/cull").await.status(), 503);
+    let started = Fact::Started { at_ms: NOW_MS };
+    bed.state.write().apply(&started);
+    assert_eq!(bed.get_as("all", "api/v1/cull").await.status(), 200);
+}

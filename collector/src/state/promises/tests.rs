@@ -315,3 +315,51 @@ fn an_exempt_server_is_neither_warned_nor_stopped() {
     assert!(!row.cull && row.stops_at_ms.is_none());
     assert_eq!(row.reason, "exempt: its user");
 }
+
+fn dropped(state: &mut State, minute: i64) {
+    state.apply(&Fact::Disconnected {
+        at_ms: START_MS + minute * MINUTE_MS,
+        key: ada(),
+        instance: crate::state::tests::instance(1),
+        farewell: false,
+    });
+}
+
+#[test]
+fn a_stream_that_drops_for_a_moment_stops_nobody_unwarned() {
+    let mut state = idle_for(70, policy());
+    dropped(&mut state, 70);
+    assert!(look(&mut state, 70).is_empty(), "nobody hears it");
+    let waits = row(&state, 71);
+    assert!(
+        !waits.cull && waits.reason.ends_with("its user is warned first"),
+        "{waits:?}"
+    );
+    go_on(&mut state, 71, 71, WorkloadState::Idle);
+    assert_eq!(stages(&look(&mut state, 71)), [Stage::Last]);
+    assert!(!row(&state, 75).cull && row(&state, 76).cull);
+}
+
+#[test]
+fn who_was_warned_has_the_time_that_was_promised_though_the_stream_dropped() {
+    let mut state = idle_for(70, policy());
+    look(&mut state, 70);
+    dropped(&mut state, 71);
+    assert!(!row(&state, 74).cull && row(&state, 75).cull);
+}
+
+#[test]
+fn a_restart_of_the_collector_stops_no_working_old_server_unwarned() {
+    let aged = CullPolicy {
+        max_age_ms: Some(60 * MINUTE_MS),
+        ..policy()
+    };
+    let mut state = acting(aged);
+    state.apply(&hub(0, Some(START_MS)));
+    go_on(&mut state, 0, 30, WorkloadState::Busy);
+    state.apply(&Fact::Started {
+        at_ms: START_MS + 70 * MINUTE_MS,
+    });
+    assert!(!row(&state, 71).cull, "{:?}", row(&state, 71));
+    assert!(row(&state, 81).cull, "there is no way to warn anybody");
+}
