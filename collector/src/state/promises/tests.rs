@@ -315,3 +315,16 @@ fn an_exempt_server_is_neither_warned_nor_stopped() {
     assert!(!row.cull && row.stops_at_ms.is_none());
     assert_eq!(row.reason, "exempt: its user");
 }
+
+#[test]
+fn what_was_told_of_a_server_that_nobody_hears_of_again_is_taken_back() {
+    let mut before = idle_for(46, policy());
+    let told = look(&mut before, 46);
+    let (key, warned) = told.kept[0].clone();
+    let mut state = acting(policy());
+    state.recall_promises([], [(key, warned.unwrap())]);
+    assert!(look(&mut state, 47).is_empty());
+    let news = look(&mut state, 46 + 24 * 60);
+    assert_eq!(news.take_back[0].episode, told.warn[0].episode);
+    assert_eq!(news.kept, [(ada(), None)]);
+}
