@@ -25,7 +25,7 @@ pub(crate) use self::{
     address::PLACEHOLDER,
     example::preview,
     lab::{lab_message, rule_word, too_long_for_lab},
-    outbox::MESSAGE_MAIL,
+    outbox::{LAB, MESSAGE_MAIL},
     render::Reader,
 };
 pub use self::{

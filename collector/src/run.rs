@@ -314,6 +314,7 @@ impl Core {
             }
             carrier.open();
             self.desk.open(self.facts.clone());
+            background.spawn(self.deliveries());
             stages.spawn(self.orders(stopping_orders)?);
             systemd::notify(systemd::READY);
             tracing::info!("ready");
@@ -339,12 +340,16 @@ impl Core {
     /// What goes on beside the stages from the start.
     fn in_background(&self) -> JoinSet<()> {
         let mut background = JoinSet::new();
-        let outbox = self.outbox.clone();
-        background.spawn(async move { outbox.run().await });
         background.spawn(self.names());
         let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
         background.spawn(async move { inbox.watch_pressure(&*clock).await });
         background
+    }
+
+    /// To be run once the desk is open: it is told who was warned by mail.
+    fn deliveries(&self) -> impl Future<Output = ()> + use<> {
+        let outbox = self.outbox.clone();
+        async move { outbox.run().await }
     }
 
     /// Stops the stages in the order of the flow.
@@ -356,12 +361,13 @@ impl Core {
         stop: &watch::Sender<bool>,
     ) {
         self.sessions.end_all();
+        // The outbox tells the desk what it delivers: it goes first.
+        background.shutdown().await;
         self.desk.close();
         let _ = stop.send(true);
         let ended = async { while stages.join_next().await.is_some() {} };
         let _ = timeout(limits::SHUTDOWN_TIMEOUT, ended).await;
         stages.abort_all();
-        background.shutdown().await;
         // What was taken is committed; then nobody sends facts any more.
         self.inbox.close();
         drop(self.facts);

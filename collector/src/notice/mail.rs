@@ -81,9 +81,9 @@ struct AutoSubmitted;
 // === impl MailError ===
 
 impl MailError {
-    /// The server said no, not later.
-    pub(super) fn is_permanent(&self) -> bool {
-        matches!(self, Self::Refused(error) if error.is_permanent())
+    /// It may be about this one mail: the server answered, or the mail is not for it to be had.
+    pub(super) fn may_be_alone(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.status().is_some() || error.is_client())
     }
 }
 

@@ -46,6 +46,9 @@ const WRITTEN_MAX: usize = 100_000;
 /// What a slow listener may be behind.
 const EVENTS_QUEUE: usize = 256;
 
+/// What is shown in JupyterLab; nothing of it is queued.
+pub(crate) const LAB: &str = "lab";
+
 /// Mail to the admins.
 pub(super) const MAIL: &str = "mail";
 
@@ -277,6 +280,21 @@ impl Outbox {
     #[must_use]
     pub fn mails_users(&self) -> bool {
         self.mail.is_some() && self.addresses.is_some()
+    }
+
+    /// The person at the server of `verdict` is shown it in JupyterLab.
+    pub fn shown(&self, verdict: &Verdict, phase: &str) {
+        self.stats.notice(Outlet::Lab, Outcome::Sent);
+        // Nobody needs to listen.
+        let _ = self.events.send(NoticeEvent {
+            at_ms: self.clock.now_ms(),
+            episode: verdict.episode.clone(),
+            rule: Some(verdict.rule),
+            key: verdict.key.clone(),
+            channel: LAB.to_owned(),
+            phase: phase.to_owned(),
+            outcome: Outcome::Sent,
+        });
     }
 
     /// Tells of what happens to notices from now on.

@@ -57,8 +57,14 @@ impl Quiet {
         } else {
             now.date()
         };
-        let end = day.to_datetime(self.to).to_zoned(self.zone.clone()).ok()?;
-        Some(end.timestamp().as_millisecond())
+        let end = day.to_datetime(self.to);
+        let end = || self.zone.to_ambiguous_zoned(end);
+        // In autumn an hour comes twice: by its second time the first end is over.
+        [end().compatible(), end().later()]
+            .into_iter()
+            .flatten()
+            .map(|end| end.timestamp().as_millisecond())
+            .find(|end_ms| *end_ms > now_ms)
     }
 }
 
@@ -90,6 +96,16 @@ mod tests {
     fn a_morning_that_the_clocks_skip_comes_an_hour_later() {
         let end = ends("22:00-02:30 Europe/Berlin", "2026-03-29T00:15:00Z");
         assert_eq!(end.as_deref(), Some("2026-03-29T01:30:00Z"));
+    }
+
+    #[test]
+    fn in_an_hour_that_comes_twice_quiet_ends_at_an_end_that_is_still_to_come() {
+        let night = "22:00-02:30 Europe/Berlin";
+        let end = ends(night, "2026-10-25T00:15:00Z");
+        assert_eq!(end.as_deref(), Some("2026-10-25T00:30:00Z"));
+        let end = ends(night, "2026-10-25T01:00:00Z");
+        assert_eq!(end.as_deref(), Some("2026-10-25T01:30:00Z"));
+        assert_eq!(ends(night, "2026-10-25T01:30:00Z"), None);
     }
 
     #[test]

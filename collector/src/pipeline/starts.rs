@@ -146,12 +146,22 @@ impl Starts {
         let mut changes = self.0.changes.subscribe();
         loop {
             match changes.recv().await {
-                Ok(changed) if changed.people => self.0.failures.lock().forget(),
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => self.0.failures.lock().forget(),
+                Ok(changed) if changed.people => {
+                    let starts = self.clone();
+                    // To tell may have to wait.
+                    let _ = tokio::task::spawn_blocking(move || starts.forget()).await;
+                }
+                // To miss some of what changes is no news about people: an open verdict stays.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    fn forget(&self) {
+        let now_ms = self.0.clock.now_ms();
+        let cleared = self.0.failures.lock().forget(now_ms);
+        self.tell(cleared);
     }
 
     fn tell(&self, changed: Option<Verdict>) {
@@ -196,7 +206,15 @@ mod tests {
         };
         assert!(verdicts[0].cleared_ms.is_some());
         assert_eq!(starts.verdicts().len(), 1);
-        starts.0.failures.lock().forget();
+        starts.forget();
         assert_eq!(starts.verdicts().len(), 0);
+        assert!(told.try_recv().is_err(), "nothing was open");
+        starts.compare(Some(counted(1, 0)), counted(1, 2));
+        assert!(told.try_recv().is_ok());
+        starts.forget();
+        let Ok(Tell::Changed(verdicts)) = told.try_recv() else {
+            panic!("the end of what was open is not told");
+        };
+        assert!(verdicts[0].cleared_ms.is_some());
     }
 }

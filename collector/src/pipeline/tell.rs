@@ -11,10 +11,10 @@ use crate::{
     fact::ServerKey,
     limits,
     link::{admit::Notice, session::Sessions},
-    notice::{NoticeConfig, Outbox, RenderError, Renderer},
+    notice::{NoticeConfig, Outbox, Phase, RenderError, Renderer},
     person::PeopleMove,
     registry::Registry,
-    stats::{Outcome, Outlet, Stats},
+    stats::Stats,
     verdict::{Rule, Severity, Verdict},
     warning::{TakenBack, Warned, Warning},
 };
@@ -156,8 +156,9 @@ impl Teller {
             text: warning.to_string(),
             stops_in_ms: u64::try_from(warning.stops_in_ms()).ok(),
         };
+        let verdict = notice.verdict.clone();
         if self.sessions.notify(&warning.key, notice) {
-            self.stats.notice(Outlet::Lab, Outcome::Sent);
+            self.outbox.shown(&verdict, warning.stage.as_str());
         }
     }
 
@@ -170,7 +171,10 @@ impl Teller {
             text: "your server goes on".to_owned(),
             stops_in_ms: None,
         };
-        let _ = self.sessions.notify(&taken.key, notice);
+        let verdict = notice.verdict.clone();
+        if self.sessions.notify(&taken.key, notice) {
+            self.outbox.shown(&verdict, Phase::Cleared.as_str());
+        }
     }
 
     fn show(&self, verdict: &Verdict) {
@@ -188,7 +192,8 @@ impl Teller {
                 };
                 // An agent that is away is told when it comes.
                 if self.sessions.notify(&verdict.key, notice) {
-                    self.stats.notice(Outlet::Lab, Outcome::Sent);
+                    let phase = verdict.cleared_ms.map_or(Phase::Opened, |_| Phase::Cleared);
+                    self.outbox.shown(verdict, phase.as_str());
                 }
             }
             Err(e) => tracing::error!(error = %e, "no words for a verdict"),

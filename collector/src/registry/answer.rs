@@ -1,7 +1,7 @@
 //! What people say about notices: seen, and not now. Admins and users answer for themselves; what
 //! one of them silences the other still hears.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 use super::{Registry, RegistryError};
 use crate::fact::ServerKey;
@@ -89,21 +89,25 @@ impl Registry {
         })
     }
 
-    /// Whether notices of `rule` about `key` are muted at `now_ms`.
-    pub fn is_muted(
+    /// Until when notices of `rule` about `key` are muted, if they are at `now_ms`.
+    pub fn muted_until_ms(
         &self,
         key: &ServerKey,
         rule: &str,
         audience: Audience,
         now_ms: i64,
-    ) -> Result<bool, RegistryError> {
+    ) -> Result<Option<i64>, RegistryError> {
         let (user, server) = (&*key.user, &*key.server);
         self.with("look whether a rule is muted", |db| {
             db.prepare_cached(
-                "SELECT 1 FROM mute WHERE user = ?1 AND server = ?2 AND rule = ?3
+                "SELECT until_ms FROM mute WHERE user = ?1 AND server = ?2 AND rule = ?3
                     AND audience = ?4 AND until_ms > ?5",
             )?
-            .exists(params![user, server, rule, audience.as_str(), now_ms])
+            .query_row(
+                params![user, server, rule, audience.as_str(), now_ms],
+                |row| row.get(0),
+            )
+            .optional()
         })
     }
 }

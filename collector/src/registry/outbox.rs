@@ -28,7 +28,7 @@ pub(super) const MIGRATION: &str = "
         PRIMARY KEY (user, server, rule, audience)
     ) WITHOUT ROWID;
     CREATE TABLE message (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT, -- mail of a message says its number for weeks
         user TEXT NOT NULL,         -- who wrote it
         written_ms INTEGER NOT NULL,
         subject TEXT NOT NULL,
@@ -213,6 +213,31 @@ impl Registry {
         })
     }
 
+    /// The notice was taken, and its episode is to be told again at `next_ms`. All or nothing; who
+    /// was forgotten meanwhile is not written down again.
+    pub fn notice_sent_and_again(
+        &self,
+        id: i64,
+        sent_ms: i64,
+        next_ms: i64,
+    ) -> Result<(), RegistryError> {
+        self.transact("settle a notice", |tx| {
+            tx.prepare_cached(
+                "UPDATE notice SET next_ms = NULL, sent_ms = ?2, outcome = 'sent', error = NULL
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, sent_ms])?;
+            tx.prepare_cached(
+                "INSERT OR IGNORE INTO notice (episode, channel, phase, user, server, severity,
+                    queued_ms, next_ms)
+                 SELECT episode, channel, 'again', user, server, 'info', ?2, ?2
+                 FROM notice WHERE id = ?1",
+            )?
+            .execute(params![id, next_ms])?;
+            Ok(())
+        })
+    }
+
     /// The notice was taken, and is to be sent again at `next_ms`.
     pub fn notice_again(&self, id: i64, sent_ms: i64, next_ms: i64) -> Result<(), RegistryError> {
         self.with("repeat a notice", |db| {
@@ -225,13 +250,13 @@ impl Registry {
         })
     }
 
-    /// Delivery failed because of `error`; try again at `next_ms`.
+    /// Delivery failed because of `error`; try again at `next_ms`, unless it was settled meanwhile.
     pub fn notice_retry(&self, id: i64, next_ms: i64, error: &str) -> Result<(), RegistryError> {
         let error = crate::text::Label::clean(error, ERROR_BYTES_MAX);
         self.with("put off a notice", |db| {
             db.prepare_cached(
                 "UPDATE notice SET next_ms = ?2, attempts = attempts + 1, error = ?3
-                 WHERE id = ?1",
+                 WHERE id = ?1 AND next_ms NOT NULL",
             )?
             .execute(params![id, next_ms, error.as_str()])?;
             Ok(())
@@ -241,7 +266,7 @@ impl Registry {
     /// The notice waits until `next_ms`; nothing failed.
     pub fn notice_wait(&self, id: i64, next_ms: i64) -> Result<(), RegistryError> {
         self.with("let a notice wait", |db| {
-            db.prepare_cached("UPDATE notice SET next_ms = ?2 WHERE id = ?1")?
+            db.prepare_cached("UPDATE notice SET next_ms = ?2 WHERE id = ?1 AND next_ms NOT NULL")?
                 .execute(params![id, next_ms])?;
             Ok(())
         })

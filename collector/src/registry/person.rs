@@ -47,6 +47,9 @@ pub struct Forgotten {
     pub rows: u64,
 }
 
+/// Channels by which users get mail.
+const USER_CHANNELS: [&str; 3] = ["user-mail", "warning-mail", "message-mail"];
+
 /// Tables with a column `user`.
 const TABLES: [&str; 11] = [
     "token",
@@ -150,7 +153,9 @@ impl Registry {
                     return Ok(true);
                 }
             }
-            Ok(false)
+            // Of holds for somebody else.
+            db.prepare_cached("SELECT 1 FROM hold_log WHERE asked_by = ?1")?
+                .exists([user])
         })
     }
 
@@ -292,6 +297,21 @@ fn count(db: &Connection, table: &str, user: &str) -> rusqlite::Result<u64> {
         .map(i64::unsigned_abs)
 }
 
+/// Whose mail waits for an account that is gone gets it no more, and what a mail server said of
+/// their address goes.
+fn settle_mail(tx: &Transaction<'_>, user: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE notice SET error = NULL WHERE user = ?1")?
+        .execute([user])?;
+    let mut settle = tx.prepare_cached(
+        "UPDATE notice SET next_ms = NULL, outcome = 'user deleted'
+         WHERE user = ?1 AND channel = ?2 AND next_ms NOT NULL",
+    )?;
+    for channel in USER_CHANNELS {
+        settle.execute([user, channel])?;
+    }
+    Ok(())
+}
+
 fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRows> {
     let mut rows = StateRows::default();
     // First all leave their names, then they take the new ones: names may change places.
@@ -303,6 +323,9 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
         if fates.takes_titles(user) {
             tx.prepare_cached("UPDATE episode SET workload_title = workload_id WHERE user = ?1")?
                 .execute([&**user])?;
+        }
+        if matches!(fate, Fate::Deleted(_)) {
+            settle_mail(tx, user)?;
         }
         let leave = |table: &str| -> rusqlite::Result<u64> {
             let left = match fate {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     causes::chain,
     limits,
-    notice::{NoticeEvent, Outbox},
+    notice::{LAB, NoticeEvent, Outbox},
     registry::{Audience, Registry, RegistryError, ToldNotice},
     text::Label,
     verdict::{Rule, Verdict},
@@ -332,7 +332,7 @@ pub(crate) fn name_of(viewer: &Viewer) -> String {
 
 /// It went to the user who looks, not to admins about them.
 fn is_to(viewer: &Viewer, user: &str, channel: &str) -> bool {
-    viewer.user.as_deref() == Some(user) && channel.ends_with("-mail")
+    viewer.user.as_deref() == Some(user) && (channel == LAB || channel.ends_with("-mail"))
 }
 
 fn place(notice: &NoticeJson, field: &str) -> Place {

@@ -12,7 +12,7 @@ use crate::{
     limits,
     person::Fates,
     text::Label,
-    warning::{self, Next, Stage, TakenBack, Warned, Warning},
+    warning::{self, News, Next, Stage, TakenBack, Warned, Warning},
 };
 
 /// What was told of a server that nobody hears of again is forgotten after this.
@@ -171,8 +171,8 @@ impl State {
         }
         let kept = |warned: &Warned| now_ms.saturating_sub(warned.told_ms) < TOLD_KEPT_MS;
         let old = |_: &ServerKey, warned: &mut Warned| !kept(warned);
-        for (key, _) in self.promises.warned.extract_if(.., old) {
-            changed.warnings.kept.push((key, None));
+        for (key, warned) in self.promises.warned.extract_if(.., old) {
+            changed.warnings.let_go(key, warned, now_ms);
         }
         changed
     }
@@ -244,15 +244,15 @@ impl State {
             }
             (Next::TakeBack, _) => {
                 if let Some(before) = warned.remove(&key) {
-                    news.take_back.push(TakenBack {
-                        key: key.clone(),
-                        episode: before.episode,
-                        at_ms: now_ms,
-                    });
-                    news.kept.push((key, None));
+                    news.let_go(key, before, now_ms);
                 }
             }
-            _ if found.gone && warned.remove(&key).is_some() => news.kept.push((key, None)),
+            // Mail about it may wait still.
+            _ if found.gone => {
+                if let Some(before) = warned.remove(&key) {
+                    news.let_go(key, before, now_ms);
+                }
+            }
             _ => {}
         }
     }
@@ -291,6 +291,20 @@ impl Found {
             idle_ms: None,
             about: None,
         }
+    }
+}
+
+// === impl News ===
+
+impl News {
+    /// What was `told` of `key` is taken back, and no longer kept.
+    fn let_go(&mut self, key: ServerKey, told: Warned, now_ms: i64) {
+        self.take_back.push(TakenBack {
+            key: key.clone(),
+            episode: told.episode,
+            at_ms: now_ms,
+        });
+        self.kept.push((key, None));
     }
 }
 

@@ -76,12 +76,19 @@ impl StartFailures {
         self.settle(at_ms, &key)
     }
 
-    /// Users were forgotten or renamed: what is remembered may name them.
-    pub fn forget(&mut self) {
+    /// Users were forgotten or renamed: what is remembered may name them. Gives the open verdict,
+    /// cleared and without a name: small state knows by its episode whose it is, if anybody's.
+    pub fn forget(&mut self, at_ms: i64) -> Option<Verdict> {
+        let nobody = ServerKey::new("", "");
+        let cleared = episode::settle(&mut self.open, &nobody, Rule::StartFailures, at_ms, None);
         *self = Self {
             witness: self.witness,
             ..Self::default()
         };
+        cleared.map(|cleared| Verdict {
+            key: nobody,
+            ..cleared
+        })
     }
 
     /// What is open, and after it what is over.
@@ -222,6 +229,18 @@ mod tests {
             .failed(4, &key("ann"), Witness::Hook)
             .expect("raised");
         assert_eq!(number_of(&raised, "failures"), Some(2.0));
+    }
+
+    #[test]
+    fn who_is_forgotten_leaves_no_name_and_the_open_verdict_ends() {
+        let mut starts = StartFailures::default();
+        starts.failed(0, &key("ann"), Witness::Hook);
+        let raised = starts.failed(1, &key("ann"), Witness::Hook);
+        let cleared = starts.forget(2).expect("it was open");
+        assert_eq!(cleared.episode, raised.expect("raised").episode);
+        assert_eq!((cleared.cleared_ms, &*cleared.key.user), (Some(2), ""));
+        assert_eq!(starts.verdicts().count(), 0);
+        assert_eq!(starts.forget(3), None);
     }
 
     #[test]

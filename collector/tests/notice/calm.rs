@@ -162,3 +162,74 @@ async fn a_muted_rule_is_not_told_to_those_who_muted_it_until_then() {
     deliver(&outbox).await;
     assert_eq!(sink.mails().len(), 2);
 }
+
+#[tokio::test]
+async fn a_muted_reminder_comes_when_the_mute_is_over() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let config = NoticeConfig {
+        repeat_ms: Some(HOUR_MS),
+        ..by_mail(sink.addr)
+    };
+    let outbox = open(dir.path(), &config, &clock);
+    outbox.observe(&[runaway("e1", "alice")]).unwrap();
+    deliver(&outbox).await;
+    let registry = Registry::open(dir.path()).unwrap();
+    let (key, rule) = (ServerKey::new("alice", ""), Rule::RunawayMemory.as_str());
+    let until_ms = Some(NOW_MS + 3 * HOUR_MS);
+    registry
+        .mute(&key, rule, Audience::Admins, until_ms)
+        .unwrap();
+    for mails in [1, 1, 2, 3] {
+        clock.advance(HOUR_MS);
+        deliver(&outbox).await;
+        assert_eq!(sink.mails().len(), mails);
+    }
+}
+
+#[tokio::test]
+async fn one_user_who_had_enough_for_the_day_takes_nobody_elses_notice_out_of_a_digest() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let config = NoticeConfig {
+        digest_ms: Some(HOUR_MS),
+        per_user_day_max: 1,
+        ..by_mail(sink.addr)
+    };
+    let outbox = open(dir.path(), &config, &clock);
+    outbox
+        .observe(&[
+            runaway("e1", "alice"),
+            warning("e2", "alice"),
+            warning("e3", "bob"),
+        ])
+        .unwrap();
+    deliver(&outbox).await;
+    clock.advance(HOUR_MS);
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 2);
+    assert!(mails[1].header("Subject").contains("bob"));
+    assert_eq!((outbox.stats().sent, outbox.stats().capped), (2, 1));
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_failure_was_not_tried_and_goes_with_the_next_attempt() {
+    let sink = Sink::start(1).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let outbox = open(dir.path(), &by_mail(sink.addr), &clock);
+    outbox
+        .observe(&[runaway("e1", "alice"), runaway("e2", "bob")])
+        .unwrap();
+    deliver(&outbox).await;
+    let registry = Registry::open(dir.path()).unwrap();
+    let told = registry.notices_told("admins", 10).unwrap();
+    let attempts: Vec<_> = told.iter().map(|told| told.attempts).collect();
+    assert_eq!(attempts, [0, 1], "newest first");
+    clock.advance(30_000);
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 2);
+}

@@ -141,3 +141,22 @@ async fn one_users_missing_address_holds_nobody_elses_mail_back() {
     assert!(mails.iter().all(|mail| mail.to[0] == "admin@example.org"));
     assert_eq!(outbox.stats().failed, 2);
 }
+
+#[tokio::test]
+async fn an_answer_about_one_users_mail_holds_nobody_elses_back() {
+    let sink = Sink::start(1).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("addresses");
+    // The server takes no address but in ASCII: that mail is not even offered to it.
+    std::fs::write(&file, "late,late@x.org\njo,j\u{f6}@x.org\nbob,bob@x.org\n").unwrap();
+    let mut config = to_users(sink.addr);
+    config.user_mail.as_mut().unwrap().address_file = Some(file);
+    let outbox = open(dir.path(), &config, &clock());
+    let verdicts = ["late", "jo", "bob"].map(|user| runaway(user, user));
+    outbox.observe(&verdicts).unwrap();
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 1, "{mails:?}");
+    assert_eq!(mails[0].to, ["bob@x.org"]);
+    assert_eq!(outbox.stats().failed, 2);
+}

@@ -83,13 +83,13 @@ async fn a_warning_that_is_taken_back_is_not_sent_and_a_late_one_does_not_promis
     };
     outbox.warn(&late).unwrap();
     deliver(&outbox).await;
-    clock.advance(3 * 24 * 60 * 60_000);
+    clock.advance(23 * 60 * 60_000);
     deliver(&outbox).await;
     let mails = sink.mails();
     assert_eq!(
         mails.len(),
         1,
-        "it is not given up: who is not told is not stopped"
+        "it is tried for a day: who is not told is not stopped"
     );
     assert!(
         mails[0]
@@ -98,6 +98,21 @@ async fn a_warning_that_is_taken_back_is_not_sent_and_a_late_one_does_not_promis
         "{}",
         mails[0].text()
     );
+}
+
+#[tokio::test]
+async fn a_warning_that_no_mail_server_takes_for_a_day_is_given_up() {
+    let sink = Sink::start(2).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let outbox = open(dir.path(), &by_mail_to_users(sink.addr), &clock);
+    outbox.warn(&warning("alice", Stage::Quarter)).unwrap();
+    deliver(&outbox).await;
+    clock.advance(24 * 60 * 60_000);
+    deliver(&outbox).await;
+    clock.advance(24 * 60 * 60_000);
+    deliver(&outbox).await;
+    assert_eq!((outbox.stats().given_up, sink.mails().len()), (1, 0));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Handing over what is due: one attempt per channel that is down, pauses that grow, a day's bound.
 
-use std::{collections::HashSet, error::Error};
+use std::{collections::HashMap, error::Error};
 
 use super::{
     DAY_MS, MAIL, MESSAGE_MAIL, NoticeEvent, Outbox, OutboxError, USER_MAIL, WARNING_MAIL,
@@ -10,9 +10,8 @@ use super::{
 use crate::{
     causes::chain,
     notice::{Letter, Notice, Phase, Reader, mail::Receiver},
-    registry::{DueNotice, NewNotice},
+    registry::DueNotice,
     stats::Outcome,
-    verdict::Severity,
 };
 
 /// Notices taken from the queue at once; as many share a mail at most.
@@ -48,6 +47,12 @@ fn lane(channel: &str) -> &str {
     }
 }
 
+/// When `due` is tried next, now that it failed.
+fn retry_ms(due: &DueNotice, now_ms: i64) -> i64 {
+    let pause_ms = RETRY_FIRST_MS << due.attempts.min(7);
+    now_ms + pause_ms.min(RETRY_LONGEST_MS)
+}
+
 // === impl Outbox ===
 
 impl Outbox {
@@ -73,56 +78,50 @@ impl Outbox {
                 None => batches.push(vec![parcel]),
             }
         }
-        let mut down = HashSet::new();
+        let mut down = HashMap::new();
         for batch in batches {
-            self.deliver(&batch, &mut down, now_ms).await?;
+            self.deliver(batch, &mut down, now_ms).await?;
         }
         Ok(worked_on)
     }
 
-    /// `down` are lanes that failed in this pass: one timeout is enough for all their notices.
+    /// `down` are lanes that failed in this pass, and until when: one timeout is enough for all
+    /// their notices.
     async fn deliver(
         &self,
-        batch: &[Parcel],
-        down: &mut HashSet<String>,
+        batch: Vec<Parcel>,
+        down: &mut HashMap<String, i64>,
         now_ms: i64,
     ) -> Result<(), OutboxError> {
-        let Some(first) = batch.first() else {
+        let Some(lane) = batch.first().map(|first| lane(&first.due.channel)) else {
             return Ok(());
         };
-        let channel = &first.due.channel;
-        if down.contains(lane(channel)) {
-            for parcel in batch {
-                self.put_off(parcel, now_ms, "").await?;
+        if let Some(until_ms) = down.get(lane) {
+            for parcel in &batch {
+                self.hold_back(parcel, *until_ms, now_ms).await?;
             }
             return Ok(());
         }
-        let Some(last_words) = self.room(first, now_ms).await? else {
-            for parcel in batch {
-                self.count(parcel, Outcome::Capped);
-                self.drop_notice(&parcel.due, "capped").await?;
-            }
-            tracing::warn!(
-                channel,
-                "a notice is held back: its channel or user had enough for 24 hours"
-            );
+        let lane = lane.to_owned();
+        let (batch, last_words) = self.with_room(batch, now_ms).await?;
+        let Some(first) = batch.first() else {
             return Ok(());
         };
-        match self.hand_over(batch, first, last_words, now_ms).await? {
+        match self.hand_over(&batch, first, last_words, now_ms).await? {
             Delivery::Sent => {
-                for parcel in batch {
+                for parcel in &batch {
                     self.count(parcel, Outcome::Sent);
                     self.mailed(&parcel.due, true);
                     self.settle(parcel, now_ms).await?;
                 }
             }
             Delivery::Failed(error) => {
-                down.insert(lane(channel).to_owned());
-                self.failed(batch, first, &*error, now_ms).await?;
+                down.insert(lane, retry_ms(&first.due, now_ms));
+                self.failed(&batch, first, &*error, now_ms).await?;
             }
-            Delivery::FailedAlone(error) => self.failed(batch, first, &*error, now_ms).await?,
+            Delivery::FailedAlone(error) => self.failed(&batch, first, &*error, now_ms).await?,
             Delivery::Never(why, outcome) => {
-                for parcel in batch {
+                for parcel in &batch {
                     if let Some(outcome) = outcome {
                         self.count(parcel, outcome);
                     }
@@ -132,6 +131,32 @@ impl Outbox {
             }
         }
         Ok(())
+    }
+
+    /// What of `batch` the day has room for, and what is to be said with it.
+    async fn with_room(
+        &self,
+        batch: Vec<Parcel>,
+        now_ms: i64,
+    ) -> Result<(Vec<Parcel>, Option<&'static str>), OutboxError> {
+        let (mut kept, mut last_words) = (Vec::new(), None);
+        for parcel in batch {
+            // One user who had enough is no reason to tell nothing of the others.
+            if let Some(words) = self.room(&parcel, now_ms).await? {
+                if kept.is_empty() {
+                    last_words = words;
+                }
+                kept.push(parcel);
+                continue;
+            }
+            self.count(&parcel, Outcome::Capped);
+            self.drop_notice(&parcel.due, "capped").await?;
+            tracing::warn!(
+                channel = parcel.due.channel,
+                "a notice is held back: its channel or user had enough for 24 hours"
+            );
+        }
+        Ok((kept, last_words))
     }
 
     async fn failed(
@@ -196,7 +221,7 @@ impl Outbox {
         Ok(match mail.send(&letter, &to, now_ms).await {
             Ok(()) => Delivery::Sent,
             // It may be about one address; it may be about us, so it is tried again.
-            Err(error) if reader == Reader::User && error.is_permanent() => {
+            Err(error) if reader == Reader::User && error.may_be_alone() => {
                 Delivery::FailedAlone(error.into())
             }
             Err(error) => Delivery::Failed(error.into()),
@@ -298,47 +323,61 @@ impl Outbox {
             Some(again_ms) if due.phase == Phase::Again.as_str() => {
                 registry.notice_again(due.id, now_ms, again_ms)
             }
-            Some(again_ms) => {
-                registry.notice_sent(due.id, now_ms)?;
-                registry.queue_notice(&NewNotice {
-                    episode: &due.episode,
-                    channel: &due.channel,
-                    phase: Phase::Again.as_str(),
-                    user: &due.user,
-                    server: &due.server,
-                    severity: Severity::Info.as_str(),
-                    payload: None,
-                    queued_ms: again_ms,
-                    due_ms: again_ms,
-                })?;
-                Ok(())
-            }
+            Some(again_ms) => registry.notice_sent_and_again(due.id, now_ms, again_ms),
             None => registry.notice_sent(due.id, now_ms),
         })
         .await
     }
 
     async fn put_off(&self, parcel: &Parcel, now_ms: i64, error: &str) -> Result<(), OutboxError> {
-        let due = &parcel.due;
-        // Who is not warned is not stopped.
-        if now_ms - due.queued_ms >= GIVE_UP_MS && due.channel != WARNING_MAIL {
-            self.count(parcel, Outcome::GivenUp);
-            tracing::error!(
-                channel = due.channel,
-                episode = due.episode,
-                "a notice is given up: nobody took it for a day"
-            );
-            return self.drop_notice(due, "given up").await;
+        if self.is_given_up(parcel, now_ms).await? {
+            return Ok(());
         }
-        let pause_ms = RETRY_FIRST_MS << due.attempts.min(7);
-        let (id, next_ms) = (due.id, now_ms + pause_ms.min(RETRY_LONGEST_MS));
-        let error = if error.is_empty() {
-            "the channel had just failed".to_owned()
-        } else {
-            error.to_owned()
-        };
+        let (id, next_ms) = (parcel.due.id, retry_ms(&parcel.due, now_ms));
+        let error = error.to_owned();
         self.waiting(move |registry| registry.notice_retry(id, next_ms, &error))
             .await
+    }
+
+    /// `parcel` was not tried: its lane is down until then.
+    async fn hold_back(
+        &self,
+        parcel: &Parcel,
+        until_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), OutboxError> {
+        if self.is_given_up(parcel, now_ms).await? {
+            return Ok(());
+        }
+        let id = parcel.due.id;
+        self.waiting(move |registry| registry.notice_wait(id, until_ms))
+            .await
+    }
+
+    /// Gives `parcel` up if it is old. Who is not warned is not stopped for that: the state
+    /// forgets a warning as old and warns anew.
+    async fn is_given_up(&self, parcel: &Parcel, now_ms: i64) -> Result<bool, OutboxError> {
+        let due = &parcel.due;
+        if now_ms - due.queued_ms < GIVE_UP_MS || self.stays_news(parcel) {
+            return Ok(false);
+        }
+        self.count(parcel, Outcome::GivenUp);
+        tracing::error!(
+            channel = due.channel,
+            episode = due.episode,
+            "a notice is given up: nobody took it for a day"
+        );
+        self.drop_notice(due, "given up").await?;
+        Ok(true)
+    }
+
+    /// What is open still is no old news to Alertmanager, nor to whoever is reminded of it.
+    fn stays_news(&self, parcel: &Parcel) -> bool {
+        let Content::Verdict(verdict, phase) = &parcel.content else {
+            return false;
+        };
+        let follows = *phase == Phase::Again || self.is_alertmanager(&parcel.due.channel);
+        verdict.cleared_ms.is_none() && follows
     }
 
     pub(super) async fn drop_notice(

@@ -1,6 +1,6 @@
 //! What a row of the queue is about, and whether it is still to go out.
 
-use super::{MAIL, Outbox, OutboxError, USER_MAIL, WARNING_MAIL, warning::warning_of};
+use super::{DAY_MS, MAIL, Outbox, OutboxError, USER_MAIL, WARNING_MAIL, warning::warning_of};
 use crate::{
     fact::ServerKey,
     notice::{Phase, WebhookBody},
@@ -9,6 +9,9 @@ use crate::{
     verdict::{Rule, Severity, Verdict},
     warning::Warning,
 };
+
+/// What has to wait does so for this long at least: nothing is asked again at once.
+const WAIT_LEAST_MS: i64 = 1_000;
 
 /// A row of the queue and what it tells.
 pub(super) struct Parcel {
@@ -104,6 +107,7 @@ impl Outbox {
             None => Ok(Some(parcel)),
             Some(Obstacle::Wait(until_ms)) => {
                 let id = parcel.due.id;
+                let until_ms = until_ms.max(now_ms + WAIT_LEAST_MS);
                 self.waiting(move |registry| registry.notice_wait(id, until_ms))
                     .await?;
                 Ok(None)
@@ -139,14 +143,19 @@ impl Outbox {
         let episode = verdict.episode.clone();
         let (muted, seen) = self
             .waiting(move |registry| {
-                let muted = registry.is_muted(&key, rule, audience, now_ms)?;
+                let muted = registry.muted_until_ms(&key, rule, audience, now_ms)?;
                 Ok((
                     muted,
                     again && registry.is_acknowledged(&episode, audience)?,
                 ))
             })
             .await?;
-        if muted {
+        if let Some(until_ms) = muted.filter(|_| again) {
+            // It may be open still when the mute is over, or unmuted before.
+            let look_ms = now_ms + self.config.repeat_ms.unwrap_or(DAY_MS);
+            return Ok(Some(Obstacle::Wait(until_ms.min(look_ms))));
+        }
+        if muted.is_some() {
             return Ok(Some(Obstacle::Drop("muted", Some(Outcome::Muted))));
         }
         if seen {

@@ -217,3 +217,81 @@ fn a_file_of_the_first_schema_is_brought_up_to_date_with_all_it_holds() {
     assert_eq!((&*people[0].user, people[0].created_us), ("ann", None));
     assert_eq!(registry.count_of("ann").unwrap().idle_marks, 1);
 }
+
+#[test]
+fn mail_to_whoever_is_deleted_is_settled_and_no_answer_about_their_address_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(dir.path()).unwrap();
+    for channel in ["mail", "user-mail"] {
+        let notice = NewNotice {
+            episode: "e",
+            channel,
+            phase: "opened",
+            user: "ann",
+            server: "",
+            severity: "info",
+            payload: None,
+            queued_ms: 1,
+            due_ms: 1,
+        };
+        registry.queue_notice(&notice).unwrap();
+    }
+    for due in registry.due_notices(1, 9).unwrap() {
+        registry
+            .notice_retry(due.id, 2, "550 ann@x.org unknown")
+            .unwrap();
+    }
+    let gone = Fates::one("ann", Fate::Deleted("deleted-1".into()));
+    registry.move_people(&gone).unwrap();
+    let told = registry.notices_told("admins", 9).unwrap();
+    assert!(told.iter().all(|told| told.error.is_none()), "{told:?}");
+    assert_eq!(told[0].outcome.as_deref(), Some("user deleted"));
+    assert_eq!(told[1].next_ms, Some(2), "admins are told still");
+    // An attempt that was under way fails.
+    registry
+        .notice_retry(told[0].id, 3, "550 ann@x.org unknown")
+        .unwrap();
+    let told = registry.notices_told("admins", 9).unwrap();
+    assert_eq!((told[0].next_ms, &told[0].error), (None, &None));
+}
+
+#[test]
+fn what_is_settled_and_told_again_writes_nobody_down_who_was_forgotten_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(dir.path()).unwrap();
+    filled(&registry, &["ann", "bob"]);
+    let due = registry.due_notices(1, 9).unwrap();
+    let erased = Fates::one("ann", Fate::Erased);
+    registry.move_people(&erased).unwrap();
+    for due in due {
+        registry.notice_sent_and_again(due.id, 5, 9).unwrap();
+    }
+    assert!(!registry.knows("ann").unwrap());
+    let again = registry.due_notices(9, 9).unwrap();
+    assert_eq!(again.len(), 1);
+    assert_eq!((&*again[0].phase, &*again[0].user), ("again", "bob"));
+}
+
+#[test]
+fn the_number_of_an_erased_message_is_given_to_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(dir.path()).unwrap();
+    let write = |admin: &str| {
+        let message = Message {
+            id: 0,
+            user: admin.to_owned(),
+            written_ms: 1,
+            subject: "Tomorrow".to_owned(),
+            text: "The hub is updated.".to_owned(),
+            filter: "everybody".to_owned(),
+            recipients: 1,
+        };
+        let to = [("ann".to_owned(), String::new())];
+        registry.put_message(&message, "message-mail", &to).unwrap()
+    };
+    let first = write("root");
+    registry
+        .move_people(&Fates::one("root", Fate::Erased))
+        .unwrap();
+    assert_ne!(write("boss"), first);
+}

@@ -363,3 +363,16 @@ fn a_restart_of_the_collector_stops_no_working_old_server_unwarned() {
     assert!(!row(&state, 71).cull, "{:?}", row(&state, 71));
     assert!(row(&state, 81).cull, "there is no way to warn anybody");
 }
+
+#[test]
+fn what_was_told_of_a_server_that_nobody_hears_of_again_is_taken_back() {
+    let mut before = idle_for(46, policy());
+    let told = look(&mut before, 46);
+    let (key, warned) = told.kept[0].clone();
+    let mut state = acting(policy());
+    state.recall_promises([], [(key, warned.unwrap())]);
+    assert!(look(&mut state, 47).is_empty());
+    let news = look(&mut state, 46 + 24 * 60);
+    assert_eq!(news.take_back[0].episode, told.warn[0].episode);
+    assert_eq!(news.kept, [(ada(), None)]);
+}
