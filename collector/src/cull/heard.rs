@@ -9,11 +9,16 @@ use crate::{
 /// A server whose agent is silent this long is judged by the hub's own idea of its activity.
 pub const SILENT_MS: i64 = 10 * 60 * 1000;
 
+/// Who was heard this recently was heard whatever break there was: a sleep is at least as long.
+const BREAK_MS: i64 = 30_000;
+
 /// What is known of work on `server` by a collector that has listened since `listens_since_ms`.
 pub(super) fn work(server: &Server, listens_since_ms: Option<i64>, now_ms: i64) -> Work<'_> {
     // What was measured before nobody listened says nothing of the time since.
     let heard = |seen_ms: i64| {
-        now_ms.saturating_sub(seen_ms) <= SILENT_MS && Some(seen_ms) >= listens_since_ms
+        let silent_ms = now_ms.saturating_sub(seen_ms);
+        let since_break = Some(seen_ms) >= listens_since_ms || silent_ms < BREAK_MS;
+        silent_ms <= SILENT_MS && since_break
     };
     if server.last_seen_ms.is_some_and(heard) {
         return measured(server);
