@@ -27,6 +27,12 @@ pub fn open_read_only(path: &Path) -> Result<Option<Connection>, DatabaseError> 
     match open_to_read(path, "") {
         Ok(connection) => Ok(Some(connection)),
         Err(_) if !there()? => Ok(None), // deleted meanwhile
+        Err(error) if is_left_half(&error) => {
+            // A cut came while the file was made. Whoever comes first undoes what is half there;
+            // SQLite's locks keep that from a writer who is at it.
+            roll_back(path).map_err(|_| failed(error))?;
+            open_to_read(path, "").map(Some).map_err(failed)
+        }
         Err(error) if has_log(path) => Err(failed(error)),
         Err(_) => open_to_read(path, "&immutable=1").map(Some).map_err(failed),
     }
@@ -47,6 +53,24 @@ fn open_to_read(path: &Path, more: &str) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "cache_size", -READ_CACHE_KIB)?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?; // opens the log
     Ok(connection)
+}
+
+/// Whether a change that was cut off must be undone first, which a reader may not.
+fn is_left_half(error: &rusqlite::Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
+}
+
+fn roll_back(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
 fn has_log(path: &Path) -> bool {
@@ -81,6 +105,32 @@ mod tests {
         assert!(reader.execute_batch("INSERT INTO t VALUES (3)").is_err());
         drop((reader, writer));
         assert_eq!(count(&open_read_only(&path).unwrap().unwrap()), 2);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_half_is_undone_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, cut) = (dir.path().join("whole.db"), dir.path().join("cut.db"));
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch(
+                "CREATE TABLE t (n); INSERT INTO t VALUES (1); PRAGMA cache_size = 1; BEGIN;
+                 UPDATE t SET n = 2; CREATE TABLE u AS
+                 WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 5000)
+                 SELECT randomblob(100) AS b FROM c",
+            )
+            .unwrap();
+        // As the disk is when the power goes now: half of it written, and how to undo it.
+        std::fs::copy(&path, &cut).unwrap();
+        let journal = |of: &str| dir.path().join(format!("{of}.db-journal"));
+        std::fs::copy(journal("whole"), journal("cut")).unwrap();
+        let alone = open_to_read(&cut, "").unwrap_err();
+        assert!(is_left_half(&alone), "{alone}");
+        let reader = open_read_only(&cut).unwrap().unwrap();
+        let read: i64 = reader
+            .query_row("SELECT sum(n) FROM t", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(read, 1);
     }
 
     #[test]

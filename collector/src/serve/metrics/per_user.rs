@@ -87,12 +87,6 @@ const METRICS: [Metric; 4] = [
 
 // === impl PerUser ===
 
-impl PerUser {
-    fn servers(self) -> usize {
-        if self.on { self.servers_max } else { 0 }
-    }
-}
-
 impl Default for PerUser {
     fn default() -> Self {
         Self {
@@ -109,7 +103,7 @@ impl Series {
     pub(super) fn copy(state: &State, per_user: PerUser) -> Self {
         let mut series = Self {
             on: per_user.on,
-            servers_max: per_user.servers(),
+            servers_max: per_user.servers_max,
             figures: Vec::new(),
             left_out: 0,
         };
