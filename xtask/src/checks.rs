@@ -1,6 +1,6 @@
 //! The checks of `cargo xtask test`, each able to run alone: it brings what it needs.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, thread::available_parallelism};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,6 +14,9 @@ use crate::{
 
 /// What the tests need in the virtual environment beside the demo.
 pub(crate) const TEST_REQUIREMENTS: &str = "tests/e2e/requirements.txt";
+
+/// Tests at once: the long ones wait, for disks that hang and agents that keep silent.
+const TESTS_PER_PROCESSOR: usize = 2;
 
 /// Where the units say the programs are installed.
 const INSTALLED: &str = "/usr/local/bin/hubmeter-";
@@ -52,9 +55,17 @@ pub(crate) fn rust_tests() -> Result<()> {
         &["build", "--workspace", "--all-targets"],
     )?;
     if process::on_path("cargo-nextest").is_some() {
+        let threads = (TESTS_PER_PROCESSOR * available_parallelism()?.get()).to_string();
         cargo_step(
             "cargo-nextest",
-            &["nextest", "run", "--workspace", "--no-fail-fast"],
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--no-fail-fast",
+                "--test-threads",
+                &threads,
+            ],
         )?;
         cargo_step("cargo-test-doc", &["test", "--workspace", "--doc"])
     } else {
