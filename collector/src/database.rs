@@ -179,13 +179,7 @@ fn open_with(path: &Path, page_bytes: Option<u32>) -> Result<Connection, Databas
             source,
         })?;
     let opened = || -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX
-                | OpenFlags::SQLITE_OPEN_NOFOLLOW,
-        )?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let connection = connect(path)?;
         if let Some(page_bytes) = page_bytes {
             connection.pragma_update(None, "page_size", page_bytes)?;
         }
@@ -195,6 +189,18 @@ fn open_with(path: &Path, page_bytes: Option<u32>) -> Result<Connection, Databas
         Ok(connection)
     };
     opened().map_err(|source| DatabaseError::of_opening(path, source))
+}
+
+/// To a file that is there.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
 }
 
 /// The same for a small one without which nothing goes: it is read whole, since what is damaged in

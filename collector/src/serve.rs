@@ -25,6 +25,7 @@ mod page;
 mod problem;
 pub(crate) mod query;
 mod reports;
+mod request;
 mod starts;
 mod told;
 mod verdicts;

@@ -17,7 +17,7 @@ from tornado import web
 
 from . import local, recent
 from .collector import Away, Collector, Refused
-from .person import Person
+from .person import EPISODE_CHARS_MAX, Person
 
 BODY_BYTES_MAX = 4 * 1024
 VALUE_CHARS_MAX = 1000  # of a query's: every column there is has room in it
@@ -188,7 +188,7 @@ def routes(parts: Parts) -> list[tuple[str, type[APIHandler], dict[str, Any]]]:
     """The addresses, under the server's base URL."""
     table: tuple[tuple[str, type[APIHandler]], ...] = (
         (r"/hubmeter/v1/input", InputHandler),
-        (r"/hubmeter/v1/shown/([A-Za-z0-9_.:-]{1,64})", ShownHandler),
+        (rf"/hubmeter/v1/shown/([A-Za-z0-9_.:-]{{1,{EPISODE_CHARS_MAX}}})", ShownHandler),
         (r"/hubmeter/v1/server", ServerHandler),
         (r"/hubmeter/v1/history", HistoryHandler),
         (r"/hubmeter/v1/verdicts", VerdictsHandler),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{BUSY_TIMEOUT, DatabaseError};
+use super::{BUSY_TIMEOUT, DatabaseError, connect};
 
 /// Pages that a connection for reading keeps: what leads to a server's chunks, not the chunks.
 const READ_CACHE_KIB: i64 = 256;
@@ -63,14 +63,7 @@ fn is_left_half(error: &rusqlite::Error) -> bool {
 }
 
 fn roll_back(path: &Path) -> rusqlite::Result<()> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW,
-    )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+    connect(path)?.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
 fn has_log(path: &Path) -> bool {

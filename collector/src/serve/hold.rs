@@ -16,6 +16,7 @@ use super::{
     now::{ServerPath, UserPath, default_key, named_key, no_server},
     problem::Problem,
     query::Query,
+    request::{name_of, until},
     shape::rfc3339,
 };
 use crate::{
@@ -172,13 +173,7 @@ fn may(
 /// When it ends, if policy lets it.
 fn until_ms(site: &Site, key: &ServerKey, text: &str) -> Result<i64, Problem> {
     let bad = |detail: String| Problem::bad_value("until", detail);
-    let until: jiff::Timestamp = text.parse().map_err(|_| {
-        let text = Label::clean(text, limits::LOGGED_BYTES_MAX);
-        bad(format!(
-            "until is a time such as 2026-01-31T08:00:00Z, not \"{text}\""
-        ))
-    })?;
-    let until_ms = until.as_millisecond();
+    let until_ms = until(text)?.as_millisecond();
     let now_ms = site.clock.now_ms();
     let max_ms = {
         let truth = site.state.read();
@@ -206,8 +201,7 @@ async fn set(
     key: &ServerKey,
     until_ms: Option<i64>,
 ) -> Result<Json<HoldJson>, Problem> {
-    let asker = viewer.name.as_deref().unwrap_or("");
-    let asker = Label::clean(asker, ASKER_BYTES_MAX);
+    let asker = Label::clean(&name_of(viewer), ASKER_BYTES_MAX);
     let held = site.desk.hold(key, until_ms, asker.as_str()).await;
     held.map_err(|error| match error {
         DeskError::TooMany => Problem::too_many(error.to_string()),

@@ -15,8 +15,8 @@ use super::{
     list::Page,
     problem::Problem,
     query::Query,
+    request::{body_of, name_of},
     shape::rfc3339,
-    told::{body_of, name_of},
 };
 use crate::{
     fact::ServerKey,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{Site, problem::Problem, query::Query, told::body_of};
+use super::{Site, problem::Problem, query::Query, request::body_of};
 use crate::{fact::ServerKey, limits, verdict::start_failures::Witness};
 
 /// Bytes of what is told: two names of the longest kind, escaped.

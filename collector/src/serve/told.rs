@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::to_bytes,
     extract::{Path, RawQuery, Request, State, rejection::PathRejection},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -18,14 +17,13 @@ use super::{
     list::{Order, Page, Place, Rank},
     problem::Problem,
     query::Query,
+    request::{body_of, name_of, until},
     shape::rfc3339,
 };
 use crate::{
     causes::chain,
-    limits,
     notice::{LAB, NoticeEvent, Outbox},
     registry::{Audience, Registry, RegistryError, ToldNotice},
-    text::Label,
     verdict::{Rule, Verdict},
 };
 
@@ -290,32 +288,12 @@ async fn answered(
 }
 
 fn until_ms(text: &str, now_ms: i64) -> Result<i64, Problem> {
-    let bad = |detail: String| Problem::bad_value("until", detail);
-    let until: jiff::Timestamp = text.parse().map_err(|_| {
-        let text = Label::clean(text, limits::LOGGED_BYTES_MAX);
-        bad(format!(
-            "until is a time such as 2026-01-31T08:00:00Z, not \"{text}\""
-        ))
-    })?;
-    match until.as_millisecond() {
-        ms if ms <= now_ms => Err(bad("until is past already".to_owned())),
-        ms if ms - now_ms > MUTE_MS_MAX => Err(bad("until is 30 days away at most".to_owned())),
+    let bad = |detail: &str| Err(Problem::bad_value("until", detail.to_owned()));
+    match until(text)?.as_millisecond() {
+        ms if ms <= now_ms => bad("until is past already"),
+        ms if ms - now_ms > MUTE_MS_MAX => bad("until is 30 days away at most"),
         ms => Ok(ms),
     }
-}
-
-/// The body of a request as JSON.
-pub(crate) async fn body_of<T: DeserializeOwned>(
-    request: Request,
-    bytes_max: usize,
-) -> Result<T, Problem> {
-    let body = to_bytes(request.into_body(), bytes_max).await;
-    let body = body.map_err(|_| {
-        let detail = format!("the body is broken, or has more than {bytes_max} bytes");
-        Problem::unreadable(detail)
-    })?;
-    serde_json::from_slice(&body)
-        .map_err(|e| Problem::unreadable(format!("the body is not what is expected: {e}")))
 }
 
 fn audience_of(viewer: &Viewer) -> Audience {
@@ -323,11 +301,6 @@ fn audience_of(viewer: &Viewer) -> Audience {
         Sight::All => Audience::Admins,
         Sight::Some(_) => Audience::User,
     }
-}
-
-/// Who answers, for the record.
-pub(crate) fn name_of(viewer: &Viewer) -> String {
-    viewer.name.as_deref().unwrap_or_default().to_owned()
 }
 
 /// It went to the user who looks, not to admins about them.
