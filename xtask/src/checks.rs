@@ -128,11 +128,9 @@ pub(crate) fn python() -> Result<()> {
     node::labextension(&space, &tools, &venv)?;
     venv::ensure_package(&space, &tools, &venv)?;
     let mut step = Step::begin("pytest");
-    let mut command = venv.python();
+    let mut command = venv.pytest();
     command
-        .args(["-m", "pytest", "-ra", "-p", "no:cacheprovider"])
         .env("PATH", node::path_with(&[venv.bin()])?)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(space.root.join("labextension"));
     step.run(&space.logs, "pytest", command)?;
     step.done();
@@ -142,11 +140,8 @@ pub(crate) fn python() -> Result<()> {
 /// What jupyterhub-idle-culler asks, against a collector's double.
 fn hook(space: &Workspace, venv: &venv::Venv) -> Result<()> {
     let mut step = Step::begin("pytest: the idle culler's hook");
-    let mut command = venv.python();
-    command
-        .args(["-m", "pytest", "-ra", "-p", "no:cacheprovider"])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .current_dir(space.root.join("collector/python"));
+    let mut command = venv.pytest();
+    command.current_dir(space.root.join("collector/python"));
     step.run(&space.logs, "pytest-hook", command)?;
     step.done();
     Ok(())

@@ -4,20 +4,18 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::{
-    build::{self, Profile},
-    identity::HUBS,
-    node, process,
-    progress::{Step, say},
-    tools, venv,
-    workspace::Workspace,
-};
+use crate::identity::{HUBS, Play, Stage};
 
 /// The hub of the quick part: what it shows does not depend on the hub's version.
 const QUICK_HUB: &str = "hub-6";
 
-/// Lines of the table and what is wrong with it.
-const LINES_SHOWN: usize = 40;
+/// The scenarios; what is shown is the table and what is wrong with it.
+const SCENARIOS: Play = Play {
+    name: "culling",
+    title: "who is culled",
+    script: "tests/culling/scenarios.py",
+    lines_shown: 40,
+};
 
 /// Settings of `cargo xtask cull-scenarios`.
 #[derive(Args, Debug)]
@@ -31,39 +29,16 @@ pub(crate) struct CullScenarios {
 
 /// Runs all scenarios on each hub and prints the tables: a quarter of an hour for each.
 pub(crate) fn run(args: &CullScenarios) -> Result<()> {
+    let stage = Stage::prepare()?;
     for (hub, _) in HUBS {
         if args.hub.as_deref().is_none_or(|only| only == hub) {
-            play(hub, &args.names)?;
+            stage.play(&SCENARIOS, hub, &args.names)?;
         }
     }
     Ok(())
 }
 
 /// The part that every test run can afford.
-pub(crate) fn quick() -> Result<()> {
-    play(QUICK_HUB, &["quick".to_owned()])
-}
-
-fn play(hub: &str, names: &[String]) -> Result<()> {
-    let space = Workspace::here()?;
-    let tools = tools::find()?;
-    let proxy = node::proxy(&space, &tools)?;
-    let programs = build::programs(&space, Profile::Debug)?;
-    let dir = space.target.join("identity");
-    let requirements = format!("tests/identity/{hub}.txt");
-    let venv = venv::ensure_at(&space, &tools, dir.join(hub), &[&requirements])?;
-    let mut step = Step::begin(&format!("who is culled ({hub})"));
-    let mut command = venv.python();
-    command
-        .arg(space.root.join("tests/culling/scenarios.py"))
-        .args([&dir.join(format!("{hub}-culling")), &dir.join(hub), &proxy])
-        .args([&programs.agent, &programs.collector])
-        .args(names)
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    let name = format!("culling-{hub}");
-    step.run(&space.logs, &name, command)?;
-    step.done();
-    let log = space.logs.join(format!("{name}.log"));
-    say(&process::last_lines(&log, LINES_SHOWN));
-    Ok(())
+pub(crate) fn quick(stage: &Stage) -> Result<()> {
+    stage.play(&SCENARIOS, QUICK_HUB, &["quick"])
 }

@@ -20,18 +20,10 @@ pub(crate) fn run() -> Result<()> {
     let dir = space.target.join("venv-outlets");
     let venv = venv::ensure_at(&space, &tools, dir, &[REQUIREMENTS])?;
     let mut step = Step::begin("pytest: history and exports by pandas and pyarrow");
-    let mut command = venv.python();
+    let mut command = venv.pytest();
     command
-        .args([
-            "-m",
-            "pytest",
-            "-ra",
-            "-p",
-            "no:cacheprovider",
-            "tests/outlets",
-        ])
+        .arg("tests/outlets")
         .env("HUBMETER_PROGRAMS", space.target.join("debug"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(&space.root);
     step.run(&space.logs, "pytest-outlets", command)?;
     step.done();

@@ -121,6 +121,15 @@ impl Venv {
         command
     }
 
+    /// Its pytest, which leaves nothing in the tree and says what it skipped.
+    pub(crate) fn pytest(&self) -> Command {
+        let mut command = self.python();
+        command
+            .args(["-m", "pytest", "-ra", "-p", "no:cacheprovider"])
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
     /// Its pip.
     pub(crate) fn pip(&self) -> Command {
         let mut command = self.python();

@@ -84,20 +84,12 @@ pub(crate) fn check() -> Result<()> {
 
     let venv = venv::ensure(&space, &tools, &[up::REQUIREMENTS, TEST_REQUIREMENTS])?;
     let mut step = Step::begin("pytest: the wheel, installed");
-    let mut command = venv.python();
+    let mut command = venv.pytest();
     command
-        .args([
-            "-m",
-            "pytest",
-            "-ra",
-            "-p",
-            "no:cacheprovider",
-            "tests/wheel",
-        ])
+        .arg("tests/wheel")
         .env("HUBMETER_WHEEL", &built.wheel)
         .env("HUBMETER_SOURCE", &built.source)
         .env("HUBMETER_WHEEL_BIN", clean.bin())
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(&space.root);
     step.run(&space.logs, "pytest-wheel", command)?;
     step.done();
