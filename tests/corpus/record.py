@@ -7,7 +7,8 @@ has two agents (`AGENT sample`) read it, at 1 s and at 5 s, until its time is ov
 
     traces/FAMILY-VARIANT-1s.csv    timestamp,rss,cpu_millis,memory_used_bytes,processes,threads
 
-which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib and joblib.
+which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib, joblib, scipy, scikit-learn
+and pyarrow.
 A trace that is there already is not made again.
 """
 
@@ -36,6 +37,8 @@ REST_SECONDS = (15, 60)
 HEAD = ["timestamp", "rss", "cpu_millis", "memory_used_bytes", "processes", "threads"]
 # The kernels are not to disturb the machine they run on, nor each other.
 NICE = 12
+# What corpus.toml says of a variant that is not for its script.
+NOT_FOR_SCRIPTS = ("name", "seconds", "cross", "stay")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def variants(only: str | None) -> list[Variant]:
     found = []
     for family, about in corpus["family"].items():
         for variant in about.get("variants", ()):
-            parameters = {k: v for k, v in variant.items() if k not in ("name", "seconds")}
+            parameters = {k: v for k, v in variant.items() if k not in NOT_FOR_SCRIPTS}
             found.append(Variant(family, variant["name"], variant["seconds"], parameters))
     wanted = [v for v in found if only is None or only in (v.family, f"{v.family}/{v.name}")]
     if not wanted:
