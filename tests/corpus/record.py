@@ -70,6 +70,7 @@ class Reader:
     def __init__(self, agent: str, pid: int, interval: int, path: Path) -> None:
         command = [agent, "sample", "--pid", str(pid), "--every", f"{interval}s", "--format", "json", "--pss", "budget"]
         self.path = path
+        self.head = HEAD
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.rows: list[list[object]] = []
         self.thread = threading.Thread(target=self._read, daemon=True)
@@ -77,10 +78,11 @@ class Reader:
 
     def _read(self) -> None:
         for line in self.process.stdout or ():
-            sample = json.loads(line)
-            moment = sample["time"].replace("T", " ").removesuffix("Z")
-            names = ("rss_bytes", "cpu_millis", "memory_used_bytes", "processes", "threads")
-            self.rows.append([moment, *(sample[name] for name in names)])
+            self.rows.append(self.row(json.loads(line)))
+
+    def row(self, sample: dict[str, object]) -> list[object]:
+        names = ("rss_bytes", "cpu_millis", "memory_used_bytes", "processes", "threads")
+        return [moment(sample), *(sample[name] for name in names)]
 
     def finish(self) -> None:
         self.process.terminate()
@@ -91,9 +93,13 @@ class Reader:
         partial = self.path.with_suffix(".part")
         with partial.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEAD)
+            writer.writerow(self.head)
             writer.writerows(self.rows)
         partial.rename(self.path)
+
+
+def moment(sample: dict[str, object]) -> str:
+    return str(sample["time"]).replace("T", " ").removesuffix("Z")
 
 
 def as_written(value: float) -> str:
