@@ -4,8 +4,8 @@
 
 Each writes `portraits/NAME-Ns.csv`, read every N seconds. Besides what the corpus has, a file has the columns that its rule looks
 at: what the agent says of the kernel, of the limit and of the home's disk (`AGENT doctor`), and what Jupyter says of the kernel.
-`killed` needs root and a memory controller of cgroup version 1, `disk_near_limit` root and a loop device, `start_failures`
-JupyterHub 5 and configurable-http-proxy on the PATH. A trace that is there already is not made again.
+`killed` needs root and a memory controller of cgroup version 1, `disk_near_limit` root and a loop device, `runaway_cpu` root,
+`start_failures` JupyterHub 5 and configurable-http-proxy on the PATH. A trace that is there already is not made again.
 """
 
 from __future__ import annotations
@@ -144,10 +144,12 @@ def killed(agent: str, path: Path) -> None:
 def runaway_cpu(agent: str, path: Path) -> None:
     """A cell starts a thread that never ends, and is done: the kernel idles, by its own word."""
     with Kernel() as kernel:
+        # It is to get the core that it wants, also beside other work: priority is shared out by sessions first.
+        Path(f"/proc/{kernel.holder.pid}/autogroup").write_text("-10")
         reader = Portrait(agent, kernel.holder.pid, 5, path, **kernel.columns())
         time.sleep(40)
         kernel.run("import threading\ngoes_on = True\ndef spin():\n    while goes_on: pass\nthreading.Thread(target=spin).start()")
-        time.sleep(200)
+        time.sleep(85)
         kernel.run("goes_on = False")
         time.sleep(100)
         reader.finish()

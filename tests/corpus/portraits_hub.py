@@ -20,7 +20,7 @@ EVERY_SECONDS = 5
 TOKEN = "for-this-recording-only"
 COUNT = re.compile(r'^jupyterhub_server_spawn_duration_seconds_count\{.*status="(\w+)".*\} ([\d.]+)$', re.MULTILINE)
 CONFIG = """
-import os
+import os, sys
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 
 class Breaks(SimpleLocalProcessSpawner):
@@ -37,6 +37,7 @@ c.JupyterHub.hub_port = {hub_port}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{proxy_port}"
 c.JupyterHub.authenticate_prometheus = False
 c.JupyterHub.services = [{{"name": "starter", "api_token": "{token}", "admin": True}}]
+c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
 c.Spawner.args = ["--allow-root"]
 c.Spawner.start_timeout = 120
 c.Spawner.http_timeout = 120

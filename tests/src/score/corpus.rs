@@ -310,21 +310,20 @@ impl Episode<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, sync::LazyLock};
 
     use super::*;
 
     /// A hole in a trace that is longer was no late sample: its machine did something else.
     const HOLE_MS_MAX: i64 = 20_000;
 
-    fn recorded() -> Corpus {
+    static RECORDED: LazyLock<Corpus> = LazyLock::new(|| {
         Corpus::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).unwrap()
-    }
+    });
 
     #[test]
     fn three_hundred_episodes_or_more_a_hundred_of_them_held_out_in_eight_whole_families() {
-        let corpus = recorded();
-        let episodes = corpus.episodes();
+        let episodes = RECORDED.episodes();
         let held_out = || episodes.iter().filter(|episode| episode.trace.held_out);
         let families: BTreeSet<&str> = held_out().map(|e| e.trace.family.as_str()).collect();
         assert!(episodes.len() >= 300, "{}", episodes.len());
@@ -337,8 +336,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
         let text = std::fs::read_to_string(folder.join("corpus.toml")).unwrap();
         let manifest: Manifest = toml::from_str(&text).unwrap();
-        let corpus = recorded();
-        let names: BTreeSet<String> = corpus.traces.iter().map(|(t, _)| t.name()).collect();
+        let names: BTreeSet<String> = RECORDED.traces.iter().map(|(t, _)| t.name()).collect();
         for (family, about) in &manifest.family {
             for variant in &about.variants {
                 for seconds in [1, 5] {
@@ -347,7 +345,7 @@ mod tests {
                 }
             }
         }
-        for (trace, _) in &corpus.traces {
+        for (trace, _) in &RECORDED.traces {
             let gaps = trace
                 .points
                 .windows(2)
@@ -363,9 +361,11 @@ mod tests {
 
     #[test]
     fn a_variant_may_have_other_limits_than_its_family() {
-        let corpus = recorded();
         let limits = |name: &str| {
-            let found = corpus.traces.iter().find(|(trace, _)| trace.name() == name);
+            let found = RECORDED
+                .traces
+                .iter()
+                .find(|(trace, _)| trace.name() == name);
             found.map(|(_, limits)| (limits.cross.len(), limits.stay.len()))
         };
         assert_eq!(limits("rerun-keeps-5s"), Some((2, 2)));

@@ -261,9 +261,7 @@ fn pool(random: &mut Rng) -> Vec<f64> {
         if second >= goes_at {
             let works = holds.iter().all(|held| *held == 0.0);
             goes_at = second + random.usize(5..60);
-            for held in &mut holds {
-                *held = if works { 10.0 } else { 0.0 };
-            }
+            holds.fill(if works { 10.0 } else { 0.0 });
         }
         for held in &mut holds {
             if *held > 0.0 && random.f64() < 0.3 {

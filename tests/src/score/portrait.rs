@@ -9,7 +9,10 @@ mod drawing;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use hubmeter_collector::{state::Policy, verdict::Rule};
+use hubmeter_collector::{
+    state::Policy,
+    verdict::{Rule, idle::RESTING_CORES_MAX},
+};
 
 use self::{
     course::{Course, Row},
@@ -40,6 +43,9 @@ enum Limit {
     Times(f64),
 }
 
+/// Lines across: values and what they are, by the policy, the trace and the limit.
+type Marks = fn(&Policy, &Course, Option<u64>) -> Vec<(f64, String)>;
+
 /// One picture: a rule, on a trace.
 struct Portrait {
     rule: Rule,
@@ -49,8 +55,7 @@ struct Portrait {
     /// What was set, and what the rule asks for, in words.
     settings: &'static str,
     policy: fn() -> Policy,
-    /// Lines across: values and what they are.
-    marks: fn(&Policy, &Course, Option<u64>) -> Vec<(f64, String)>,
+    marks: Marks,
 }
 
 /// Cores of a fair share, where a picture shows overuse.
@@ -70,7 +75,7 @@ const PORTRAITS: [Portrait; 12] = [
         rule: Rule::NearLimit,
         trace: "explore-heavy-5s",
         shows: Shows::Memory,
-        limit: Limit::Times(1.05),
+        limit: Limit::Times(1.02),
         settings: "raised at 90 % of the limit, cleared below 85 %",
         policy: Policy::default,
         marks: limit_mark,
@@ -91,17 +96,17 @@ const PORTRAITS: [Portrait; 12] = [
         limit: Limit::Far,
         settings: "policy.idle_after = 1 h; JupyterLab with a tab open, and nobody there",
         policy: Policy::default,
-        marks: |_, _, _| Vec::new(),
+        marks: |_, _, _| mark(RESTING_CORES_MAX, "0.05 cores, the most that is rest"),
     },
     Portrait {
         rule: Rule::RunawayCpu,
         trace: "runaway_cpu-5s",
         shows: Shows::KernelCores,
         limit: Limit::Far,
-        settings: "policy.runaway_cpu_cores = 0.5, policy.runaway_cpu_after = 2 min (0.9 and 5 min if not set)",
+        settings: "policy.runaway_cpu_cores = 0.5, policy.runaway_cpu_after = 1 min (0.9 and 5 min if not set)",
         policy: || Policy {
             runaway_cpu_cores: 0.5,
-            runaway_cpu_after_ms: 120_000,
+            runaway_cpu_after_ms: 60_000,
             ..Policy::default()
         },
         marks: |policy, _, _| mark(policy.runaway_cpu_cores, "runaway_cpu_cores"),
@@ -235,7 +240,9 @@ impl Portrait {
         let mut stretches: Vec<Vec<(i64, f64)>> = Vec::new();
         let mut before: Option<&Row> = None;
         for row in &course.rows {
-            let hole = before.is_none_or(|before| row.at_ms - before.at_ms > course.hole_ms());
+            let hole = before.is_none_or(|before| {
+                self.shows.needs_every_reading() && row.at_ms - before.at_ms > course.hole_ms()
+            });
             let value = self.shows.value(row, before.filter(|_| !hole));
             if hole {
                 stretches.push(Vec::new());
@@ -262,7 +269,7 @@ impl Shows {
             Self::Processes => "processes",
             Self::Threads => "threads",
             Self::Disk => "disk of the home",
-            Self::StartsFailed => "starts that failed",
+            Self::StartsFailed => "starts that failed in a row",
         }
     }
 
@@ -272,6 +279,11 @@ impl Shows {
             Self::Cores | Self::KernelCores => format!("{value:.2}"),
             Self::Processes | Self::Threads | Self::StartsFailed => format!("{value:.0}"),
         }
+    }
+
+    /// Whether nobody knows what it was between readings that are far from each other; counters go on.
+    fn needs_every_reading(self) -> bool {
+        !matches!(self, Self::StartsFailed)
     }
 
     /// Of `row`, and where it is a rate of the one before it, too.
@@ -290,7 +302,7 @@ impl Shows {
             Self::Processes => row.processes.map(f64::from),
             Self::Threads => row.threads.map(f64::from),
             Self::Disk => Some(row.disk_used_bytes? as f64),
-            Self::StartsFailed => Some(row.starts_failed? as f64),
+            Self::StartsFailed => Some(row.failed_in_a_row? as f64),
         }
     }
 }

@@ -56,7 +56,10 @@ pub(super) struct Row {
     pub(super) disk_used_bytes: Option<u64>,
     pub(super) disk_limit_bytes: Option<u64>,
     starts_succeeded: Option<u64>,
-    pub(super) starts_failed: Option<u64>,
+    starts_failed: Option<u64>,
+    /// Starts that failed since the last that worked.
+    #[serde(skip)]
+    pub(super) failed_in_a_row: Option<u64>,
 }
 
 // === impl Course ===
@@ -66,7 +69,7 @@ impl Course {
     pub(super) fn read(corpus: &Path, name: &str) -> Result<Self> {
         let file = format!("{name}.csv");
         let own = corpus.join("portraits").join(&file);
-        let path = if own.exists() {
+        let path = if own.try_exists()? {
             own
         } else {
             corpus.join("traces").join(file)
@@ -89,6 +92,7 @@ impl Course {
             row.at_ms = at_ms - *first_ms.get_or_insert(at_ms);
         }
         ensure!(rows.len() >= 10, "only {} rows", rows.len());
+        count_failures(&mut rows);
         Ok(Self {
             rows,
             interval_ms: seconds * 1000,
@@ -232,6 +236,24 @@ impl Told {
         let mut verdicts = server.iter().flat_map(|server| &server.verdicts);
         let open = verdicts.any(|verdict| verdict.rule == self.rule);
         follow(&mut self.spans, at_ms, open);
+    }
+}
+
+fn count_failures(rows: &mut [Row]) {
+    let (mut succeeded, mut failed, mut in_a_row) = (None, None, 0);
+    for row in rows {
+        let now = row.starts_failed;
+        let more = now
+            .zip(failed)
+            .map(|(now, before): (u64, u64)| now.saturating_sub(before));
+        let worked = succeeded.is_some() && row.starts_succeeded > succeeded;
+        in_a_row = if worked {
+            0
+        } else {
+            in_a_row + more.unwrap_or(0)
+        };
+        row.failed_in_a_row = now.map(|_| in_a_row);
+        (succeeded, failed) = (row.starts_succeeded, now);
     }
 }
 

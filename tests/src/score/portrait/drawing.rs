@@ -16,6 +16,9 @@ const COLUMNS: usize = 160;
 /// Spans that are told by their times; of more it is told how many.
 const SPANS_TOLD_MAX: usize = 2;
 
+/// A value that ends above this share of a bound would be written over by the bound's name.
+const NEAR_SHARE: f64 = 0.9;
+
 /// What there is to draw.
 pub(super) struct Drawing<'a> {
     pub(super) rule: &'a str,
@@ -46,12 +49,18 @@ impl Drawing<'_> {
         }
         for (value, name) in &self.marks {
             let at = self.y(*value);
+            let right = WIDTH - LEFT;
+            // The name goes where the line of values is not.
+            let last = self.stretches.iter().flatten().last();
+            let (x, anchor) = match last {
+                Some((_, last)) if *last > value * NEAR_SHARE => (LEFT, "start"),
+                _ => (right, "end"),
+            };
             let _ = write!(
                 inner,
                 "<path d='M{LEFT} {at:.1}H{right}' stroke='#888' stroke-dasharray='4'/>\
-                 <text x='{LEFT}' y='{:.1}' font-size='10' fill='#888'>{name}</text>",
-                at - 3.0,
-                right = WIDTH - LEFT,
+                 <text x='{x}' y='{:.1}' font-size='10' fill='#888' text-anchor='{anchor}'>{name}</text>",
+                at - 4.5,
             );
         }
         for stretch in &self.stretches {
