@@ -1,9 +1,9 @@
 //! Whether what was polled asked to be polled again.
 //!
-//! One task samples nothing but sends, receives and drives the connection, so whatever wakes it
-//! would have the connection driven: its own message put into a channel, a word from the beat. To
-//! drive it for nothing costs as much as to encode a sample. So the connection is polled with a
-//! waker of its own, which wakes the task too, and remembers that.
+//! One task sends, receives and drives the connection, so whatever wakes it would have the
+//! connection driven: its own message put into a channel, a word from the beat. Twice in three times
+//! that was for nothing, and HTTP/2 and TLS look through all they have each time. So the connection
+//! is polled with a waker of its own, which wakes the task too, and remembers that.
 
 use std::{
     sync::{
