@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod accuracy;
 mod activity;
+mod alertmanager;
 mod build;
 mod capture;
 mod checks;
