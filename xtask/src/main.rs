@@ -11,6 +11,7 @@ mod build;
 mod capture;
 mod checks;
 mod culling;
+mod demo_day;
 mod dist;
 mod e2e;
 mod faults;
