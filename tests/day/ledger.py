@@ -168,8 +168,10 @@ class Ledger:
     def table(self) -> list[str]:
         head = ["rule", "whose", "raised", *COLUMNS.values(), "over"]
         rows = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-        for rule in self.rules:
-            verdict = self._first(rule)
+        found = [(rule, self._first(rule)) for rule in self.rules]
+        # As they came; what never did at the end.
+        found.sort(key=lambda each: each[1]["since"] if each[1] else "~")
+        for rule, verdict in found:
             if verdict is None:
                 rows.append(f"| `{rule}` |{' – |' * (len(head) - 1)}")
                 continue
