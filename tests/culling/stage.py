@@ -20,6 +20,9 @@ CULLERS = ("alone", "hook", "command")
 #: A busy machine starts twenty servers at once.
 START_S_MAX = 180
 
+#: A kernel that nobody has used for so long, and that holds much, is to go.
+HOG_S = 20
+
 HOOK = "from hubmeter_collector.culler import arbiter\n\nc.IdleCuller.cull_arbiter_hook = arbiter\n"
 
 
@@ -50,7 +53,8 @@ class Stage(Bed):
         shutil.copytree(ROOT / "labextension/jupyter-config/jupyter_server_config.d", settings)
         warn = ", ".join(f'"{seconds}s"' for seconds in warn_s)
         (work / "collector.toml").write_text(
-            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\n'
+            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\nidle_kernels = "shut_down"\n'
+            f'[policy]\nidle_hog_after = "{HOG_S}s"\nidle_hog_bytes = "200M"\n'
         )
         bed = json.loads((work / "bed.json").read_text())
         bed["stage"] = {
