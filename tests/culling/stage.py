@@ -54,7 +54,7 @@ class Stage(Bed):
         warn = ", ".join(f'"{seconds}s"' for seconds in warn_s)
         (work / "collector.toml").write_text(
             f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\nidle_kernels = "shut_down"\n'
-            f'[policy]\nidle_hog_after = "{HOG_S}s"\nidle_hog_bytes = "200M"\n'
+            f'[policy]\nidle_hog_after = "{HOG_S}s"\nidle_hog_bytes = "200MB"\n'
         )
         bed = json.loads((work / "bed.json").read_text())
         bed["stage"] = {
