@@ -14,6 +14,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from . import events, metrics, routes
 from .agent import Agent, cancel
 from .collector import Collector
+from .idle_kernels import IdleKernels
 from .stream import Feed
 from .told import Teller
 
@@ -28,6 +29,7 @@ class Hubmeter(ExtensionApp):
     _feed: Feed
     _teller: Teller
     _collector: Collector | None = None
+    _idle_kernels: IdleKernels | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def initialize_settings(self) -> None:
@@ -41,6 +43,7 @@ class Hubmeter(ExtensionApp):
         self._feed.on_sample = self._teller.tick
         self._collector = Collector(lambda: self._feed.link, self.log)
         events.register(bus)
+        self._idle_kernels = IdleKernels(self.serverapp, self._feed, self.log)
 
     def initialize_handlers(self) -> None:
         assert self._collector is not None  # noqa: S101 - made just before
@@ -53,6 +56,8 @@ class Hubmeter(ExtensionApp):
         if self._agent is None:  # loading failed, and the log says why
             return
         self._agent.start()
+        if self._idle_kernels is not None:
+            self._idle_kernels.start()
         self._tasks = (
             asyncio.create_task(self._feed.run(), name="hubmeter stream"),
             asyncio.create_task(self._teller.run(), name="hubmeter teller"),
@@ -62,6 +67,8 @@ class Hubmeter(ExtensionApp):
     async def stop_extension(self) -> None:
         await cancel(self._tasks)
         self._tasks = ()
+        if self._idle_kernels is not None:
+            self._idle_kernels.stop()
         if self._collector is not None:
             self._collector.close()
         if self._agent is not None:
