@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 from agent_sample import SAMPLE
 
-from hubmeter import notable
+from hubmeter import notable, watch
 
 LIMIT = SAMPLE["memory_limit_bytes"]
 ROW = {"kind": "kernel", "id": "k", "memory_used_bytes": 10**8, "cpu_cores": 0.0, "state": "idle"}
 BEFORE = {**SAMPLE, "workloads": [ROW]}
 
 
-def takes(sample, after_s=1.0):
+def takes(sample, after_s=1.0, watched=True):
     now = [0.0]
     one = notable.Notable(lambda: now[0])
     assert one.take(BEFORE), "the first always goes out"
     now[0] += after_s
-    return one.take(sample)
+    return one.take(sample, watched)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,6 @@ def test_what_nobody_would_see_waits_for_a_minute(over):
     [
         {"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 300},
         {"memory_used_bytes": SAMPLE["memory_used_bytes"] - LIMIT // 300},
-        {"cpu_cores": 0.6},
         {"memory_limit_bytes": LIMIT * 2},
         {"memory_limit_enforced": True},
         {"seconds_to_limit": 90.0},
@@ -74,3 +73,47 @@ def test_garbage_in_a_sample_ends_nothing():
 def test_the_end_of_a_danger_goes_out_at_once():
     one = notable.Notable(lambda: 0.0)
     assert one.take({**BEFORE, "seconds_to_limit": 9.0}) and one.take(BEFORE) and not one.take(BEFORE)
+
+
+def test_processors_that_jitter_go_out_four_times_a_minute():
+    now = [0.0]
+    one = notable.Notable(lambda: now[0])
+    sent = []
+    for index in range(61):
+        now[0] = 5.0 * index + (-0.01, 0.01)[index % 2]
+        if one.take({**BEFORE, "cpu_cores": 0.2 + (0.0, 0.3, 0.9)[index % 3]}):
+            sent.append(index)
+    # Five minutes; the one that is due may by chance be what was shown already.
+    assert 10 <= len(sent) <= 21
+    assert takes({**BEFORE, "cpu_cores": 0.9}, notable.LIVELY_S)
+    assert not takes({**BEFORE, "cpu_cores": 0.9}, notable.LIVELY_S - 1)
+
+
+@pytest.mark.parametrize(
+    ("over", "goes"),
+    [
+        ({"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 300}, False),
+        ({"workloads": [{**ROW, "state": "busy"}]}, False),
+        ({"workloads": []}, False),
+        ({"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 90}, True),
+        ({"memory_limit_bytes": LIMIT * 2}, True),
+        ({"link": {"state": "streaming"}}, True),
+        ({"seconds_to_limit": 90.0}, True),
+    ],
+)
+def test_where_nobody_looks_only_what_is_grave_goes_out_and_once_a_minute_the_rest(over, goes):
+    assert takes({**BEFORE, **over}, watched=False) == goes
+    assert takes({**BEFORE, **over}, notable.QUIET_S, watched=False)
+
+
+def test_a_tab_is_watched_while_its_server_notes_requests():
+    now, settings = [100.0], {}
+    watched = watch.Watch(settings, lambda: now[0])
+    assert watched(), "a server that has just started"
+    now[0] += watch.WATCHED_S
+    assert not watched()
+    for noted in ("ten", "nine"):  # a clock that was set back is no matter
+        settings["api_last_activity"] = noted
+        assert watched()
+        now[0] += watch.WATCHED_S
+        assert not watched()
