@@ -1,13 +1,14 @@
 """Which samples are worth an event.
 
-An event wakes the server's loop and every open tab. So a sample goes out when somebody who looks would see a
-difference, and else once a minute. What moves all the time and means little (processors' shares) goes out at
-most every quarter of a minute: often enough for a line that lives. In tabs that nobody sees only the minute
-and what is grave counts.
+An event wakes the server's loop and every open tab. So a sample goes out at once when it says something new:
+a jump, a kernel that came, went or began to work, a limit that comes near. What creeps or jitters, memory by
+less than a jump and processors' shares, goes out every quarter of a minute: often enough for lines that live.
+What nobody would see waits for the minute, and in tabs that nobody sees all that is not grave does.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,11 +16,14 @@ from typing import Any
 from .events import INTEGER_MAX
 
 QUIET_S = 60.0
-LIVELY_S = 15.0  # what jitters; less the tolerance of a tick
-SHARE = 0.0025  # of the limit: a quarter of a percent is less than a pixel of the meter
-SHARE_UNSEEN = 0.01  # where nobody looks: what is shown first to whoever comes back is as near as this
-BYTES_MIN = 1024 * 1024
+LIVELY_S = 15.0
 CORES = 0.05
+BYTES_MIN = 1024 * 1024
+#: What a jump is, as a share of the limit and at most; where nobody looks, whoever comes back is first shown
+#: what is as near as this. The line in the status bar has tenths of a GiB.
+JUMP = (0.01, 100 * BYTES_MIN)
+#: What somebody would see: a quarter of a percent is less than a pixel of the meter.
+CREEP = (0.0025, 25 * BYTES_MIN)
 TICK_S = 0.5  # a sample that comes a little early is the one that was waited for
 
 #: What is the same or is not; the limit first.
@@ -64,9 +68,10 @@ class Notable:
         if passed_s >= QUIET_S or raw.get("seconds_to_limit") is not None:
             return True
         if not watched:
-            before, after = {None: self._before[None]}, {None: now[None]}
-            return _differs(before, after, SHARE_UNSEEN, None)
-        return _differs(self._before, now, SHARE, CORES if passed_s >= LIVELY_S else None)
+            return _differs({None: self._before[None]}, {None: now[None]}, JUMP)
+        if _differs(self._before, now, JUMP):
+            return True
+        return passed_s >= LIVELY_S and _differs(self._before, now, CREEP, CORES)
 
 
 def _seen(raw: Mapping[str, Any]) -> dict[Any, Seen]:
@@ -86,18 +91,20 @@ def _seen(raw: Mapping[str, Any]) -> dict[Any, Seen]:
 
 
 def _differs(
-    before: Mapping[Any, Seen], now: Mapping[Any, Seen], share: float, cores_min: float | None
+    before: Mapping[Any, Seen],
+    now: Mapping[Any, Seen],
+    bytes_min: tuple[float, float],
+    cores_min: float = math.inf,
 ) -> bool:
-    """Whether somebody would see it; `cores_min` is None where processors do not count."""
+    """Whether there is something new, or something moved by so much."""
     if before.keys() != now.keys():
         return True
     used, _, [limit, *_] = now[None]
-    step = max(BYTES_MIN, share * (_number(limit) or used))
+    share, most = bytes_min
+    step = max(BYTES_MIN, min(share * (_number(limit) or used), most))
     for key, (used, cores, same) in now.items():
         used_before, cores_before, same_before = before[key]
-        if same != same_before or abs(used - used_before) >= step:
-            return True
-        if cores_min is not None and abs(cores - cores_before) >= cores_min:
+        if same != same_before or abs(used - used_before) >= step or abs(cores - cores_before) >= cores_min:
             return True
     return False
 

@@ -38,8 +38,8 @@ def test_what_nobody_would_see_waits_for_a_minute(over):
 @pytest.mark.parametrize(
     "over",
     [
-        {"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 300},
-        {"memory_used_bytes": SAMPLE["memory_used_bytes"] - LIMIT // 300},
+        {"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 90},
+        {"memory_used_bytes": SAMPLE["memory_used_bytes"] - LIMIT // 90},
         {"memory_limit_bytes": LIMIT * 2},
         {"memory_limit_enforced": True},
         {"seconds_to_limit": 90.0},
@@ -47,7 +47,7 @@ def test_what_nobody_would_see_waits_for_a_minute(over):
         {"workloads": []},
         {"workloads": [{**ROW, "state": "busy"}]},
         {"workloads": [{**ROW, "notebook": "new.ipynb"}]},
-        {"workloads": [{**ROW, "memory_used_bytes": 10**8 + LIMIT // 300}]},
+        {"workloads": [{**ROW, "memory_used_bytes": 10**8 + LIMIT // 90}]},
         {"workloads": [ROW, {**ROW, "id": "l"}]},
     ],
 )
@@ -75,6 +75,28 @@ def test_the_end_of_a_danger_goes_out_at_once():
     assert one.take({**BEFORE, "seconds_to_limit": 9.0}) and one.take(BEFORE) and not one.take(BEFORE)
 
 
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 300},
+        {"workloads": [{**ROW, "memory_used_bytes": 10**8 - LIMIT // 300}]},
+        {"cpu_cores": 0.6},
+        {"workloads": [{**ROW, "cpu_cores": 0.1}]},
+    ],
+)
+def test_what_creeps_goes_out_within_a_quarter_of_a_minute(over):
+    assert not takes({**BEFORE, **over}, notable.LIVELY_S - 1)
+    assert takes({**BEFORE, **over}, notable.LIVELY_S)
+
+
+def test_on_a_machine_with_much_memory_what_the_line_can_show_goes_out_all_the_same():
+    now = [0.0]
+    one = notable.Notable(lambda: now[0])
+    large = {**BEFORE, "memory_limit_bytes": 2**41}
+    assert one.take(large)
+    assert one.take({**large, "memory_used_bytes": SAMPLE["memory_used_bytes"] + 101 * 2**20})
+
+
 def test_processors_that_jitter_go_out_four_times_a_minute():
     now = [0.0]
     one = notable.Notable(lambda: now[0])
@@ -85,8 +107,6 @@ def test_processors_that_jitter_go_out_four_times_a_minute():
             sent.append(index)
     # Five minutes; the one that is due may by chance be what was shown already.
     assert 10 <= len(sent) <= 21
-    assert takes({**BEFORE, "cpu_cores": 0.9}, notable.LIVELY_S)
-    assert not takes({**BEFORE, "cpu_cores": 0.9}, notable.LIVELY_S - 1)
 
 
 @pytest.mark.parametrize(
