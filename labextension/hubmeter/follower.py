@@ -1,8 +1,8 @@
 """The thread that listens to the agent, and tells it things.
 
-It sleeps in the kernel until the agent says something or somebody wakes it. The server's event loop has no part
-in it: it is woken for events that a tab shows, and for nothing else. The thread is a daemon and holds nothing
-that a fork or an end of the process would wait for.
+It sleeps in the kernel until the agent says something or somebody wakes it. The server's event loop has no
+part in it: it is woken for events that a tab shows, and for nothing else. The thread is a daemon and holds
+nothing that a fork or an end of the process would wait for.
 """
 
 from __future__ import annotations

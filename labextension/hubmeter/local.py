@@ -1,7 +1,7 @@
 """The agent's local socket: the few lines of HTTP/1.1 over a Unix socket that we need.
 
-It is read and written in threads, never on the server's event loop. Everything read is bounded, in size and in
-time: the other end is our own agent, but a socket can be anybody's.
+It is read and written in threads, never on the server's event loop. Everything read is bounded, in size and
+in time: the other end is our own agent, but a socket can be anybody's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Body:
         self.done = False
         self._held = bytearray()
         self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        #: Bytes to the end of the chunk, or of the body; None: the next chunk's size comes, or there is no end.
+        #: Bytes to the end of the chunk, or of the body; None: a chunk's size comes next, or there is no end.
         self._left: int | None = None
         if status in (204, 304):
             self.done = True

@@ -1,9 +1,9 @@
 """The way from our thread onto the server's event bus, and what it costs the loop.
 
-`EventLogger.emit` checks, copies and turns into JSON once for each tab, all of it on the event loop. Where only
-browsers listen, the text of an event is made in the thread, and the loop does no more than write it to their
-sockets: the very bytes that they would get from `emit`. As soon as anybody else has part in it (a log of
-events, a modifier, another extension's listener) the event goes through `emit`.
+`EventLogger.emit` checks, copies and turns into JSON once for each tab, all of it on the event loop. Where
+only browsers listen, the text of an event is made in the thread, and the loop does no more than write it to
+their sockets: the very bytes that they would get from `emit`. As soon as anybody else has part in it (a log
+of events, a modifier, another extension's listener) the event goes through `emit`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Outlet:
         """Whether anybody listens. May be asked in any thread."""
         bus: Any = self._bus
         try:
-            # Sets and dictionaries that live as long as the bus; looking whether they are empty needs no lock.
+            # They live as long as the bus; looking whether they are empty needs no lock.
             listeners = bus._modified_listeners.get(schema_id) or bus._unmodified_listeners.get(schema_id)
             return bool(listeners or bus.handlers)
         except AttributeError:  # another make of bus: it knows

@@ -93,7 +93,7 @@ class Feed:
         return max(QUIET_S_MIN, QUIET_INTERVALS * interval_ms / 1000 if known else 0)
 
     def take(self, line: bytes) -> None:
-        """Takes a line of the stream; raises LocalError when there were too many that are none of the agent's."""
+        """Takes a line of the stream; raises LocalError after too many that are none of the agent's."""
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):

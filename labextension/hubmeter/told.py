@@ -2,8 +2,9 @@
 ended, and when a person last did something.
 
 Read from the server's own managers, in this process: no request, no message to a kernel, nothing that
-anybody could count as activity, and hardly anything that wakes the event loop. Notebooks go with their path from the server's root folder: how much of
-it leaves this machine is the agent's to decide, by HUBMETER_NAMES.
+anybody could count as activity, and hardly anything that wakes the event loop. Notebooks go with their path
+from the server's root folder: how much of it leaves this machine is the agent's to decide, by
+HUBMETER_NAMES.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 """What the extension costs the server's event loop: `python tests/cost.py`, where the package is installed.
 
 A real server process, its tab played by a socket on `/api/events/subscribe`, an agent that speaks at the
-agent's pace and says what the case asks for. Measured is the CPU time of the thread that the loop runs in, and
-how often it slept and woke: what waking up with cold caches costs is in it. Each case is measured with the
-extension and without, as often as `--times` says, in turn; the difference is ours. There are no kernels, whose
-own watch would wake the loop much more often than anything here and hide it; the agent tells of some.
+agent's pace and says what the case asks for. Measured is the CPU time of the thread that the loop runs in,
+and how often it slept and woke: what waking up with cold caches costs is in it. Each case is measured with
+the extension and without, as often as `--times` says, in turn; the difference is ours. There are no
+kernels, whose own watch would wake the loop much more often than anything here and hide it; the agent tells
+of some.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -27,7 +29,7 @@ TOKEN = "t0ken"
 HERE = Path(__file__).parent
 START_S_MAX = 120.0
 SETTLE_S = 40.0  # the agent's start is watched over for half a minute
-POLL_S = 50.0  # often enough to be known as a tab that can be seen; JupyterLab asks more
+POLL_S = 30.0  # as often in each window; often enough for a tab that can be seen, though JupyterLab asks more
 
 #: What the agent says in a case; whether there is a tab, and whether it can be seen.
 CASES = {
@@ -191,6 +193,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--case", choices=CASES, action="append")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server is left behind
     columns = ("off", "ours", "adds", "off", "ours", "beside", "events")
     print(f"{'':34}{'loop, ms/min':>24}{'wake-ups/min':>16}{'ms/min':>8}")
     print(f"{'':34}" + "".join(f"{one:>8}" for one in columns))
@@ -204,7 +207,9 @@ def main() -> None:
             return statistics.median(getattr(spent, what) for spent, _ in runs[meter])
 
         off, ours = middle("off", "loop_ms"), middle("ours", "loop_ms")
-        figures = f"{off:8.2f}{ours:8.2f}{ours - off:8.2f}{middle('off', 'woke'):8.0f}{middle('ours', 'woke'):8.0f}"
+        figures = (
+            f"{off:8.2f}{ours:8.2f}{ours - off:8.2f}{middle('off', 'woke'):8.0f}{middle('ours', 'woke'):8.0f}"
+        )
         beside = middle("ours", "beside_ms") - middle("off", "beside_ms")
         heard = statistics.median(heard for _, heard in runs["ours"])
         print(f"{case:34}{figures}{beside:8.2f}{heard:8.0f}", flush=True)

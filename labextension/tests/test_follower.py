@@ -1,4 +1,4 @@
-"""The thread beside the loop: it looks when it is rung, ends when it is told, and outlives everything else."""
+"""The thread beside the loop: it looks when it is rung, ends when it is told, and outlives the rest."""
 
 from __future__ import annotations
 
