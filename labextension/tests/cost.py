@@ -190,7 +190,7 @@ def once(meter: str, case: str, seconds: float) -> tuple[Spent, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--case", choices=CASES, action="append")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server is left behind
