@@ -29,7 +29,7 @@ TOKEN = "t0ken"
 HERE = Path(__file__).parent
 START_S_MAX = 120.0
 SETTLE_S = 40.0  # the agent's start is watched over for half a minute
-POLL_S = 30.0  # as often in each window; often enough for a tab that can be seen, though JupyterLab asks more
+POLL_S = 10.0  # as JupyterLab does
 
 #: What the agent says in a case; whether there is a tab, and whether it can be seen.
 CASES = {

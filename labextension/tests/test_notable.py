@@ -126,14 +126,25 @@ def test_where_nobody_looks_only_what_is_grave_goes_out_and_once_a_minute_the_re
     assert takes({**BEFORE, **over}, notable.QUIET_S, watched=False)
 
 
-def test_a_tab_is_watched_while_its_server_notes_requests():
-    now, settings = [100.0], {}
+@pytest.mark.parametrize("interval_s", [1, 5, 20, 60])
+def test_a_tab_is_watched_while_its_server_is_asked_often_and_not_by_what_a_hidden_one_asks(interval_s):
+    now, settings = [0.0], {}
     watched = watch.Watch(settings, lambda: now[0])
     assert watched(), "a server that has just started"
-    now[0] += watch.WATCHED_S
-    assert not watched()
-    for noted in ("ten", "nine"):  # a clock that was set back is no matter
-        settings["api_last_activity"] = noted
-        assert watched()
-        now[0] += watch.WATCHED_S
-        assert not watched()
+
+    def looks(asks_s, minutes=5):
+        """What is thought, at each sample, of a tab that has asked so often for some minutes."""
+        end_s, asked_s, thought = now[0] + 60 * minutes, now[0], []
+        while now[0] < end_s:
+            now[0] += interval_s
+            while asked_s + asks_s <= now[0]:
+                asked_s += asks_s
+                settings["api_last_activity"] = -asked_s  # a clock that is set back is no matter
+            thought.append(watched())
+        return thought[len(thought) // 2 :]
+
+    assert all(looks(10))
+    assert not any(looks(10**9, minutes=15))
+    if interval_s <= 5:
+        assert not any(looks(60))
+    assert all(looks(10))
