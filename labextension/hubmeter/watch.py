@@ -1,8 +1,8 @@
 """Whether somebody may be looking at a tab.
 
 A tab says nothing when it is hidden: that would be a request, and requests are activity. But JupyterLab asks
-for kernels, sessions and terminals every ten seconds while it can be seen, and for kernelspecs and little more
-once a minute while it is hidden; and the server notes the time of its last request anyway.
+for kernels, sessions and terminals every ten seconds while it can be seen, and for kernelspecs
+and little more once a minute while it is hidden; and the server notes the time of its last request anyway.
 """
 
 from __future__ import annotations
