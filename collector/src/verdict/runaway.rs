@@ -32,6 +32,13 @@ pub const STOPPED_AFTER_MS: u64 = 60_000;
 /// however long it rose, no rest is longer than this.
 pub const STOPPED_AFTER_MS_MAX: u64 = 300_000;
 
+/// What is young or quick may be loading something, and loading ends: while less than this share of the
+/// limit is in use nothing is said of it.
+pub const USED_SHARE_MIN: f64 = 0.64;
+
+/// From this share of the limit on hardly anything is left.
+pub const NEAR_SHARE: f64 = 0.92;
+
 /// How long a peak that came down by itself excuses the next climb to it.
 pub const PEAK_KEPT_MS: u64 = 30 * 60 * 1000;
 

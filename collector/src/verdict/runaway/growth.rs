@@ -3,7 +3,7 @@
 use hubmeter_kinetics::{series::Point, trend::Trend};
 
 use super::{
-    STOPPED_AFTER_MS,
+    NEAR_SHARE, STOPPED_AFTER_MS,
     burst::Burst,
     climb::{Climb, Step},
     excuse::Excuse,
@@ -13,6 +13,9 @@ use super::{
 
 /// Now it rises at this share of the climb's pace at least, where a trend says so.
 const ALIVE_SHARE: f64 = 0.4;
+
+/// From [`NEAR_SHARE`] of the limit on a climb goes on that has risen by so many times what is left.
+const RISEN_SHARE_NEAR: f64 = 1.0;
 
 /// Whoever watched for less does not know what is usual.
 const WATCHED_MS: u64 = 10_000;
@@ -96,7 +99,8 @@ impl Growth {
         let Some(climb) = self.climb.as_ref() else {
             return false;
         };
-        self.climb_reaches(climb, ahead) || self.burst_reaches(ahead) || {
+        let quickly = self.burst_reaches(ahead) || self.ends_near(climb, ahead);
+        quickly || self.climb_reaches(climb, ahead) || {
             let seconds = self.teeth_seconds(ahead.left_bytes);
             seconds.is_some_and(|seconds| seconds <= ahead.within_seconds)
         }
@@ -110,6 +114,7 @@ impl Growth {
         let seconds = ahead.seconds_to_limit.unwrap_or(f64::INFINITY);
         let risen = self.sustained_bytes.saturating_sub(climb.from_bytes) as f64;
         climb.is_steady(self.now.mono_ms, ahead.interval_ms)
+            && self.used_share(left) >= climb.used_share_min()
             && risen >= climb.risen_share_min() * left
             && seconds.min(left / pace) <= ahead.within_seconds
             && ahead.trend.is_none_or(alive)
@@ -117,12 +122,36 @@ impl Growth {
     }
 
     fn burst_reaches(&self, ahead: &Ahead) -> bool {
-        let began_ms = self.began_ms.unwrap_or(self.now.mono_ms);
-        self.now.mono_ms - began_ms >= WATCHED_MS
+        self.watched_for_long()
             && self.burst.reaches(ahead.left_bytes, ahead.within_seconds)
             && !self
                 .excuse
                 .excuses_samples(self.now.bytes, ahead.left_bytes)
+    }
+
+    /// Hardly anything is left, and it is as high as it ever was in a rise that large.
+    fn ends_near(&self, climb: &Climb, ahead: &Ahead) -> bool {
+        let left = ahead.left_bytes;
+        let pace = climb
+            .bytes_per_second()
+            .or_else(|| self.burst.bytes_per_second());
+        let risen = self.now.bytes.saturating_sub(climb.from_bytes) as f64;
+        self.watched_for_long()
+            && self.used_share(left) >= NEAR_SHARE
+            && self.now.bytes >= climb.top_bytes
+            && risen >= RISEN_SHARE_NEAR * left
+            && pace.is_some_and(|pace| left <= ahead.within_seconds * pace)
+    }
+
+    fn watched_for_long(&self) -> bool {
+        let began_ms = self.began_ms.unwrap_or(self.now.mono_ms);
+        self.now.mono_ms - began_ms >= WATCHED_MS
+    }
+
+    /// The share of the limit that is in use.
+    fn used_share(&self, left_bytes: f64) -> f64 {
+        let used = self.now.bytes as f64;
+        used / (used + left_bytes)
     }
 
     fn teeth_seconds(&self, left_bytes: f64) -> Option<f64> {
