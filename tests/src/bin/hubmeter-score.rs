@@ -13,6 +13,7 @@ use hubmeter_collector::{state::Policy, verdict::Rule};
 use hubmeter_tests::score::{
     baselines::{Badness, Holt, Level, PredictLinear},
     corpus::{Corpus, Episode},
+    cross,
     detector::{Detector, Ours},
     outcome::{Outcome, judge},
     picture, portrait, table,
@@ -34,6 +35,13 @@ struct Cli {
     /// Only the families detectors may be tuned on; the others stay unseen
     #[arg(long)]
     tuning_only: bool,
+    /// Fit the thresholds of ours without each family in turn and judge it by them, and print what each choice
+    /// gives; all families that are not held out take part
+    #[arg(long)]
+    cross: bool,
+    /// Lay the limits closer and further than corpus.toml does
+    #[arg(long)]
+    elsewhere: bool,
     /// List misses and false alarms, and what each family did
     #[arg(long)]
     list: bool,
@@ -78,7 +86,19 @@ fn run(cli: &Cli) -> Result<()> {
     if let Some(folder) = &cli.portraits {
         return draw_portraits(&corpus, folder);
     }
-    let episodes = corpus.episodes();
+    let episodes = if cli.elsewhere {
+        corpus.episodes_elsewhere()
+    } else {
+        corpus.episodes()
+    };
+    if cli.cross {
+        let seen: Vec<Episode<'_>> = episodes
+            .into_iter()
+            .filter(|episode| !episode.trace.held_out)
+            .collect();
+        cross::print(&mut out, &seen)?;
+        return Ok(());
+    }
     let halves: &[(bool, &str)] = if cli.tuning_only {
         &[(false, "families to tune on")]
     } else {

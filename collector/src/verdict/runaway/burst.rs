@@ -2,7 +2,7 @@
 
 use hubmeter_kinetics::series::Point;
 
-use super::{FLOOR_BYTES_PER_SECOND, NEAR_SHARE, USED_SHARE_MIN};
+use super::{FLOOR_BYTES_PER_SECOND, NEAR_SHARE, growth::Ahead};
 
 /// A rise of which the one before was less than this share, per second, begins a burst.
 const ALIKE_SHARE: f64 = 0.2;
@@ -70,14 +70,14 @@ impl Burst {
         self.largest = self.largest.max(self.last);
     }
 
-    /// Whether it goes on to the limit, of which `left_bytes` are left, within so many seconds.
-    pub(super) fn reaches(&self, left_bytes: f64, within_seconds: f64) -> bool {
-        if self.rises < 2 {
+    /// Whether it goes on to the limit.
+    pub(super) fn reaches(&self, ahead: &Ahead) -> bool {
+        if !self.rises_again() {
             return false;
         }
-        let now = self.previous;
-        let used_share = now.bytes as f64 / (now.bytes as f64 + left_bytes);
-        if used_share < USED_SHARE_MIN {
+        let (now, left_bytes) = (self.previous, ahead.left_bytes);
+        let used_share = ahead.used_share();
+        if used_share < ahead.patience.used_share_min {
             return false;
         }
         let late = (LATE_SHARE..NEAR_SHARE).contains(&used_share);
@@ -96,8 +96,13 @@ impl Burst {
             && rose_ms >= WENT_ON_MS
             && trimmed >= RISEN_SHARE_MIN * left_bytes
             && self.last as f64 >= LAST_SHARE_MIN * mean
-            && left_bytes * rose_ms as f64 <= within_seconds * 1000.0 * risen as f64;
+            && left_bytes * rose_ms as f64 <= ahead.within_seconds * 1000.0 * risen as f64;
         few_more || goes_on
+    }
+
+    /// Whether more than one sample rose.
+    pub(super) fn rises_again(&self) -> bool {
+        self.rises >= 2
     }
 
     /// The pace of its last rise.
@@ -115,7 +120,7 @@ impl Burst {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::patience::Patience, *};
 
     const MB: u64 = 1_000_000;
     const LIMIT_MB: u64 = 1_000;
@@ -128,7 +133,15 @@ mod tests {
                 mono_ms: second * 1_000,
                 bytes: **mb * MB,
             });
-            burst.reaches(((LIMIT_MB - **mb) * MB) as f64, 3_600.0)
+            burst.reaches(&Ahead {
+                left_bytes: ((LIMIT_MB - **mb) * MB) as f64,
+                limit_bytes: (LIMIT_MB * MB) as f64,
+                trend: None,
+                seconds_to_limit: None,
+                within_seconds: 3_600.0,
+                interval_ms: 1_000,
+                patience: Patience::default(),
+            })
         });
         said.map(|(_, mb)| *mb)
     }

@@ -7,6 +7,7 @@ use super::{
     burst::Burst,
     climb::{Climb, Step},
     excuse::Excuse,
+    patience::Patience,
     sustained::Sustained,
     teeth::Teeth,
 };
@@ -38,10 +39,21 @@ pub(super) struct Growth {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
     pub(super) left_bytes: f64,
+    pub(super) limit_bytes: f64,
     pub(super) trend: Option<Trend>,
     pub(super) seconds_to_limit: Option<f64>,
     pub(super) within_seconds: f64,
     pub(super) interval_ms: u32,
+    pub(super) patience: Patience,
+}
+
+// === impl Ahead ===
+
+impl Ahead {
+    /// The share of the limit that is in use, by all who use it.
+    pub(super) fn used_share(&self) -> f64 {
+        1.0 - self.left_bytes / self.limit_bytes
+    }
 }
 
 // === impl Growth ===
@@ -114,8 +126,8 @@ impl Growth {
         let seconds = ahead.seconds_to_limit.unwrap_or(f64::INFINITY);
         let risen = self.sustained_bytes.saturating_sub(climb.from_bytes) as f64;
         climb.is_steady(self.now.mono_ms, ahead.interval_ms)
-            && self.used_share(left) >= climb.used_share_min()
-            && risen >= climb.risen_share_min() * left
+            && ahead.used_share() >= ahead.patience.used_share_min(climb.rising_ms())
+            && risen >= climb.risen_share_min(&ahead.patience) * left
             && seconds.min(left / pace) <= ahead.within_seconds
             && ahead.trend.is_none_or(alive)
             && !self.excuse.excuses_climb(self.now.bytes, left)
@@ -123,35 +135,32 @@ impl Growth {
 
     fn burst_reaches(&self, ahead: &Ahead) -> bool {
         self.watched_for_long()
-            && self.burst.reaches(ahead.left_bytes, ahead.within_seconds)
+            && self.burst.reaches(ahead)
             && !self
                 .excuse
                 .excuses_samples(self.now.bytes, ahead.left_bytes)
     }
 
-    /// Hardly anything is left, and it is as high as it ever was in a rise that large.
+    /// Hardly anything is left, and it is as high as it ever was in a rise that large. One step is no rise.
     fn ends_near(&self, climb: &Climb, ahead: &Ahead) -> bool {
         let left = ahead.left_bytes;
         let pace = climb
             .bytes_per_second()
             .or_else(|| self.burst.bytes_per_second());
         let risen = self.now.bytes.saturating_sub(climb.from_bytes) as f64;
+        let rises = climb.rising_ms() > 0 || self.burst.rises_again();
         self.watched_for_long()
-            && self.used_share(left) >= NEAR_SHARE
+            && rises
+            && ahead.used_share() >= NEAR_SHARE
             && self.now.bytes >= climb.top_bytes
             && risen >= RISEN_SHARE_NEAR * left
             && pace.is_some_and(|pace| left <= ahead.within_seconds * pace)
+            && !self.excuse.excuses_samples(self.now.bytes, left)
     }
 
     fn watched_for_long(&self) -> bool {
         let began_ms = self.began_ms.unwrap_or(self.now.mono_ms);
         self.now.mono_ms - began_ms >= WATCHED_MS
-    }
-
-    /// The share of the limit that is in use.
-    fn used_share(&self, left_bytes: f64) -> f64 {
-        let used = self.now.bytes as f64;
-        used / (used + left_bytes)
     }
 
     fn teeth_seconds(&self, left_bytes: f64) -> Option<f64> {
