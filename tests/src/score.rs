@@ -12,6 +12,7 @@ pub mod baselines;
 pub mod corpus;
 pub mod cross;
 pub mod detector;
+pub mod generated;
 pub mod outcome;
 pub mod picture;
 pub mod portrait;

@@ -27,6 +27,13 @@ const STEPS_SINCE: u32 = 254;
 /// Those keys.
 const STEPS_KEYS: [&str; 2] = ["RestartSteps=", "RestartMaxDelaySec="];
 
+/// A tool that runs for seconds is not worth the minutes of its own release profile.
+const BUILT_SOON: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+];
+
 /// `cargo fmt --check`
 pub(crate) fn format() -> Result<()> {
     cargo_step("rustfmt", &["fmt", "--all", "--check"])
@@ -251,7 +258,8 @@ fn cargo_deny(space: &Workspace) -> Result<PathBuf> {
     command
         .args(["install", "--locked", "cargo-deny", "--root"])
         .arg(space.target.join("tools"))
-        .env("CARGO_TARGET_DIR", space.target.join("tools/build"));
+        .env("CARGO_TARGET_DIR", space.target.join("tools/build"))
+        .envs(BUILT_SOON);
     step.run(&space.logs, "install-cargo-deny", command)?;
     let _ = fs::remove_dir_all(space.target.join("tools/build"));
     step.done();

@@ -15,6 +15,7 @@ use hubmeter_tests::score::{
     corpus::{Corpus, Episode},
     cross,
     detector::{Detector, Ours},
+    generated,
     outcome::{Outcome, judge},
     picture, portrait, table,
 };
@@ -32,6 +33,9 @@ struct Cli {
     /// Draw the pictures of docs/VERDICTS.md into this folder, and judge nothing
     #[arg(long, value_name = "DIR")]
     portraits: Option<PathBuf>,
+    /// Judge behaviours that are made up from SEED, not the corpus
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = SEED)]
+    generated: Option<u64>,
     /// Only the families detectors may be tuned on; the others stay unseen
     #[arg(long)]
     tuning_only: bool,
@@ -46,6 +50,9 @@ struct Cli {
     #[arg(long)]
     list: bool,
 }
+
+/// Of the behaviours that are made up, where no other is told.
+const SEED: &str = "6";
 
 type Maker = fn() -> Box<dyn Detector>;
 
@@ -82,10 +89,13 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     let mut out = io::stdout().lock();
-    let corpus = Corpus::read(&cli.corpus)?;
     if let Some(folder) = &cli.portraits {
-        return draw_portraits(&corpus, folder);
+        return draw_portraits(&cli.corpus, folder);
     }
+    let corpus = match cli.generated {
+        Some(seed) => generated::corpus(seed),
+        None => Corpus::read(&cli.corpus)?,
+    };
     let episodes = if cli.elsewhere {
         corpus.episodes_elsewhere()
     } else {
@@ -99,7 +109,9 @@ fn run(cli: &Cli) -> Result<()> {
         cross::print(&mut out, &seen)?;
         return Ok(());
     }
-    let halves: &[(bool, &str)] = if cli.tuning_only {
+    let halves: &[(bool, &str)] = if cli.generated.is_some() {
+        &[(false, "behaviours made up")]
+    } else if cli.tuning_only {
         &[(false, "families to tune on")]
     } else {
         &[(false, "families to tune on"), (true, "families held out")]
@@ -120,7 +132,7 @@ fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-fn draw_portraits(corpus: &Corpus, folder: &Path) -> Result<()> {
+fn draw_portraits(corpus: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (name, svg) in portrait::portraits(corpus)? {
         let path = folder.join(name);
