@@ -24,7 +24,7 @@ const LEAD_GOAL: f64 = 0.8;
 
 /// What is tried: shares of the limit, and ages (seconds) up to which a climb is young and from which it is
 /// old.
-const USED_SHARES: [f64; 4] = [0.56, 0.60, 0.64, 0.68];
+const USED_SHARES: [f64; 4] = [0.56, 0.60, 0.63, 0.68];
 const AGES_SECONDS: [(u64, u64); 7] = [
     (45, 120),
     (60, 150),

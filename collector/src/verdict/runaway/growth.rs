@@ -122,14 +122,15 @@ impl Growth {
         let (Some(pace), left) = (climb.bytes_per_second(), ahead.left_bytes) else {
             return false;
         };
-        let alive = |trend: Trend| trend.bytes_per_second >= ALIVE_SHARE * pace;
         let seconds = ahead.seconds_to_limit.unwrap_or(f64::INFINITY);
         let risen = self.sustained_bytes.saturating_sub(climb.from_bytes) as f64;
         climb.is_steady(self.now.mono_ms, ahead.interval_ms)
             && ahead.used_share() >= ahead.patience.used_share_min(climb.rising_ms())
             && risen >= climb.risen_share_min(&ahead.patience) * left
             && seconds.min(left / pace) <= ahead.within_seconds
-            && ahead.trend.is_none_or(alive)
+            && ahead
+                .trend
+                .is_none_or(|trend| goes_on(&trend, pace, risen, left))
             && !self.excuse.excuses_climb(self.now.bytes, left)
     }
 
@@ -203,5 +204,48 @@ impl Growth {
         if let Some(teeth) = &mut self.teeth {
             teeth.correct(bytes);
         }
+    }
+}
+
+/// Whether a climb by `risen` bytes, `pace` bytes a second on average, goes on for `left` bytes by what the
+/// trend says of now. What slows down is taken for an exponential that ends where such paces lead to: a
+/// cache that fills, a search that has nearly seen all.
+fn goes_on(trend: &Trend, pace: f64, risen: f64, left: f64) -> bool {
+    let at_most = trend.high_bytes_per_second.max(trend.bytes_per_second) / pace;
+    let reaches = at_most >= 1.0 || at_most * risen >= 2.0 * (1.0 - at_most) * left;
+    reaches && trend.bytes_per_second >= ALIVE_SHARE * pace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trend(bytes_per_second: f64) -> Trend {
+        Trend {
+            bytes_per_second,
+            low_bytes_per_second: bytes_per_second,
+            high_bytes_per_second: bytes_per_second,
+            rising_share: 1.0,
+            span_ms: 60_000,
+            points: 10,
+        }
+    }
+
+    #[test]
+    fn a_climb_that_slows_down_goes_on_for_as_long_as_an_exponential_would() {
+        // 1000 · (1 − e^(−t/100)): where it is after so many seconds, and how fast on average and now.
+        for (seconds, until) in [(30.0, 1_300.0), (70.0, 1_150.0), (110.0, 1_100.0)] {
+            let share = (-seconds / 100.0_f64).exp();
+            let (risen, now) = (1_000.0 * (1.0 - share), trend(10.0 * share));
+            let pace = risen / seconds;
+            assert!(goes_on(&now, pace, risen, 0.8 * (1_000.0 - risen)));
+            assert!(!goes_on(&now, pace, risen, until - risen), "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_keeps_its_pace_goes_on_for_ever_and_what_nearly_rests_for_nothing() {
+        assert!(goes_on(&trend(10.0), 10.0, 1.0, 1e12));
+        assert!(!goes_on(&trend(3.0), 10.0, 1e12, 1.0));
     }
 }
