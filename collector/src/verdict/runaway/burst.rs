@@ -16,7 +16,7 @@ const WENT_ON_MS: u64 = 5_000;
 /// and are, without the largest, this share of what is left,
 const RISEN_SHARE_MIN: f64 = 0.7;
 
-/// and the last of them is this share of their mean: it does not end.
+/// and the last of them has this share of their mean pace: it does not end.
 const LAST_SHARE_MIN: f64 = 0.5;
 
 /// Or so many more like the last reach the limit: after two rises, and after more.
@@ -91,11 +91,12 @@ impl Burst {
         let risen = now.bytes.saturating_sub(self.from.bytes);
         let trimmed = risen.saturating_sub(self.largest) as f64;
         let rose_ms = now.mono_ms - self.from.mono_ms;
-        let mean = risen as f64 / f64::from(self.rises);
+        // By pace, since samples come closer when it matters.
+        let mean_bytes_per_second = risen as f64 * 1000.0 / rose_ms.max(1) as f64;
         let goes_on = self.rises >= if late { RISES_MIN_LATE } else { RISES_MIN }
             && rose_ms >= WENT_ON_MS
             && trimmed >= RISEN_SHARE_MIN * left_bytes
-            && self.last as f64 >= LAST_SHARE_MIN * mean
+            && f64::from(self.last_bytes_per_second) >= LAST_SHARE_MIN * mean_bytes_per_second
             && left_bytes * rose_ms as f64 <= ahead.within_seconds * 1000.0 * risen as f64;
         few_more || goes_on
     }
@@ -125,6 +126,19 @@ mod tests {
     const MB: u64 = 1_000_000;
     const LIMIT_MB: u64 = 1_000;
 
+    /// What is ahead at so many megabytes.
+    fn ahead(used_mb: u64) -> Ahead {
+        Ahead {
+            left_bytes: (LIMIT_MB.saturating_sub(used_mb) * MB) as f64,
+            limit_bytes: (LIMIT_MB * MB) as f64,
+            trend: None,
+            seconds_to_limit: None,
+            within_seconds: 3_600.0,
+            interval_ms: 1_000,
+            patience: Patience::default(),
+        }
+    }
+
     /// Megabytes at which it is said to reach the limit first, with samples a second apart.
     fn said_at(used_mb: &[u64]) -> Option<u64> {
         let mut burst = Burst::default();
@@ -133,15 +147,7 @@ mod tests {
                 mono_ms: second * 1_000,
                 bytes: **mb * MB,
             });
-            burst.reaches(&Ahead {
-                left_bytes: ((LIMIT_MB - **mb) * MB) as f64,
-                limit_bytes: (LIMIT_MB * MB) as f64,
-                trend: None,
-                seconds_to_limit: None,
-                within_seconds: 3_600.0,
-                interval_ms: 1_000,
-                patience: Patience::default(),
-            })
+            burst.reaches(&ahead(**mb))
         });
         said.map(|(_, mb)| *mb)
     }
@@ -172,5 +178,23 @@ mod tests {
     fn what_rises_all_the_time_is_said_at_two_thirds_of_the_way() {
         let said = said_at(&(0..40).map(|i| 100 + i * 20).collect::<Vec<_>>());
         assert!((640..680).contains(&said.unwrap()), "{said:?}");
+    }
+
+    #[test]
+    fn a_burst_does_not_dwindle_because_samples_come_closer_when_it_matters() {
+        let mut burst = Burst::default();
+        let mut said_mb = None;
+        // 20 MB a second: every 5 s up to half of the limit, then every second.
+        for second in (0..25).step_by(5).chain(25..60) {
+            let mb = 50 + second * 20;
+            burst.take(Point {
+                mono_ms: second * 1_000,
+                bytes: mb * MB,
+            });
+            if burst.reaches(&ahead(mb)) {
+                said_mb = said_mb.or(Some(mb));
+            }
+        }
+        assert!((630..680).contains(&said_mb.unwrap()), "{said_mb:?}");
     }
 }
