@@ -15,6 +15,9 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 #: Counts for ever and says nothing; a fifth of a core, so that three of them leave the others some.
 COMPUTE = "import time\nwhile True:\n    sum(range(1_000_000))\n    time.sleep(0.1)\n"
 
+#: Takes 300 MB, and then nothing is done with them.
+HOARD = "x = bytearray(300_000_000)\nfor at in range(0, len(x), 4096):\n    x[at] = 1\n"
+
 #: Reads for ever, 300 KiB a second, and says nothing: what `rsync --bwlimit=300` does, which is not
 #: on every machine.
 READ = (
@@ -61,11 +64,27 @@ class Person:
     async def kernel(self) -> str:
         return (await self.call("POST", "api/kernels", {"name": "python3"}))["id"]
 
-    async def computes(self) -> None:
-        """Starts a cell that never ends, and closes the browser."""
+    async def computes(self) -> str:
+        """Starts a cell that never ends, and closes the browser; gives its kernel."""
+        return await self.leaves(COMPUTE)
+
+    async def hoards(self) -> tuple[str, str]:
+        """Leaves a kernel that holds much and idles beside one that computes; gives both."""
+        return await self.leaves(HOARD), await self.computes()
+
+    async def kernels(self) -> list[str]:
+        return [kernel["id"] for kernel in await self.call("GET", "api/kernels")]
+
+    async def leaves(self, code: str) -> str:
+        """Starts a cell, and closes the browser; gives its kernel."""
         kernel = await self.kernel()
+        (await self.runs(kernel, code)).close()
+        return kernel
+
+    async def runs(self, kernel: str, code: str) -> WebSocketClientConnection:
+        """Starts a cell; the kernel's socket, once it has begun."""
         channels = await self.socket(f"api/kernels/{kernel}/channels")
-        content = {"code": COMPUTE, "silent": False, "store_history": True, "user_expressions": {}}
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
         header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": "s", "username": "u"}
         header |= {"version": "5.3", "date": "2026-11-28T12:00:00Z"}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
@@ -75,8 +94,7 @@ class Person:
             if said is None:
                 raise Failed(f"{self.user}: the kernel's socket was closed")
             if isinstance(said, str) and json.loads(said)["msg_type"] == "execute_input":
-                break
-        channels.close()
+                return channels
 
     async def reads(self) -> None:
         """Starts a copy in a terminal, and closes the browser."""
