@@ -143,12 +143,16 @@ fn a_value_of_a_recorded_server_takes_as_little_as_promised_in_files_on_the_disk
     }
 }
 
-fn hour_of(name: &str) -> Chunk {
+/// The first `count` rows of a recorded server, and when they begin.
+pub(super) fn rows_of(name: &str, count: usize) -> (Rows, i64) {
     let trace = Trace::recorded("store", name);
-    let entries = trace.entries(&key(), InstanceId([1; 16]), BEGIN_MS, 720);
+    let entries = trace.entries(&key(), InstanceId([1; 16]), BEGIN_MS, count);
     let rows = entries.iter().map(|entry| Row::of(entry, 0));
-    let rows: Rows = rows.map(|row| (row.id, Box::new(row))).collect();
-    row::to_chunk(&rows, BEGIN_MS)
+    (rows.map(|row| (row.id, Box::new(row))).collect(), BEGIN_MS)
+}
+
+fn hour_of(name: &str) -> Chunk {
+    row::to_chunk(&rows_of(name, 720).0, BEGIN_MS)
 }
 
 fn cpu_seconds() -> f64 {
