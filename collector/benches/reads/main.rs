@@ -33,7 +33,10 @@ use hubmeter_collector::{
 
 use ask::{Client, Cost};
 
-/// Servers whose month is filled; they lie evenly among the others.
+/// Servers that are asked about; they lie evenly among the others, whose hour has a sample a minute.
+pub const ASKED: usize = 500;
+
+/// Those of them whose month is filled.
 pub const MONTHS: usize = 20;
 
 /// Cells stored for a minute that an answer of all columns is made of: its begin, and four of each of
@@ -156,7 +159,8 @@ fn measure(servers: usize, reads: usize, only: &str, dir: &std::path::Path) {
             if line.month {
                 at % MONTHS * (servers / MONTHS)
             } else {
-                at % servers
+                let every = fill::asked_every(servers);
+                at % (servers / every) * every
             }
         };
         let ask = |client: &mut Client, at: usize| {

@@ -130,7 +130,7 @@ fn a_value_of_a_recorded_server_takes_as_little_as_promised_in_files_on_the_disk
         "| recorded server | values a sample | bytes a value | a cell, changed or not | a sample |"
     );
     println!("|---|---:|---:|---:|---:|");
-    for (name, bound) in [("idle", 0.50), ("mixed", 0.80), ("busy", 1.30)] {
+    for (name, bound) in [("idle", 0.49), ("mixed", 0.73), ("busy", 1.12)] {
         let cost = Cost::of(&Trace::recorded("store", name));
         println!(
             "| {name} | {:.1} | {:.2} | {:.3} | {:.2} |",
