@@ -43,6 +43,9 @@ pub(super) struct Likeness {
     key: usize,
 }
 
+/// The cells of the columns that foresee another: whose changes are like it, and the key.
+pub(super) type Others<'a> = (&'a [Option<i64>], &'a [Option<i64>]);
+
 /// What a column's first bytes say.
 struct Head {
     like: Likeness,
@@ -156,7 +159,7 @@ fn plan(known: &[(usize, i64)], columns: &[Column], like: Option<Like>) -> Plan 
 
 impl Likeness {
     /// The columns it needs, where it needs any.
-    pub(super) fn columns(self, columns: &[Column]) -> Option<(&[Option<i64>], &[Option<i64>])> {
+    pub(super) fn columns(self, columns: &[Column]) -> Option<Others<'_>> {
         let nothing: &[Option<i64>] = &[];
         match self.kind {
             FIRST | BEFORE | AGAIN => Some((nothing, nothing)),
@@ -388,7 +391,7 @@ fn take_cells<const KIND: u8>(
     head: &Head,
     rest: &mut Reader<'_>,
     stir: &mut Stir,
-    (other, key): (&[Option<i64>], &[Option<i64>]),
+    (other, key): Others<'_>,
     rows: usize,
 ) -> Result<Column, ChunkError> {
     let first = match &head.mask {
