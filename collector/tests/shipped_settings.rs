@@ -10,6 +10,7 @@ use hubmeter_collector::{
     history::HistoryMode,
     notice::UserMailConfig,
     state::Policy,
+    verdict::{Rule, Severity},
 };
 
 fn shipped() -> String {
@@ -119,4 +120,14 @@ fn what_it_calls_a_default_is_one() {
     assert_eq!(users.per_day_max, default.per_day_max);
     assert_eq!(users.per_user_day_max, default.per_user_day_max);
     assert_eq!(full.link.interval, Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn on_the_demos_day_admins_are_told_of_every_rule_there_is() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/day/collector.toml");
+    let day = load(&fs::read_to_string(file).unwrap()).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(
+        day.notice.rules,
+        Rule::ALL.map(|rule| (rule, Severity::Info))
+    );
 }

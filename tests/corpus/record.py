@@ -7,7 +7,8 @@ has two agents (`AGENT sample`) read it, at 1 s and at 5 s, until its time is ov
 
     traces/FAMILY-VARIANT-1s.csv    timestamp,rss,cpu_millis,memory_used_bytes,processes,threads
 
-which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib and joblib.
+which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib, joblib, scipy, scikit-learn
+and pyarrow.
 A trace that is there already is not made again.
 """
 
@@ -36,6 +37,8 @@ REST_SECONDS = (15, 60)
 HEAD = ["timestamp", "rss", "cpu_millis", "memory_used_bytes", "processes", "threads"]
 # The kernels are not to disturb the machine they run on, nor each other.
 NICE = 12
+# What corpus.toml says of a variant that is not for its script.
+NOT_FOR_SCRIPTS = ("name", "seconds", "cross", "stay")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Reader:
     def __init__(self, agent: str, pid: int, interval: int, path: Path) -> None:
         command = [agent, "sample", "--pid", str(pid), "--every", f"{interval}s", "--format", "json", "--pss", "budget"]
         self.path = path
+        self.head = HEAD
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.rows: list[list[object]] = []
         self.thread = threading.Thread(target=self._read, daemon=True)
@@ -74,10 +78,11 @@ class Reader:
 
     def _read(self) -> None:
         for line in self.process.stdout or ():
-            sample = json.loads(line)
-            moment = sample["time"].replace("T", " ").removesuffix("Z")
-            names = ("rss_bytes", "cpu_millis", "memory_used_bytes", "processes", "threads")
-            self.rows.append([moment, *(sample[name] for name in names)])
+            self.rows.append(self.row(json.loads(line)))
+
+    def row(self, sample: dict[str, object]) -> list[object]:
+        names = ("rss_bytes", "cpu_millis", "memory_used_bytes", "processes", "threads")
+        return [moment(sample), *(sample[name] for name in names)]
 
     def finish(self) -> None:
         self.process.terminate()
@@ -88,9 +93,13 @@ class Reader:
         partial = self.path.with_suffix(".part")
         with partial.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEAD)
+            writer.writerow(self.head)
             writer.writerows(self.rows)
         partial.rename(self.path)
+
+
+def moment(sample: dict[str, object]) -> str:
+    return str(sample["time"]).replace("T", " ").removesuffix("Z")
 
 
 def as_written(value: float) -> str:
@@ -102,7 +111,7 @@ def variants(only: str | None) -> list[Variant]:
     found = []
     for family, about in corpus["family"].items():
         for variant in about.get("variants", ()):
-            parameters = {k: v for k, v in variant.items() if k not in ("name", "seconds")}
+            parameters = {k: v for k, v in variant.items() if k not in NOT_FOR_SCRIPTS}
             found.append(Variant(family, variant["name"], variant["seconds"], parameters))
     wanted = [v for v in found if only is None or only in (v.family, f"{v.family}/{v.name}")]
     if not wanted:

@@ -63,9 +63,12 @@ class Person:
 
     async def computes(self) -> None:
         """Starts a cell that never ends, and closes the browser."""
-        kernel = await self.kernel()
+        (await self.runs(await self.kernel(), COMPUTE)).close()
+
+    async def runs(self, kernel: str, code: str) -> WebSocketClientConnection:
+        """Starts a cell; the kernel's socket, once it has begun."""
         channels = await self.socket(f"api/kernels/{kernel}/channels")
-        content = {"code": COMPUTE, "silent": False, "store_history": True, "user_expressions": {}}
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
         header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": "s", "username": "u"}
         header |= {"version": "5.3", "date": "2026-11-28T12:00:00Z"}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
@@ -75,8 +78,7 @@ class Person:
             if said is None:
                 raise Failed(f"{self.user}: the kernel's socket was closed")
             if isinstance(said, str) and json.loads(said)["msg_type"] == "execute_input":
-                break
-        channels.close()
+                return channels
 
     async def reads(self) -> None:
         """Starts a copy in a terminal, and closes the browser."""

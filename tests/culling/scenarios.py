@@ -34,6 +34,13 @@ class Scenario:
     title: str
     ours: str
     alone: str
+    #: Our command is given a timeout here, which is an order and waits for no warning.
+    command: str | None = None
+
+    def must(self, culler: str) -> str:
+        if culler == "alone":
+            return self.alone
+        return self.command or self.ours if culler == "command" else self.ours
 
 
 SCENARIOS = {
@@ -44,6 +51,8 @@ SCENARIOS = {
     "reads": Scenario("a terminal reads a file, 300 KiB/s, and says nothing", KEPT, STOPPED),
     "writes": Scenario("a person types Markdown into an open tab, then leaves it", WHILE, KEPT),
     "holds": Scenario("the user asked to keep it until a time", WHILE, STOPPED),
+    "mailed": Scenario("nobody does anything; its user can be warned by mail", STOPPED, STOPPED),
+    "refused": Scenario("the same, and the mail server takes no mail to them", KEPT, STOPPED, STOPPED),
 }
 
 #: Where a tab is open, and shows warnings.
@@ -160,6 +169,7 @@ class Run:
             for user in self._missing():
                 self.wrong.append(f"{user} was not stopped in {self.pace.patience} s: {rows.get(user)}")
         self.watched_s = loop.time() - begun
+        await asyncio.to_thread(self._spared)
 
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._begun:4.0f} s  {what}", flush=True)
@@ -170,22 +180,35 @@ class Run:
         self.gone_after[user] = after_s
         self._say(f"{user} is stopped")
         name, culler = user.split("-")
-        must = SCENARIOS[name].ours
+        must = SCENARIOS[name].must(culler)
         if culler != "alone" and (must == KEPT or (must == WHILE and lasts)):
             self.wrong.append(f"{user} was stopped after {after_s:.0f} s")
         # Our command was given a timeout, which is an order; by policy nobody is stopped whose tab is in
         # sight and did not show it first.
         if culler == "hook" and name in TABS and user not in self.warned:
             self.wrong.append(f"{user} was stopped without a warning")
+        if user == "mailed-hook" and len(mails := self.stage.mails_to(user)) != len(self.pace.warn):
+            self.wrong.append(f"{user} was stopped after {len(mails)} warnings by mail: {mails}")
+
+    def _spared(self) -> None:
+        """Whoever's warning no mail server takes, and what is said of it."""
+        user = "refused-hook"
+        if user not in self.stage.users:
+            return
+        row = self.stage.rows_of_cull().get(user, {})
+        if not str(row.get("reason")).endswith("kept until its user's warning is delivered"):
+            self.wrong.append(f"{user}: /api/v1/cull says {row}")
+        # What the hub page lists.
+        notices = [(each["outcome"], each["channel"]) for each in self.stage.notices(user)]
+        if ("failing", "warning-mail") not in notices or ("sent", "warning-mail") in notices:
+            self.wrong.append(f"{user}: /api/v1/notices says {notices}")
 
     def _missing(self) -> list[str]:
         """Who should have been stopped by now."""
         missing = []
         for user in self.stage.users:
             name, culler = user.split("-")
-            scenario = SCENARIOS[name]
-            must = scenario.alone if culler == "alone" else scenario.ours
-            if must != KEPT and user not in self.gone_after:
+            if SCENARIOS[name].must(culler) != KEPT and user not in self.gone_after:
                 missing.append(user)
         return missing
 

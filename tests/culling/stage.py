@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 import time
+from email import message_from_bytes
 from pathlib import Path
 
-from bed import Bed, Failed
+from aiosmtpd.controller import Controller
+from bed import Bed, Failed, free_ports
 from between import Between
 
 HERE = Path(__file__).parent
@@ -20,7 +23,24 @@ CULLERS = ("alone", "hook", "command")
 #: A busy machine starts twenty servers at once.
 START_S_MAX = 180
 
+#: Who has an address, by the first part of the name; of the second nobody takes mail.
+MAILED, REFUSED = "mailed", "refused"
+
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+
+from smtp_sink import Keep  # noqa: E402 (its folder is known only now)
+
 HOOK = "from hubmeter_collector.culler import arbiter\n\nc.IdleCuller.cull_arbiter_hook = arbiter\n"
+
+
+class Relay(Keep):
+    """A real mail server that does not know everybody."""
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith(REFUSED):
+            return "550 nobody here is called so"
+        envelope.rcpt_tos.append(address)
+        return "250 known"
 
 
 class Stage(Bed):
@@ -50,7 +70,7 @@ class Stage(Bed):
         shutil.copytree(ROOT / "labextension/jupyter-config/jupyter_server_config.d", settings)
         warn = ", ".join(f'"{seconds}s"' for seconds in warn_s)
         (work / "collector.toml").write_text(
-            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\n'
+            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\n' + self._relay(work)
         )
         bed = json.loads((work / "bed.json").read_text())
         bed["stage"] = {
@@ -71,6 +91,33 @@ class Stage(Bed):
             },
         }
         (work / "bed.json").write_text(json.dumps(bed))
+
+    def _relay(self, work: Path) -> str:
+        """Starts a mail server where somebody has an address; the settings to mail by it."""
+        self._mails = work / "mail"
+        self._smtp: Controller | None = None
+        mailed = [user for user in self.users if user.split("-")[0] in (MAILED, REFUSED)]
+        if not mailed:
+            return ""
+        self._mails.mkdir()
+        self._smtp = Controller(Relay(self._mails), hostname="127.0.0.1", port=free_ports(1)[0])
+        self._smtp.start()
+        addresses = work / "addresses"
+        addresses.write_text("".join(f"{user},{user}@example.org\n" for user in mailed))
+        return (
+            f'\n[notice.mail]\nhost = "127.0.0.1"\nport = {self._smtp.port}\ntls = "none"\n'
+            f'from = "hubmeter@example.org"\n\n[notice.user_mail]\naddress_file = "{addresses}"\n'
+        )
+
+    def mails_to(self, user: str) -> list[str]:
+        """The subjects of what came for somebody, in order."""
+        mails = [message_from_bytes(file.read_bytes()) for file in sorted(self._mails.glob("*.eml"))]
+        return [mail["Subject"] for mail in mails if mail["To"] == f"{user}@example.org"]
+
+    def notices(self, user: str) -> list[dict]:
+        """What the collector says became of mail to somebody."""
+        path = f"/api/v1/notices?user={user}&limit=5000"
+        return self.get(path, self.secrets["script"]).json()["items"]
 
     def start_cullers(self, every_s: int) -> None:
         flags = [f"--url=http://127.0.0.1:{self.door.port}/hub/api", f"--timeout={self.timeout_s}"]
@@ -123,4 +170,6 @@ class Stage(Bed):
     def close(self) -> None:
         self.door.close()
         super().close()
+        if self._smtp is not None:
+            self._smtp.stop()
         shutil.rmtree(self.runtimes, ignore_errors=True)

@@ -105,7 +105,7 @@ class Bed:
         self.dir, self.venv, self.proxy_program, self.programs = work, venv, proxy, programs
         shutil.rmtree(work, ignore_errors=True)
         (work / "tokens").mkdir(parents=True)
-        self.ports = dict(zip(["public", "hub", "proxy", "service", "link"], _free_ports(5)))
+        self.ports = dict(zip(["public", "hub", "proxy", "service", "link"], free_ports(5)))
         names = ["proxy", "password", "service", "script", "tests", "prometheus", *self.more_secrets]
         self.secrets = {name: secrets.token_hex(16) for name in names}
         self.url = f"http://127.0.0.1:{self.ports['public']}"
@@ -113,6 +113,11 @@ class Bed:
         self.by_grpc = f"grpc://127.0.0.1:{self.ports['link']}"
         self.by_proxy = f"ws://127.0.0.1:{self.ports['public']}/services/hubmeter/link"
         self.between = Between(self.ports["hub"])
+        # By this way the hub tells the collector of starts; away until a test wants it.
+        self.hook_way = Between(self.ports["service"])
+        self.hook_way.mode = "down"
+        # While this file is there, no server of the hub's can be started.
+        self.broken = work / "broken"
         # Whose token the rows are read with.
         self.reader = self.secrets["script"]
         self._running: dict[str, subprocess.Popen] = {}
@@ -126,6 +131,8 @@ class Bed:
                     "secrets": self.secrets,
                     "proxy": str(proxy),
                     "users": self.users,
+                    "hook": f"http://127.0.0.1:{self.hook_way.port}/services/hubmeter/",
+                    "broken": str(self.broken),
                 }
             )
         )
@@ -194,6 +201,7 @@ class Bed:
         for name in reversed(list(self._running)):
             self.stop(name)
         self.between.close()
+        self.hook_way.close()
 
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         path = f"{self.venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -265,7 +273,7 @@ class Bed:
         return int(status.split("VmRSS:")[1].split()[0])
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Below what the kernel gives to outgoing connections: none of those takes one before it is listened on."""
     sockets: list[socket.socket] = []
     while len(sockets) < count:

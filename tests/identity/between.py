@@ -1,4 +1,4 @@
-"""What stands between the collector and its hub, and can be told to misbehave."""
+"""What stands between two that talk (the collector and its hub, say), and can be told to misbehave."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HUGE_BYTES = 1024**3
 
 
 class Between:
-    """Passes the hub's answers on, until told otherwise."""
+    """Passes answers of what listens on a port on, until told otherwise."""
 
     def __init__(self, hub_port: int):
         self.mode = "pass"
@@ -29,7 +29,7 @@ class Between:
                 with contextlib.suppress(ConnectionError):  # who asked went meanwhile
                     getattr(outer, f"_{outer.mode}")(self, hub_port)
 
-            do_DELETE = do_GET
+            do_DELETE = do_POST = do_GET
 
             def log_message(self, *_):
                 pass
@@ -44,10 +44,11 @@ class Between:
         self._server.shutdown()
 
     def _pass(self, handler, hub_port: int, change=lambda path, body: body) -> None:
-        names = ["Authorization", "Accept"]
+        names = ["Authorization", "Accept", "Content-Type"]
         headers = {name: handler.headers[name] for name in names if handler.headers[name]}
         url = f"http://127.0.0.1:{hub_port}{handler.path}"
-        request = urllib.request.Request(url, headers=headers, method=handler.command)
+        sent = handler.rfile.read(int(handler.headers.get("Content-Length") or 0)) or None
+        request = urllib.request.Request(url, data=sent, headers=headers, method=handler.command)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 status, body = answer.status, change(handler.path, answer.read())

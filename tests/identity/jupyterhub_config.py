@@ -7,6 +7,9 @@ from pathlib import Path
 
 bed = json.loads(Path(os.environ["IDENTITY_BED"]).read_text())
 here, work = Path(bed["here"]), Path(bed["dir"])
+sys.path.insert(0, str(here.parent.parent / "deploy/hub"))
+
+import hubmeter_hub  # noqa: E402 (its folder is known only now)
 
 c = get_config()  # noqa: F821 (traitlets gives it)
 
@@ -44,6 +47,16 @@ def server_token_scopes(spawner):
 
 c.Spawner.server_token_scopes = server_token_scopes
 
+
+def program_is_gone(spawner):
+    """The hub's own hook, which goes on behind ours: there is nothing that could be started."""
+    if Path(bed["broken"]).exists():
+        spawner.cmd = [str(work / "no-such-program")]
+
+
+c.Spawner.pre_spawn_hook = program_is_gone
+hubmeter_hub.tell_starts(c, bed["hook"], bed["secrets"]["service"])
+
 c.JupyterHub.custom_scopes = {
     "custom:hubmeter:read:all": {"description": "See every user's rows in hubmeter"},
 }
@@ -62,7 +75,8 @@ c.JupyterHub.load_roles = [
     {
         "name": "hubmeter",
         "services": ["hubmeter"],
-        "scopes": ["list:users", "read:users", "read:servers"],
+        # The last is for the hub's counters of starts.
+        "scopes": ["list:users", "read:users", "read:servers", "read:metrics"],
     },
     {"name": "user", "scopes": ["self", "access:services!service=hubmeter"]},
     # Tom helps Ann: he may open her server, as a visitor.

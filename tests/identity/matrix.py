@@ -3,8 +3,8 @@
     python matrix.py DIR VENV PROXY AGENT COLLECTOR [faults]
 
 Prints the table, then that a stream through the proxy is nobody's activity, that reports say what the
-hub says and, with `faults`, what holds when the hub is away, slow, lying or restarting. Fails if a cell
-is not what it must be.
+hub says, that starts which fail are told and, with `faults`, what holds when the hub is away, slow,
+lying or restarting. Fails if a cell is not what it must be.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from activity import no_activity
 from bed import Agent, Bed, Failed
 from faults import hub_faults
 from reports import hub_reports
+from starts import failing_starts
 from tokens import Kind, all_kinds
 
 ROUTES = [
@@ -81,7 +82,8 @@ def main(arguments: list[str]) -> int:
     wrong = []
     try:
         bed.start()
-        for part in [matrix, no_activity, hub_reports, *([hub_faults] if more == ["faults"] else [])]:
+        parts = [matrix, no_activity, hub_reports, failing_starts]
+        for part in parts + ([hub_faults] if more == ["faults"] else []):
             begun = time.monotonic()
             wrong += part(bed)
             print(f"({part.__name__}: {time.monotonic() - begun:.0f} s)", flush=True)

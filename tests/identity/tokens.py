@@ -63,7 +63,7 @@ def all_kinds(bed: Bed) -> list[Kind]:
         Kind("owner's browser's, by OAuth", owner, None, wrong, (403, 403, 403, 403, 403)),
         Kind("narrowed by server_token_scopes", nora, None, wrong, (403, 403, 403, 403, 403)),
         Kind("an admin's own", boss, None, wrong, (200, 200, 200, 200, 200)),
-        Kind("our own service's", bed.secrets["service"], None, wrong, (200, 200, 200, 200, 403)),
+        Kind("our own service's", bed.secrets["service"], None, wrong, (200, 200, 200, 200, 200)),
         Kind("another service's, reads all", bed.secrets["script"], None, wrong, (200, 200, 200, 200, 200)),
         Kind("a service's, manages users", bed.secrets["tests"], None, wrong, (200, 200, 200, 200, 403)),
         Kind("revoked with its server", revoked, None, unknown, none_of_ours),

@@ -11,6 +11,7 @@
 pub mod baselines;
 pub mod corpus;
 pub mod detector;
+pub mod generated;
 pub mod outcome;
 pub mod picture;
 pub mod portrait;

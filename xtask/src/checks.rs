@@ -1,10 +1,11 @@
 //! The checks of `cargo xtask test`, each able to run alone: it brings what it needs.
 
-use std::{fs, path::PathBuf, process::Command, thread::available_parallelism};
+use std::{ffi::OsStr, fs, path::PathBuf, process::Command, thread::available_parallelism};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    alertmanager,
     build::cargo,
     node, process,
     progress::{Step, say},
@@ -26,6 +27,13 @@ const STEPS_SINCE: u32 = 254;
 
 /// Those keys.
 const STEPS_KEYS: [&str; 2] = ["RestartSteps=", "RestartMaxDelaySec="];
+
+/// A tool that runs for seconds is not worth the minutes of its own release profile.
+const BUILT_SOON: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+];
 
 /// `cargo fmt --check`
 pub(crate) fn format() -> Result<()> {
@@ -54,9 +62,15 @@ pub(crate) fn rust_tests() -> Result<()> {
         "cargo-build-workspace",
         &["build", "--workspace", "--all-targets"],
     )?;
+    let alertmanager = alertmanager::find(&Workspace::here()?)?;
+    let told: Vec<_> = alertmanager
+        .iter()
+        .map(|program| (alertmanager::VARIABLE, program.as_os_str()))
+        .collect();
     if process::on_path("cargo-nextest").is_some() {
         let threads = (TESTS_PER_PROCESSOR * available_parallelism()?.get()).to_string();
-        cargo_step(
+        cargo_step_with(
+            &told,
             "cargo-nextest",
             &[
                 "nextest",
@@ -69,7 +83,11 @@ pub(crate) fn rust_tests() -> Result<()> {
         )?;
         cargo_step("cargo-test-doc", &["test", "--workspace", "--doc"])
     } else {
-        cargo_step("cargo-test", &["test", "--workspace", "--no-fail-fast"])
+        cargo_step_with(
+            &told,
+            "cargo-test",
+            &["test", "--workspace", "--no-fail-fast"],
+        )
     }
 }
 
@@ -229,10 +247,15 @@ fn checkable(unit: &str, version: u32) -> String {
 }
 
 fn cargo_step(name: &str, args: &[&str]) -> Result<()> {
+    cargo_step_with(&[], name, args)
+}
+
+/// The same with more in its environment.
+fn cargo_step_with(told: &[(&str, &OsStr)], name: &str, args: &[&str]) -> Result<()> {
     let space = Workspace::here()?;
     let mut step = Step::begin(&format!("cargo {}", args.join(" ")));
     let mut command = cargo(&space.root);
-    command.args(args);
+    command.args(args).envs(told.iter().copied());
     step.run(&space.logs, name, command)?;
     step.done();
     Ok(())
@@ -251,7 +274,8 @@ fn cargo_deny(space: &Workspace) -> Result<PathBuf> {
     command
         .args(["install", "--locked", "cargo-deny", "--root"])
         .arg(space.target.join("tools"))
-        .env("CARGO_TARGET_DIR", space.target.join("tools/build"));
+        .env("CARGO_TARGET_DIR", space.target.join("tools/build"))
+        .envs(BUILT_SOON);
     step.run(&space.logs, "install-cargo-deny", command)?;
     let _ = fs::remove_dir_all(space.target.join("tools/build"));
     step.done();

@@ -62,6 +62,20 @@ pub(crate) struct Plan {
     pub(crate) server_environment: Vec<(String, String)>,
 }
 
+/// What is different where a hub is not the demo's own.
+pub(crate) struct Scenery {
+    /// The hub's settings, in the workspace.
+    pub(crate) config: PathBuf,
+    /// Who may log in.
+    pub(crate) users: Vec<String>,
+    /// The collector's settings; without them they are written at every start.
+    pub(crate) collector_config: Option<PathBuf>,
+    /// More of the collector's environment.
+    pub(crate) collector_environment: Vec<(String, String)>,
+    /// What else the hub's settings want to know.
+    pub(crate) more: Value,
+}
+
 /// A demo hub that answers.
 pub(crate) struct Hub {
     /// How people and scripts get in.
@@ -105,14 +119,26 @@ pub(crate) fn start(
     programs: &Programs,
     plan: &Plan,
 ) -> Result<Hub> {
+    start_in(space, venv, proxy, programs, plan, &Scenery::demo(space))
+}
+
+/// The same with settings and users of its own.
+pub(crate) fn start_in(
+    space: &Workspace,
+    venv: &Venv,
+    proxy: &Path,
+    programs: &Programs,
+    plan: &Plan,
+    scenery: &Scenery,
+) -> Result<Hub> {
     let mut step = Step::begin("JupyterHub with the collector as its service");
-    let (access, cgroup, runtimes) = prepare(space, venv, proxy, programs, plan)?;
+    let (access, cgroup, runtimes) = prepare(space, venv, proxy, programs, plan, scenery)?;
     process::adopt_orphans();
     let mut command = venv.python();
     command
         .arg(venv.program("jupyterhub"))
         .arg("--config")
-        .arg(space.root.join("deploy/demo/jupyterhub_config.py"))
+        .arg(&scenery.config)
         .current_dir(&access.dir)
         .env("HUBMETER_DEMO", access.dir.join("demo.json"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -139,6 +165,7 @@ fn prepare(
     proxy: &Path,
     programs: &Programs,
     plan: &Plan,
+    scenery: &Scenery,
 ) -> Result<(Access, Option<Cgroup>, Runtimes)> {
     let dir = space.target.join(plan.name);
     let state = dir.join("hub");
@@ -159,15 +186,19 @@ fn prepare(
         dir: dir.clone(),
         no_cgroup,
     };
-    fs::write(
-        dir.join("collector.toml"),
-        collector_settings(plan, &access),
-    )?;
+    let collector_config = match &scenery.collector_config {
+        Some(theirs) => theirs.clone(),
+        None => {
+            let ours = dir.join("collector.toml");
+            fs::write(&ours, collector_settings(plan, &access))?;
+            ours
+        }
+    };
     let collector = [
         programs.collector.as_os_str(),
         "serve".as_ref(),
         "--config".as_ref(),
-        dir.join("collector.toml").as_os_str(),
+        collector_config.as_os_str(),
         "--data-dir".as_ref(),
         dir.join("collector").as_os_str(),
     ]
@@ -184,7 +215,7 @@ fn prepare(
         "proxy": [proxy],
         "proxy_debug": plan.proxy_debug,
         "singleuser": venv.program("jupyterhub-singleuser"),
-        "users": USERS,
+        "users": scenery.users,
         "password": access.password,
         "script_token": access.script_token,
         "test_token": access.test_token,
@@ -193,7 +224,8 @@ fn prepare(
         "link_pin": dir.join("collector/link.pin"),
         "server_environment": server_environment(plan, programs),
         "collector": collector,
-        "collector_environment": collector_environment(),
+        "collector_environment": collector_environment(scenery),
+        "more": scenery.more,
     });
     write_private(&dir.join("demo.json"), &format!("{settings:#}\n"))?;
     Ok((access, cgroup, runtimes))
@@ -211,9 +243,13 @@ fn server_environment(plan: &Plan, programs: &Programs) -> Map<String, Value> {
     all
 }
 
-fn collector_environment() -> Map<String, Value> {
+fn collector_environment(scenery: &Scenery) -> Map<String, Value> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
-    Map::from_iter([("RUST_LOG".to_owned(), Value::from(filter))])
+    let mut all = Map::from_iter([("RUST_LOG".to_owned(), Value::from(filter))]);
+    for (name, value) in &scenery.collector_environment {
+        all.insert(name.clone(), value.clone().into());
+    }
+    all
 }
 
 fn collector_settings(plan: &Plan, access: &Access) -> String {
@@ -261,6 +297,21 @@ fn write_private(file: &Path, text: &str) -> Result<()> {
         .open(file)
         .and_then(|mut out| out.write_all(text.as_bytes()))
         .with_context(|| format!("cannot write {}", file.display()))
+}
+
+// === impl Scenery ===
+
+impl Scenery {
+    /// The demo's own.
+    pub(crate) fn demo(space: &Workspace) -> Self {
+        Self {
+            config: space.root.join("deploy/demo/jupyterhub_config.py"),
+            users: USERS.map(str::to_owned).to_vec(),
+            collector_config: None,
+            collector_environment: Vec::new(),
+            more: Value::Null,
+        }
+    }
 }
 
 // === impl Hub ===

@@ -6,10 +6,12 @@ use clap::{Parser, Subcommand};
 
 mod accuracy;
 mod activity;
+mod alertmanager;
 mod build;
 mod capture;
 mod checks;
 mod culling;
+mod demo_day;
 mod dist;
 mod e2e;
 mod faults;

@@ -62,6 +62,27 @@ pub(crate) fn run(step: &mut Step, logs: &Path, name: &str, mut command: Command
     ))
 }
 
+/// Runs `command` to its end; what it says goes to the person as it comes. Whether it went well.
+pub(crate) fn show(mut command: Command) -> Result<bool> {
+    stop::check()?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if stop::wanted() {
+            end_group(&mut child);
+            bail!("stopped");
+        }
+        thread::sleep(stop::GLANCE * 4);
+    }
+}
+
 /// The trimmed standard output of a short command, or `None` if it cannot run or fails.
 pub(crate) fn output(program: &str, args: &[&str]) -> Option<String> {
     let out = Command::new(program)

@@ -8,7 +8,7 @@ use nix::unistd::{Pid, getppid, getsid};
 
 use crate::{
     build::{self, Profile, Programs},
-    http,
+    demo_day, http,
     hub::{self, Access, Plan},
     node,
     ports::Ports,
@@ -34,6 +34,12 @@ pub(crate) struct Up {
     /// Without a hub: a standalone collector, and one agent on this login session
     #[arg(long)]
     no_hub: bool,
+    /// A day in fast motion: every rule and every notice for real, and a table of what came of it
+    #[arg(long, conflicts_with = "no_hub")]
+    demo_day: bool,
+    /// Leave that hub up behind the day, until Ctrl-C
+    #[arg(long, requires = "demo_day")]
+    stay: bool,
     /// Build as shipped; the first such build takes many minutes longer
     #[arg(long)]
     release: bool,
@@ -65,6 +71,9 @@ pub(crate) fn run(args: &Up) -> Result<()> {
     }
     args.ports.check_for_hub()?;
     say("Preparing; everything goes into the target folder.");
+    if args.demo_day {
+        return demo_day::run(&space, profile, &args.ports, args.stay);
+    }
     let parts = parts(&space, profile, &[REQUIREMENTS])?;
     let plan = Plan {
         name: "demo",
@@ -138,7 +147,7 @@ Ctrl-C stops everything.",
 }
 
 /// Waits until somebody asks to stop, or until `check` fails.
-fn wait(mut check: impl FnMut() -> Result<()>) -> Result<()> {
+pub(crate) fn wait(mut check: impl FnMut() -> Result<()>) -> Result<()> {
     while !stop::wanted() {
         check()?;
         thread::sleep(stop::GLANCE * 4);

@@ -11,6 +11,9 @@ import { openPanel, rowOf, toast } from '../support/panel.ts';
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 const LAB_MS = 90_000;
+/** What a key does shows by then; and a JupyterLab that begins leaves the focus alone by then. */
+const SOON_MS = 2000;
+const SETTLED_MS = 30_000;
 const PARTS = ['.hm-Panel', '.hm-Badge'];
 const RISING = {
   memory_used_bytes: 2.6 * GIB,
@@ -83,25 +86,25 @@ test('with the keyboard alone: the panel, a range, an idle kernel, the server ke
   const double = await openLab(page);
   double.answers.server = { idle_seconds: 2820, held_until: null, stops_at: new Date(Date.now() + 780_000).toISOString() };
   double.sample({});
-  await page.locator('.hm-Badge-text').focus();
-  await page.keyboard.press('Enter');
   const panel = page.locator('.hm-Panel');
+  await enter(page.locator('.hm-Badge-text'), () => expect(panel).toBeVisible({ timeout: SOON_MS }));
   await expect(panel).toContainText('Idle for 47 min, stops in 13 min.');
-  await panel.getByRole('button', { name: 'Keep for 1 hour' }).focus();
-  const ring = await page.evaluate(() => getComputedStyle(document.activeElement!).outlineStyle);
-  expect(ring, 'where the keyboard is can be seen').toBe('solid');
-  await page.keyboard.press('Enter');
-  await expect(panel).toContainText('This server is kept until');
+  const keep = panel.getByRole('button', { name: 'Keep for 1 hour' });
+  await expect(async () => {
+    await keep.focus();
+    await expect(keep, 'where the keyboard is can be seen').toHaveCSS('outline-style', 'solid', { timeout: SOON_MS });
+  }).toPass({ timeout: SETTLED_MS });
+  await enter(keep, () => expect(panel).toContainText('This server is kept until', { timeout: SOON_MS }));
   expect(double.asked).toContain('PUT hold');
 
   await tab(page, panel.getByRole('button', { name: '10 min' }), panel.getByRole('button', { name: '6 h' }));
-  await page.keyboard.press('Enter');
-  await expect(panel.getByRole('button', { name: '6 h' })).toHaveAttribute('aria-pressed', 'true');
+  const sixHours = panel.getByRole('button', { name: '6 h' });
+  await enter(sixHours, () => expect(sixHours).toHaveAttribute('aria-pressed', 'true', { timeout: SOON_MS }));
 
-  await panel.locator('.hm-Idle summary').focus();
-  await page.keyboard.press('Enter');
-  await tab(page, panel.locator('.hm-Idle summary'), panel.locator('.hm-Idle input').first());
-  await page.keyboard.press('Space');
+  const firstIdle = panel.locator('.hm-Idle input').first();
+  await enter(panel.locator('.hm-Idle summary'), () => expect(firstIdle).toBeVisible({ timeout: SOON_MS }));
+  await tab(page, panel.locator('.hm-Idle summary'), firstIdle);
+  await firstIdle.press('Space');
   await expect(panel.getByRole('button', { name: /^Shut down 2 kernels, 380 MiB/ })).toBeEnabled();
   await expectAccessible(page, PARTS);
 
@@ -122,13 +125,24 @@ test('with the keyboard alone: the panel, a range, an idle kernel, the server ke
   expect(double.asked.slice(asked), 'an open panel asks for nothing by itself').toEqual([]);
 });
 
-/** From one to the next by the keyboard; again where a JupyterLab that has just begun takes the focus for its launcher. */
+/**
+ * Enter where the keyboard is, until it has shown; again where a JupyterLab that has just begun takes the focus for
+ * its launcher between one and the other.
+ */
+async function enter(at: Locator, shown: () => Promise<void>): Promise<void> {
+  await expect(async () => {
+    await at.press('Enter');
+    await shown();
+  }).toPass({ timeout: SETTLED_MS });
+}
+
+/** From one to the next by the keyboard; again for the same reason. */
 async function tab(page: Page, from: Locator, to: Locator): Promise<void> {
   await expect(async () => {
     await from.focus();
     await page.keyboard.press('Tab');
-    await expect(to).toBeFocused({ timeout: 500 });
-  }).toPass({ timeout: 15_000 });
+    await expect(to).toBeFocused({ timeout: SOON_MS });
+  }).toPass({ timeout: SETTLED_MS });
 }
 
 async function openLab(page: Page): Promise<Double> {

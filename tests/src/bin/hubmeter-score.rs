@@ -14,6 +14,7 @@ use hubmeter_tests::score::{
     baselines::{Badness, Holt, Level, PredictLinear},
     corpus::{Corpus, Episode},
     detector::{Detector, Ours},
+    generated,
     outcome::{Outcome, judge},
     picture, portrait, table,
 };
@@ -31,6 +32,9 @@ struct Cli {
     /// Draw the pictures of docs/VERDICTS.md into this folder, and judge nothing
     #[arg(long, value_name = "DIR")]
     portraits: Option<PathBuf>,
+    /// Judge behaviours that are made up from SEED, not the corpus
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = SEED)]
+    generated: Option<u64>,
     /// Only the families detectors may be tuned on; the others stay unseen
     #[arg(long)]
     tuning_only: bool,
@@ -38,6 +42,9 @@ struct Cli {
     #[arg(long)]
     list: bool,
 }
+
+/// Of the behaviours that are made up, where no other is told.
+const SEED: &str = "6";
 
 type Maker = fn() -> Box<dyn Detector>;
 
@@ -74,12 +81,17 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     let mut out = io::stdout().lock();
-    let corpus = Corpus::read(&cli.corpus)?;
     if let Some(folder) = &cli.portraits {
-        return draw_portraits(&corpus, folder);
+        return draw_portraits(&cli.corpus, folder);
     }
+    let corpus = match cli.generated {
+        Some(seed) => generated::corpus(seed),
+        None => Corpus::read(&cli.corpus)?,
+    };
     let episodes = corpus.episodes();
-    let halves: &[(bool, &str)] = if cli.tuning_only {
+    let halves: &[(bool, &str)] = if cli.generated.is_some() {
+        &[(false, "behaviours made up")]
+    } else if cli.tuning_only {
         &[(false, "families to tune on")]
     } else {
         &[(false, "families to tune on"), (true, "families held out")]
@@ -100,7 +112,7 @@ fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-fn draw_portraits(corpus: &Corpus, folder: &Path) -> Result<()> {
+fn draw_portraits(corpus: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (name, svg) in portrait::portraits(corpus)? {
         let path = folder.join(name);

@@ -75,6 +75,16 @@ struct Family {
     held_out: bool,
     cross: Option<Vec<f64>>,
     stay: Option<Vec<f64>>,
+    #[serde(default)]
+    variants: Vec<Variant>,
+}
+
+/// What a variant has instead of what its family has.
+#[derive(Deserialize)]
+struct Variant {
+    name: String,
+    cross: Option<Vec<f64>>,
+    stay: Option<Vec<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -124,11 +134,12 @@ impl Corpus {
         Ok(Self { traces })
     }
 
-    /// The trace that tables call `name`.
-    #[must_use]
-    pub fn trace(&self, name: &str) -> Option<&Trace> {
-        let mut traces = self.traces.iter().map(|(trace, _)| trace);
-        traces.find(|trace| trace.name() == name)
+    /// Traces, each with the limits that it is to cross and to stay below.
+    pub(super) fn of(traces: Vec<(Trace, Vec<f64>, Vec<f64>)>) -> Self {
+        let with_limits = |(trace, cross, stay)| (trace, Limits { cross, stay });
+        Self {
+            traces: traces.into_iter().map(with_limits).collect(),
+        }
     }
 
     /// Every episode, in the order of the files.
@@ -181,15 +192,18 @@ impl Manifest {
             held_out: about.held_out,
             points: points(path)?,
         };
+        let own = about.variants.iter().find(|own| own.name == variant);
+        let cross = own.and_then(|own| own.cross.as_ref());
+        let stay = own.and_then(|own| own.stay.as_ref());
         let limits = Limits {
-            cross: about
-                .cross
-                .clone()
-                .unwrap_or_else(|| self.episodes.cross.clone()),
-            stay: about
-                .stay
-                .clone()
-                .unwrap_or_else(|| self.episodes.stay.clone()),
+            cross: cross
+                .or(about.cross.as_ref())
+                .unwrap_or(&self.episodes.cross)
+                .clone(),
+            stay: stay
+                .or(about.stay.as_ref())
+                .unwrap_or(&self.episodes.stay)
+                .clone(),
         };
         Ok((trace, limits))
     }
@@ -291,5 +305,70 @@ impl Episode<'_> {
     #[must_use]
     pub fn seen(&self) -> &[Point] {
         &self.trace.points[..self.crossing.unwrap_or(self.trace.points.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::LazyLock};
+
+    use super::*;
+
+    /// A hole in a trace that is longer was no late sample: its machine did something else.
+    const HOLE_MS_MAX: i64 = 20_000;
+
+    static RECORDED: LazyLock<Corpus> = LazyLock::new(|| {
+        Corpus::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).unwrap()
+    });
+
+    #[test]
+    fn three_hundred_episodes_or_more_a_hundred_of_them_held_out_in_eight_whole_families() {
+        let episodes = RECORDED.episodes();
+        let held_out = || episodes.iter().filter(|episode| episode.trace.held_out);
+        let families: BTreeSet<&str> = held_out().map(|e| e.trace.family.as_str()).collect();
+        assert!(episodes.len() >= 300, "{}", episodes.len());
+        assert!(held_out().count() >= 100, "{}", held_out().count());
+        assert!(families.len() >= 8, "{families:?}");
+    }
+
+    #[test]
+    fn every_variant_was_recorded_at_both_intervals_and_without_holes() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+        let text = std::fs::read_to_string(folder.join("corpus.toml")).unwrap();
+        let manifest: Manifest = toml::from_str(&text).unwrap();
+        let names: BTreeSet<String> = RECORDED.traces.iter().map(|(t, _)| t.name()).collect();
+        for (family, about) in &manifest.family {
+            for variant in &about.variants {
+                for seconds in [1, 5] {
+                    let name = format!("{family}-{}-{seconds}s", variant.name);
+                    assert!(names.contains(&name), "{name} was not recorded");
+                }
+            }
+        }
+        for (trace, _) in &RECORDED.traces {
+            let gaps = trace
+                .points
+                .windows(2)
+                .map(|two| two[1].at_ms - two[0].at_ms);
+            let longest_ms = gaps.max().unwrap_or(0);
+            assert!(
+                longest_ms <= HOLE_MS_MAX,
+                "{}: {longest_ms} ms",
+                trace.name()
+            );
+        }
+    }
+
+    #[test]
+    fn a_variant_may_have_other_limits_than_its_family() {
+        let limits = |name: &str| {
+            let found = RECORDED
+                .traces
+                .iter()
+                .find(|(trace, _)| trace.name() == name);
+            found.map(|(_, limits)| (limits.cross.len(), limits.stay.len()))
+        };
+        assert_eq!(limits("rerun-keeps-5s"), Some((2, 2)));
+        assert_eq!(limits("rerun-often-5s"), Some((0, 3)));
     }
 }
