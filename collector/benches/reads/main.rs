@@ -33,10 +33,7 @@ use hubmeter_collector::{
 
 use ask::{Client, Cost};
 
-/// Servers that are asked about; they lie evenly among the others, whose hour has a sample a minute.
-pub const ASKED: usize = 500;
-
-/// Those of them whose month is filled.
+/// Servers whose month is filled, of those that are asked about.
 pub const MONTHS: usize = 20;
 
 /// Cells stored for a minute that an answer of all columns is made of: its begin, and four of each of
