@@ -10,7 +10,7 @@ use crate::history::{
 };
 
 /// More than any of the corpus takes for a value today, all together.
-const BYTES_A_VALUE_MAX: f64 = 0.62;
+const BYTES_A_VALUE_MAX: f64 = 0.45;
 
 /// What some recordings take.
 #[derive(Default)]
