@@ -67,6 +67,8 @@ pub(crate) enum Work<'a> {
 pub(crate) struct Due {
     pub(crate) at_ms: i64,
     pub(crate) about: About,
+    /// Holds put it off no further.
+    pub(crate) latest_ms: i64,
 }
 
 /// What spares a server, whatever it does.
@@ -95,6 +97,8 @@ pub struct Judged<'a> {
     pub(crate) due: Option<Due>,
     pub(crate) permit: Option<Permit>,
     pub(crate) warned: Option<&'a Warned>,
+    /// It was kept for so long beyond its time, the most there is.
+    kept_out_ms: Option<i64>,
     now_ms: i64,
 }
 
@@ -156,9 +160,12 @@ impl<'a> Judge<'a> {
                 Permit::From(due.at_ms)
             }
         });
+        let spent = due.is_some_and(|due| due.latest_ms <= self.now_ms);
+        let kept = kept(server, terms.hold_max_ms, self.now_ms);
         Judged {
             work,
-            spared: self.spared(server, &terms),
+            spared: self.spared(server, &terms, due),
+            kept_out_ms: kept.filter(|_| spent).map(|_| terms.hold_total_max_ms),
             due,
             permit,
             warned,
@@ -167,7 +174,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn spared(&self, server: &Server, terms: &Terms) -> Option<Spared> {
+    fn spared(&self, server: &Server, terms: &Terms, due: Option<Due>) -> Option<Spared> {
         if self.state.hub_heard && !server.listed {
             return Some(Spared::Unlisted);
         }
@@ -175,10 +182,15 @@ impl<'a> Judge<'a> {
         if let Some(reason) = exempt.reason(&server.key, &server.groups) {
             return Some(Spared::Exempt(reason));
         }
-        kept_in_words(server, terms.hold_max_ms, self.now_ms).map(Spared::Kept)
+        let latest_ms = due.map_or(i64::MAX, |due| due.latest_ms);
+        let (until_ms, how) = kept(server, terms.hold_max_ms, self.now_ms)?;
+        let kept = (until_ms.min(latest_ms), how);
+        (latest_ms > self.now_ms)
+            .then(|| in_kept_words(kept))?
+            .map(Spared::Kept)
     }
 
-    /// The earlier of too idle and too old, but never while its user holds it.
+    /// The earlier of too idle and too old, but never while its user holds it, which is not for ever.
     fn due(&self, server: &Server, work: Work<'_>, terms: &Arc<Terms>) -> Option<Due> {
         let idle = match work {
             Work::IdleSince { at_ms, .. } => {
@@ -190,6 +202,7 @@ impl<'a> Judge<'a> {
                 Some(Due {
                     at_ms: due_ms,
                     about: About::Idle { since_ms: at_ms },
+                    latest_ms: terms.kept_latest_ms(at_ms, base_ms),
                 })
             }
             Work::Goes(_) | Work::Unknown(_) => None,
@@ -197,18 +210,34 @@ impl<'a> Judge<'a> {
         // An agent's first word is no start: only the hub knows how old a server is.
         let started_ms = server.started_ms.filter(|_| server.started_by_hub);
         let max_age_ms = self.question.max_age_ms.unwrap_or(terms.max_age_ms);
-        let old = started_ms
-            .zip(max_age_ms)
-            .map(|(started_ms, max_age_ms)| Due {
-                at_ms: started_ms.saturating_add(max_age_ms),
+        let old = started_ms.zip(max_age_ms).map(|(started_ms, max_age_ms)| {
+            let at_ms = started_ms.saturating_add(max_age_ms);
+            Due {
+                at_ms,
                 about: About::Age { max_age_ms },
-            });
-        let mut due = idle.into_iter().chain(old).min_by_key(|due| due.at_ms)?;
-        if let Some((until_ms, _)) = kept(server, terms.hold_max_ms, self.now_ms) {
-            due.at_ms = due.at_ms.max(until_ms);
-        }
-        Some(due)
+                latest_ms: at_ms.saturating_add(terms.hold_total_max_ms),
+            }
+        });
+        let kept = kept(server, terms.hold_max_ms, self.now_ms);
+        let put_off = |mut due: Due| {
+            if let Some((until_ms, _)) = kept {
+                due.at_ms = due.at_ms.max(until_ms.min(due.latest_ms));
+            }
+            due
+        };
+        let dues = idle.into_iter().chain(old).map(put_off);
+        dues.min_by_key(|due| due.at_ms)
     }
+}
+
+/// The latest moment until which `server` may be kept, and by how much beyond its time that is; `None`
+/// where nothing bounds it, since somebody works there.
+#[must_use]
+pub fn kept_latest_ms(state: &State, server: &Server, now_ms: i64) -> Option<(i64, i64)> {
+    let mut judge = Judge::new(state, Question::default(), now_ms);
+    let due = judge.judge(server).due?;
+    let beyond_ms = judge.book.terms(&server.groups).hold_total_max_ms;
+    Some((due.latest_ms, beyond_ms))
 }
 
 /// Until when its user keeps it, if that is still to come: by a hold, or by what they asked
@@ -226,7 +255,10 @@ fn kept(server: &Server, hold_max_ms: i64, now_ms: i64) -> Option<(i64, &'static
 /// `held until 2026-11-29 08:00 UTC by its user`; `None` where nobody keeps it.
 #[must_use]
 pub fn kept_in_words(server: &Server, hold_max_ms: i64, now_ms: i64) -> Option<String> {
-    let (until_ms, how) = kept(server, hold_max_ms, now_ms)?;
+    in_kept_words(kept(server, hold_max_ms, now_ms)?)
+}
+
+fn in_kept_words((until_ms, how): (i64, &str)) -> Option<String> {
     let until = jiff::Timestamp::from_millisecond(until_ms).ok()?;
     let until = until.strftime("%Y-%m-%d %H:%M");
     Some(format!("{how} until {until} UTC by its user"))
@@ -354,6 +386,13 @@ impl Judged<'_> {
                     None => format!("idle for {idle_for}{by}"),
                 }
             }
+        };
+        let reason = match self.kept_out_ms {
+            Some(most_ms) if self.is_due() => {
+                let most = in_words(most_ms);
+                format!("{reason}; held {most} beyond its time, the most there is")
+            }
+            _ => reason,
         };
         if !self.is_due() || self.cull() {
             return reason;

@@ -260,6 +260,9 @@ impl Pipeline {
         if !news.warn.is_empty() {
             self.tell(Tell::Warn(news.warn));
         }
+        if !news.kernels.is_empty() {
+            self.tell(Tell::EndKernels(news.kernels));
+        }
     }
 
     fn tell(&self, tell: Tell) {

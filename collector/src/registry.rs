@@ -25,7 +25,8 @@ use rusqlite::Connection;
 use crate::database::{self, DatabaseError};
 
 pub use activity::read_activity;
-pub use answer::Audience;
+pub(crate) use answer::SERVICE_PREFIX;
+pub use answer::{Audience, Mute, Said};
 pub(crate) use message::MESSAGE_PREFIX;
 pub use message::Message;
 pub use outbox::{DueNotice, NewNotice, ToldNotice};
@@ -34,7 +35,7 @@ pub use promise::HoldAsked;
 
 /// What each schema version adds to the one before; the position is the version. Never edit a
 /// step that was released: add one.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE token (
         sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
@@ -147,6 +148,7 @@ const MIGRATIONS: [&str; 5] = [
     ) WITHOUT ROWID;
 ",
     outbox::MIGRATION,
+    answer::MIGRATION,
 ];
 
 /// Who wrote what to whom may be asked for longer than all else: a year.

@@ -7,6 +7,7 @@
 pub mod shape;
 
 mod accept;
+mod answers;
 mod auth;
 mod cull;
 mod guard;
@@ -148,7 +149,7 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 27] {
+fn routes() -> [Route; 28] {
     use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
@@ -174,8 +175,9 @@ fn routes() -> [Route; 27] {
         route("api/v1/reports/usage.csv",                  Rows,    get(reports::usage)),
         route("api/v1/reports/hub-activity.csv",           All,     get(reports::hub_activity)),
         route("api/v1/notices",                            Rows,    get(told::notices)),
-        route("api/v1/notices/{episode}/ack",              Own,     post(told::acknowledge)),
+        route("api/v1/notices/{episode}/ack",              Own,     post(told::acknowledge).delete(answers::take_back)),
         route("api/v1/notices/{episode}/mute",             Own,     post(told::mute)),
+        route("api/v1/answers",                            Rows,    get(answers::answers)),
         route("api/v1/messages",                           Rows,    get(messages::messages).post(messages::write)),
         route("api/v1/starts",                             Open,    post(starts::ended)),
         route("api/v1/events",                             Rows,    get(live::events)),

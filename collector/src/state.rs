@@ -9,6 +9,7 @@ pub mod invariants;
 pub mod series;
 
 mod intake;
+mod kernels;
 mod people;
 mod policy;
 mod presence;

@@ -2,6 +2,8 @@
 //!
 //! Pure: the state asks at its ticks, the teller tells, small state keeps what was told.
 
+mod kernel;
+
 use std::fmt;
 
 use crate::{
@@ -9,6 +11,8 @@ use crate::{
     fact::ServerKey,
     verdict::{Evidence, Rule, Severity, Verdict, episode, idle::in_words},
 };
+
+pub use kernel::KernelEnd;
 
 /// Which of the warnings it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +92,8 @@ pub struct News {
     pub take_back: Vec<TakenBack>,
     /// What is to be kept of whom from now on; `None`: nothing.
     pub kept: Vec<(ServerKey, Option<Warned>)>,
+    /// Kernels that are to be shut down, or no longer.
+    pub kernels: Vec<KernelEnd>,
 }
 
 /// What becomes of the warning of one server.
@@ -255,7 +261,10 @@ impl News {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.warn.is_empty() && self.take_back.is_empty() && self.kept.is_empty()
+        self.warn.is_empty()
+            && self.take_back.is_empty()
+            && self.kept.is_empty()
+            && self.kernels.is_empty()
     }
 }
 

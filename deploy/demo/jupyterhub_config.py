@@ -49,7 +49,8 @@ c.Spawner.args = ["--allow-root"] if os.geteuid() == 0 else []
 c.Spawner.default_url = "/lab"
 c.Spawner.mem_limit = demo["memory_limit_bytes"]
 # A server that starts while everything else is built takes longer than the usual 30 s.
-c.Spawner.http_timeout = 90
+c.Spawner.http_timeout = 180
+c.Spawner.start_timeout = 180
 
 
 def collector_of(spawner):

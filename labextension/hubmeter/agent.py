@@ -16,9 +16,10 @@ import signal
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from . import local
 
@@ -42,16 +43,23 @@ class AgentError(Exception):
     """The agent cannot be started here."""
 
 
+class Ear(Protocol):
+    """Whoever listens to the agent's stream."""
+
+    @property
+    def live(self) -> bool: ...
+
+    async def silence(self) -> None: ...
+
+
 class Agent:
     """One agent beside this server: started by us, or the one that started us."""
 
-    def __init__(
-        self, log: logging.Logger, hears: Callable[[], bool], environ: Mapping[str, str] = os.environ
-    ) -> None:
+    def __init__(self, log: logging.Logger, ear: Ear, environ: Mapping[str, str] = os.environ) -> None:
         #: Where the agent listens; None until that is known.
         self.socket: str | None = None
         self._log = log
-        self._hears = hears
+        self._ear = ear
         self._environ = environ
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -61,7 +69,8 @@ class Agent:
 
     def up_s(self) -> float | None:
         """For how long the agent that we started has run."""
-        return None if self._started is None else asyncio.get_running_loop().time() - self._started
+        started = self._started  # asked in another thread too
+        return None if started is None else time.monotonic() - started
 
     def start(self) -> None:
         """Begins to watch over the agent; returns at once."""
@@ -100,7 +109,7 @@ class Agent:
         """Whether the server runs under an agent already (`hubmeter-agent run -- …`)."""
         for path in await aside(lambda: waiting(self._environ)):
             for _ in range(ATTACH_TRIES):
-                if await local.answers(path):
+                if await answering(path):
                     self.socket = path
                     self._log.info("hubmeter: this server's agent is at %s", path)
                     return True
@@ -109,16 +118,23 @@ class Agent:
 
     async def _silent(self) -> None:
         """Waits until an agent that is not ours has said nothing for LEFT_S_MIN. It is not ours to end."""
-        clock = asyncio.get_running_loop().time
-        heard = clock()
-        while clock() - heard < LEFT_S_MIN:
-            await asyncio.sleep(CHECK_S)
-            if await self._is_heard():
-                heard = clock()
+        await self._unheard(LEFT_S_MIN)
+
+    async def _unheard(self, seconds: float) -> None:
+        """Waits until the agent has said nothing for so long. While its stream goes on there is no timer and
+        no question: each would wake somebody for nothing."""
+        while True:
+            await self._ear.silence()
+            since = time.monotonic()
+            while not await self._is_heard():
+                if time.monotonic() - since >= seconds:
+                    return
+                await asyncio.sleep(CHECK_S)
+            if not self._ear.live:  # it answers, and has no sample yet
+                await asyncio.sleep(CHECK_S)
 
     async def _is_heard(self) -> bool:
-        # Asked only when its stream brings nothing: each question costs the agent a wake-up.
-        return self._hears() or (self.socket is not None and await local.answers(self.socket))
+        return self._ear.live or (self.socket is not None and await answering(self.socket))
 
     async def _look_around(self) -> tuple[str, str]:
         """Binary and socket; in a thread, since a file system may hang."""
@@ -144,7 +160,7 @@ class Agent:
             limit=4 * LOG_CHARS_MAX,
         )
         self._process = process
-        self._started = asyncio.get_running_loop().time()
+        self._started = time.monotonic()
         self._log.debug("hubmeter: agent %s started as process %d", binary, process.pid)
         chores = [asyncio.create_task(self._pass_on_log(process)), asyncio.create_task(self._watch(process))]
         try:
@@ -157,14 +173,9 @@ class Agent:
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Kills an agent that lives but has not answered for HUNG_S_MIN."""
-        clock = asyncio.get_running_loop().time
-        heard = clock()
-        while clock() - heard < HUNG_S_MIN:
-            await asyncio.sleep(CHECK_S)
-            if process.returncode is not None:
-                return
-            if await self._is_heard():
-                heard = clock()
+        await self._unheard(HUNG_S_MIN)
+        if process.returncode is not None:
+            return
         self._tell("the agent does not answer; it will be started again")
         process.kill()
 
@@ -301,6 +312,11 @@ def aside(work: Callable[[], T]) -> asyncio.Future[T]:
 
     threading.Thread(target=run, name="hubmeter", daemon=True).start()
     return done
+
+
+async def answering(path: str) -> bool:
+    """Whether an agent answers on this socket."""
+    return await aside(lambda: local.answers(path))
 
 
 async def cancel(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -18,7 +18,7 @@ KEPT_MAX = 64  # as many ends as a sample can carry
 
 
 class Ends:
-    """Watches over kernels' processes."""
+    """Watches over kernels' processes; on the loop, where Jupyter's watch is at home."""
 
     def __init__(self, manager: Any, wake: Callable[[], None], log: logging.Logger) -> None:
         self._manager = manager
@@ -44,8 +44,8 @@ class Ends:
     def rows(self) -> list[dict[str, Any]]:
         """What is told, for a while."""
         now = time.monotonic()
-        self._ended = {key: end for key, end in self._ended.items() if end[0] > now}
-        return [row for _, row in self._ended.values()]
+        # Asked in our thread, while ends are added on the loop: copied at once, and nothing taken away here.
+        return [row for until, row in list(self._ended.values()) if until > now]
 
     def _died(self, kernel_id: str) -> None:
         """Called by the kernel's restarter, before it starts the kernel anew."""
@@ -60,6 +60,8 @@ class Ends:
 
     def _add(self, kernel_id: str, pid: int, *, asked: bool, signal: int | None) -> None:
         row = {"id": kernel_id, "pid": pid, "asked": asked, "signal": signal}
-        self._ended[(kernel_id, pid)] = (time.monotonic() + KEPT_S, row)
+        now = time.monotonic()
+        kept = {key: end for key, end in self._ended.items() if end[0] > now}
+        self._ended = {**kept, (kernel_id, pid): (now + KEPT_S, row)}
         while len(self._ended) > KEPT_MAX:
             del self._ended[next(iter(self._ended))]

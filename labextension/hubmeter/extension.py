@@ -14,8 +14,12 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from . import events, metrics, routes
 from .agent import Agent, cancel
 from .collector import Collector
+from .follower import Follower
+from .idle_kernels import IdleKernels
+from .outlet import Outlet
 from .stream import Feed
 from .told import Teller
+from .watch import Watch
 
 
 class Hubmeter(ExtensionApp):
@@ -25,43 +29,55 @@ class Hubmeter(ExtensionApp):
 
     # Set in `initialize_settings`; a server whose load of us failed still calls `stop_extension`.
     _agent: Agent | None = None
+    _outlet: Outlet
     _feed: Feed
     _teller: Teller
+    _follower: Follower | None = None
     _collector: Collector | None = None
+    _idle_kernels: IdleKernels | None = None
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def initialize_settings(self) -> None:
         """Makes the parts; starts none."""
         assert self.serverapp is not None  # noqa: S101 - set by the server before it calls this
-        self._agent = Agent(self.log, lambda: self._feed.live)
         bus = self.serverapp.event_logger
         assert bus is not None  # noqa: S101 - made before any extension is loaded
-        self._feed = Feed(bus, self.log, self._socket, self._agent.up_s)
-        self._teller = Teller(self.serverapp, self._feed, self.log, self._socket)
+        self._outlet = Outlet(bus, self.log)
+        watched = Watch(self.serverapp.web_app.settings)
+        self._feed = Feed(self._outlet, self.log, self._up_s, watched)
+        self._agent = Agent(self.log, self._feed)
+        self._teller = Teller(self.serverapp, self._feed, self.log, self._socket, self._wake)
         self._feed.on_sample = self._teller.tick
+        self._follower = Follower(self._feed, self._teller, self.log, self._socket)
         self._collector = Collector(lambda: self._feed.link, self.log)
         events.register(bus)
+        self._idle_kernels = IdleKernels(self.serverapp, self._feed, self.log)
 
     def initialize_handlers(self) -> None:
         assert self._collector is not None  # noqa: S101 - made just before
-        parts = routes.Parts(self._teller.person, self._teller.wake, self._collector, self._socket)
+        parts = routes.Parts(self._teller.person, self._wake, self._collector, self._socket)
         self.handlers.extend(metrics.routes(self._feed))
         self.handlers.extend(routes.routes(parts))
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Called when the server listens; returns at once."""
-        if self._agent is None:  # loading failed, and the log says why
+        if self._agent is None or self._follower is None:  # loading failed, and the log says why
             return
         self._agent.start()
-        self._tasks = (
-            asyncio.create_task(self._feed.run(), name="hubmeter stream"),
-            asyncio.create_task(self._teller.run(), name="hubmeter teller"),
-        )
+        if self._idle_kernels is not None:
+            self._idle_kernels.start()
+        self._outlet.begin()
+        self._tasks = (asyncio.create_task(self._teller.run(), name="hubmeter teller"),)
+        self._follower.start()
         self._say_whose_route(serverapp)
 
     async def stop_extension(self) -> None:
+        if self._follower is not None:
+            await self._follower.stop()
         await cancel(self._tasks)
         self._tasks = ()
+        if self._idle_kernels is not None:
+            self._idle_kernels.stop()
         if self._collector is not None:
             self._collector.close()
         if self._agent is not None:
@@ -69,6 +85,13 @@ class Hubmeter(ExtensionApp):
 
     def _socket(self) -> str | None:
         return None if self._agent is None else self._agent.socket
+
+    def _up_s(self) -> float | None:
+        return None if self._agent is None else self._agent.up_s()
+
+    def _wake(self) -> None:
+        if self._follower is not None:
+            self._follower.wake()
 
     def _say_whose_route(self, serverapp: Any) -> None:
         """Two meters on one address: one line says which one answers and how to have one only."""

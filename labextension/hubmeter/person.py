@@ -8,6 +8,7 @@ that was saved. Nothing is known before the first of these: then it is null, not
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -25,15 +26,16 @@ Past = tuple[str | None, datetime | None]
 
 
 class Person:
-    """What is known of the people who use this server."""
+    """What is known of the people who use this server. Told of on the loop, looked at in our thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._at: float | None = None
-        self._kind: str | None = None
+        #: When, and what; changed as one.
+        self._last: tuple[float | None, str | None] = (None, None)
         self._told_at: float | None = None
+        self._lock = threading.Lock()
         #: Notices that were on a screen, and not yet told.
-        self.shown: dict[str, None] = {}
+        self._shown: dict[str, None] = {}
         self._kernels: dict[str, Past] | None = None
         self._typed: Mapping[str, float] | None = None
         self._saved: dict[str, datetime | None] = {}
@@ -41,13 +43,19 @@ class Person:
 
     def did(self, kind: str) -> None:
         """Somebody did something just now: typing, run, terminal, save."""
-        self._at, self._kind = self._clock(), kind
+        self._last = (self._clock(), kind)
 
     def saw(self, episode: str) -> None:
         """A notice was on the screen of a visible tab."""
-        self.shown[episode] = None
-        while len(self.shown) > SHOWN_MAX:
-            del self.shown[next(iter(self.shown))]
+        with self._lock:
+            self._shown[episode] = None
+            while len(self._shown) > SHOWN_MAX:
+                del self._shown[next(iter(self._shown))]
+
+    def shown(self) -> list[str]:
+        """What was on a screen, and is not yet told."""
+        with self._lock:
+            return list(self._shown)
 
     def look(self, kernels: Sequence[Mapping[str, Any]], typed: Mapping[str, float]) -> None:
         """Takes the kernels and terminals there are, and what has happened in them since the last look."""
@@ -83,24 +91,26 @@ class Person:
 
     def mark(self) -> tuple[Any, ...]:
         """Differs from the mark before when there is something new to tell."""
-        if self._at is not None and (self._told_at is None or self._at - self._told_at >= TOLD_EVERY_S):
-            self._told_at = self._at
+        at, _ = self._last
+        if at is not None and (self._told_at is None or at - self._told_at >= TOLD_EVERY_S):
+            self._told_at = at
         return self._told_at, self._kept_until
 
     def body(self) -> dict[str, Any]:
         """What the agent is told: ages, since clocks may differ."""
-        now = self._clock()
+        (at, kind), now = self._last, self._clock()
         return {
-            "input_ms": None if self._at is None else int((now - self._at) * 1000),
-            "input_kind": self._kind,
-            "shown": list(self.shown),
+            "input_ms": None if at is None else int((now - at) * 1000),
+            "input_kind": kind,
+            "shown": self.shown(),
             "kept_ms": None if self._kept_until is None else max(0, int((self._kept_until - now) * 1000)),
         }
 
     def took(self, shown: Sequence[str]) -> None:
         """The agent has these."""
-        for episode in shown:
-            self.shown.pop(episode, None)
+        with self._lock:
+            for episode in shown:
+                self._shown.pop(episode, None)
 
 
 def kept_s(settings: Mapping[str, Any]) -> float | None:

@@ -44,9 +44,9 @@ async def table(socket: str | None, fields: str | None) -> dict[str, Any]:
     """Raises one of `local.FAILURES` when the agent does not say."""
     if socket is None:
         raise local.LocalError("there is none")
-    body = await local.within(local.get(socket, "/v1/recent", BYTES_MAX), local.ANSWER_S_MAX)
     # Megabytes of JSON take longer than anybody on the loop should wait.
-    return await local.within(aside(lambda: columns(body, fields)), PARSE_S_MAX)
+    work = aside(lambda: columns(local.get(socket, "/v1/recent", BYTES_MAX), fields))
+    return await local.within(work, local.ANSWER_S_MAX + PARSE_S_MAX)
 
 
 def columns(body: bytes, fields: str | None) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 ended, and when a person last did something.
 
 Read from the server's own managers, in this process: no request, no message to a kernel, nothing that
-anybody could count as activity. Notebooks go with their path from the server's root folder: how much of
-it leaves this machine is the agent's to decide, by HUBMETER_NAMES.
+anybody could count as activity, and hardly anything that wakes the event loop. Notebooks go with their path
+from the server's root folder: how much of it leaves this machine is the agent's to decide, by
+HUBMETER_NAMES.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -32,6 +35,7 @@ ROWS_MAX = 256  # kernels, and apps: as many as the agent takes; it finds the re
 BODY_BYTES_MAX = 256 * 1024  # the agent refuses a longer message
 PERSON_BYTES_MAX = 4 * 1024  # of that, what is said of people
 SOON_S = 0.05  # several things that happen at once are told at once
+NAMES_S = 30.0  # so often sessions are read whose table does not say when it changes
 ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 
@@ -48,100 +52,98 @@ _STATES = {
 
 
 class Teller:
-    """Tells the agent of kernels and terminals when they change."""
+    """Tells the agent of kernels, terminals and people when they change.
+
+    Managers are read in our thread: names, numbers and times, which Python hands out whole. What belongs to
+    the loop is done there, and only when something happened: the watch over kernels' ends, and the table of
+    sessions. What happens is known by the server's own events and by the table's own word; a kernel that came
+    or went without a word is seen by its process.
+    """
 
     def __init__(
-        self, server: ServerApp, feed: Feed, log: logging.Logger, socket: Callable[[], str | None]
+        self,
+        server: ServerApp,
+        feed: Feed,
+        log: logging.Logger,
+        socket: Callable[[], str | None],
+        wake: Callable[[], None],
     ) -> None:
+        self.person = Person()
         self._server = server
         self._feed = feed
         self._log = log
         self._socket = socket
-        self._wake = asyncio.Event()
-        self._happened = False
-        self._looked = 0.0
-        self._ends = Ends(server.kernel_manager, self.wake, log)
-        self.person = Person()
+        self._wake = wake
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._happened = asyncio.Event()
+        self._ends = Ends(server.kernel_manager, self._happened.set, log)
+        self._looked_s = time.monotonic()
         self._told: Any = None
-        self._named: Any = None
+        #: Kernels and their processes that the loop's part knows.
+        self._settled: dict[str, int | None] | None = None
+        self._settled_s = 0.0
+        self._is_traced = False
         self._notebooks: dict[str, str] = {}
 
     async def run(self) -> None:
+        """The loop's part. It sleeps, without a timer, until something happens."""
+        self._loop = asyncio.get_running_loop()
         bus = self._server.event_logger
         listeners = ((ACTIONS, self._on_action), (CONTENTS, self._on_contents))
         for schema, listener in listeners if bus is not None else ():
             bus.add_listener(schema_id=schema, listener=listener)
+        self._trace(self._on_statement)
         try:
-            await self._tell()
+            while True:
+                await self._settle()
+                await self._happened.wait()
+                await asyncio.sleep(SOON_S)
+                self._happened.clear()
         finally:
+            self._trace(None)
             for schema, listener in listeners if bus is not None else ():
                 bus.remove_listener(schema_id=schema, listener=listener)
 
-    def wake(self) -> None:
-        """There is something to tell that should not wait for the next look."""
-        self._happened = True
-        self._wake.set()
+    def look(self) -> None:
+        """In our thread: looks at what there is, and tells what is new."""
+        self._looked_s = time.monotonic()
+        try:
+            self._look()
+        except local.Refused as error:
+            self._log.warning("hubmeter: the agent does not take what it is told: %s", error)
+            self.person.took(self.person.shown())
+        except local.FAILURES as error:
+            self._told = None
+            self._log.debug("hubmeter: agent was not told: %s", error)
+        except Exception:  # noqa: BLE001 - a manager of somebody else's making
+            self._log.debug("hubmeter: cannot read the server's kernels", exc_info=True)
 
     def tick(self) -> None:
-        """A sample came: looking now costs less than waking up for it alone."""
-        if asyncio.get_running_loop().time() - self._looked >= LOOK_S - SOON_S:
-            self._wake.set()
+        """A sample came, in our thread: looking now costs less than waking up for it alone."""
+        if time.monotonic() - self._looked_s >= LOOK_S - SOON_S:
+            self.look()
 
-    async def _tell(self) -> None:
-        while True:
-            self._wake.clear()
-            self._looked = asyncio.get_running_loop().time()
-            try:
-                await self._look()
-            except local.Refused as error:
-                self._log.warning("hubmeter: the agent does not take what it is told: %s", error)
-                self.person.took(list(self.person.shown))
-            except local.FAILURES as error:
-                self._told = None
-                self._log.debug("hubmeter: agent was not told: %s", error)
-            except Exception:  # noqa: BLE001 - a manager of somebody else's making
-                self._log.debug("hubmeter: cannot read the server's kernels", exc_info=True)
-            await self._pause()
-
-    async def _pause(self) -> None:
-        """Until the next sample, or until something happens: a kernel's end is told of at once, since the
-        agent waits for why."""
+    def due_s(self) -> float:
+        """When to look although no sample came."""
         patience_s = LOOK_S * (MISSED if self._feed.live else 1)
-        timer = asyncio.get_running_loop().call_later(patience_s, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
-        if self._happened:
-            self._happened = False
-            await asyncio.sleep(SOON_S)
+        return max(0.0, self._looked_s + patience_s - time.monotonic())
 
-    async def _on_action(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
-        """A kernel was started, restarted or shut down."""
-        self.wake()
-
-    async def _on_contents(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
-        """A file was read, written, moved."""
-        if data.get("action") == "save":
-            path = str(data.get("path") or "").strip("/")
-            self.person.saved(path, running(self._server, self._notebooks))
-
-    async def _look(self) -> None:
+    def _look(self) -> None:
         settings = self._server.web_app.settings
         every = running(self._server, self._notebooks)
-        self._ends.look({row["id"]: row["pid"] for row in every if row["pid"] is not None})
         self.person.look(every, terminals.typed(settings))
         self.person.keep(person.kept_s(settings))
+        if not self._is_settled(every):
+            self._ask()
+            return
         socket = self._socket()
         if socket is None or not self._feed.live:
             return
-        if await self._name():
-            every = running(self._server, self._notebooks)
         rows = last_used(every)
         ttys, apps = terminals.rows(settings), proxied.apps(self._server.web_app)
         ended = self._ends.rows()
         seen = (self._feed.connections, self.person.mark(), rows, ttys, apps, ended)
-        if seen == self._told and not self.person.shown:
+        if seen == self._told and not self.person.shown():
             return
         now = datetime.now(timezone.utc)
         body = fitting(
@@ -154,24 +156,66 @@ class Teller:
         )
         said = self.person.body()
         self._told = seen
-        await local.put_json(socket, "/v1/kernels", {**body, **said})
+        local.put_json(socket, "/v1/kernels", {**body, **said})
         # Not before the agent has it: what was shown is told once, but told.
         self.person.took(said["shown"])
 
-    async def _name(self) -> bool:
-        """Looks up notebooks' names, only when the table of sessions has changed; whether it has."""
-        sessions = self._server.session_manager
-        changes = getattr(getattr(sessions, "connection", None), "total_changes", None)
-        mark = (changes, sorted(self._server.kernel_manager.list_kernel_ids()))
-        if changes is not None and mark == self._named:
+    def _is_settled(self, every: list[dict[str, Any]]) -> bool:
+        """Whether the loop's part knows of these kernels, and may know their notebooks."""
+        if not self._is_traced and time.monotonic() - self._settled_s >= NAMES_S:
             return False
+        return self._settled == _processes(every)
+
+    def _ask(self) -> None:
+        """Wakes the loop's part, which wakes us."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+                self._loop.call_soon_threadsafe(self._happened.set)
+
+    async def _settle(self) -> None:
+        every = running(self._server, self._notebooks)
+        try:
+            self._ends.look({row["id"]: row["pid"] for row in every if row["pid"] is not None})
+            self._notebooks = await self._names()
+        except Exception:  # noqa: BLE001 - a manager of somebody else's making
+            self._log.debug("hubmeter: cannot read the server's sessions", exc_info=True)
+        self._settled, self._settled_s = _processes(every), time.monotonic()
+        self._wake()
+
+    async def _names(self) -> dict[str, str]:
+        """What each kernel's notebook is called."""
         names: dict[str, str] = {}
-        for session in await ensure_async(sessions.list_sessions()):
+        for session in await ensure_async(self._server.session_manager.list_sessions()):
             kernel, name = (session.get("kernel") or {}).get("id"), notebook(session)
             if kernel and name:
                 names.setdefault(kernel, name)
-        self._notebooks, self._named = names, mark
-        return True
+        return names
+
+    def _trace(self, callback: Callable[[str], None] | None) -> None:
+        """Has the table of sessions, which is SQLite's in memory, say when it is changed."""
+        try:
+            self._server.session_manager.connection.set_trace_callback(callback)
+            self._is_traced = callback is not None
+        except Exception:  # noqa: BLE001 - a table of another make: it is read now and then
+            self._is_traced = False
+
+    def _on_statement(self, statement: str) -> None:
+        if not statement.lstrip()[:6].upper().startswith("SELECT"):
+            self._happened.set()
+
+    async def _on_action(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        """A kernel was started, restarted or shut down."""
+        self._happened.set()
+
+    async def _on_contents(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        """A file was read, written, moved."""
+        if data.get("action") == "save":
+            path = str(data.get("path") or "").strip("/")
+            self.person.saved(path, running(self._server, self._notebooks))
+
+
+def _processes(rows: list[dict[str, Any]]) -> dict[str, int | None]:
+    return {row["id"]: row["pid"] for row in rows}
 
 
 def last_used(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

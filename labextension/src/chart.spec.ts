@@ -3,7 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { pathOf, runsOf, sparkPath, spreadOf, topOf, xOf } from './chart';
 import type { IPoint } from './feed';
 
-const point = (atMs: number, usedBytes: number | null): IPoint => ({ atMs, usedBytes, limitBytes: null, cores: null });
+const point = (atMs: number, usedBytes: number | null, holdsMs = 5_000): IPoint => ({
+  atMs,
+  usedBytes,
+  limitBytes: null,
+  cores: null,
+  holdsMs
+});
 const used = (one: IPoint) => one.usedBytes;
 const FRAME = { width: 100, height: 10, fromMs: 0, toMs: 100_000, max: 10 };
 
@@ -12,15 +18,23 @@ describe('runsOf', () => {
     const points = [
       ...[0, 5, 10].map(s => point(s * 1000, 1)),
       point(15_000, null),
-      ...[20, 25, 80].map(s => point(s * 1000, 1)),
-      point(240_000, 1)
+      ...[20, 25, 37, 50].map(s => point(s * 1000, 1)),
+      point(63_000, 1)
     ];
-    expect(runsOf(points, used, 0).map(run => run.length)).toEqual([3, 3, 1]);
+    // A beat that was left out is none; more than two and a half are.
+    expect(runsOf(points, used, 0).map(run => run.length)).toEqual([3, 3, 1, 1]);
   });
 
-  it('takes the usual distance of what is there: hours are no holes among days', () => {
-    const points = Array.from({ length: 50 }, (_, i) => point(i * 1_800_000, 1));
+  it('bridges what a figure speaks for, be it half an hour, and no more', () => {
+    const points = Array.from({ length: 50 }, (_, i) => point(i * 1_800_000, 1, 1_800_000));
     expect(runsOf(points, used, 0).length).toBe(1);
+    expect(runsOf(points.filter((_, i) => i < 20 || i > 22), used, 0).length).toBe(2);
+  });
+
+  it('goes over from samples to figures that come once a minute without a hole', () => {
+    const points = [point(0, 1), point(5_000, 1), point(65_000, 1, 60_000), point(125_000, 1, 60_000)];
+    expect(runsOf(points, used, 0).length).toBe(1);
+    expect(runsOf([...points, point(280_000, 1, 60_000)], used, 0).length).toBe(2);
   });
 
   it('begins where the picture begins', () => {

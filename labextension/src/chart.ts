@@ -17,10 +17,8 @@ export interface ISpread {
   readonly last: number | null;
 }
 
-/** Points further apart than this many usual steps have a hole between them. */
-const HOLE_STEPS = 4;
-/** Figures that hold come once a minute; a hole is longer than that. */
-const HOLE_MS_MIN = 150_000;
+/** Points further apart than this many times what they speak for have a hole between them. */
+const HOLE_STEPS = 2.5;
 /** A limit further away than this is not drawn: what is used would be a flat line. */
 const LIMIT_SHARE_MIN = 0.25;
 
@@ -30,24 +28,25 @@ export function runsOf(
   valueOf: (point: IPoint) => number | null,
   fromMs: number
 ): readonly (readonly (readonly [number, number])[])[] {
-  const steps = points.slice(1).map((point, i) => point.atMs - points[i].atMs);
-  steps.sort((a, b) => a - b);
-  const hole = Math.max(HOLE_MS_MIN, HOLE_STEPS * (steps[steps.length >> 1] ?? 0));
   const runs: (readonly [number, number])[][] = [];
-  let before = -Infinity;
+  let before: IPoint | null = null;
   for (const point of points) {
     const value = valueOf(point);
     if (value === null) {
-      before = -Infinity;
+      before = null;
     } else if (point.atMs >= fromMs) {
-      if (point.atMs - before > hole) {
+      if (before === null || isHole(before, point)) {
         runs.push([]);
       }
       runs[runs.length - 1].push([point.atMs, value]);
-      before = point.atMs;
+      before = point;
     }
   }
   return runs;
+}
+
+function isHole(one: IPoint, next: IPoint): boolean {
+  return next.atMs - one.atMs > HOLE_STEPS * Math.max(one.holdsMs, next.holdsMs);
 }
 
 /** A line through one run, with the area under it closed if asked for. */

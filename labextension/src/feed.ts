@@ -11,6 +11,8 @@ export interface IPoint {
   readonly usedBytes: number | null;
   readonly limitBytes: number | null;
   readonly cores: number | null;
+  /** For how long such a figure speaks: the next one comes within this. */
+  readonly holdsMs: number;
 }
 
 /** An event comes at least once a minute, and "no data" at once; two that are missing are an open socket
@@ -117,7 +119,9 @@ export class Feed {
       atMs: now,
       usedBytes: sample?.usedBytes ?? null,
       limitBytes: sample?.limitBytes ?? null,
-      cores: sample?.cpuCores ?? null
+      cores: sample?.cpuCores ?? null,
+      // What stays as it is comes once a minute.
+      holdsMs: Math.max(MINUTE_MS, sample?.intervalMs ?? 0)
     };
     this._recent.push(point);
     while (this._recent.length > RECENT_MAX || this._recent[0].atMs < now - RECENT_MS) {

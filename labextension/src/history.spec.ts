@@ -13,7 +13,8 @@ const answer = (over: object = {}) => ({
     time: [iso(AT - 10_000), iso(AT - 5_000)],
     memory_used_bytes: [5, null],
     memory_limit_bytes: [9, 0],
-    cpu_cores: [0.5, 'x']
+    cpu_cores: [0.5, 'x'],
+    interval_ms: [5_000, 5_010]
   },
   ...over
 });
@@ -23,8 +24,8 @@ describe('parseHistory', () => {
     const history = parseHistory(answer(), AT)!;
     expect(history.source).toBe('collector');
     expect(history.points).toEqual([
-      { atMs: AT - 10_000, usedBytes: 5, limitBytes: 9, cores: 0.5 },
-      { atMs: AT - 5_000, usedBytes: null, limitBytes: null, cores: null }
+      { atMs: AT - 10_000, usedBytes: 5, limitBytes: 9, cores: 0.5, holdsMs: 5_000 },
+      { atMs: AT - 5_000, usedBytes: null, limitBytes: null, cores: null, holdsMs: 5_010 }
     ]);
   });
 
@@ -38,7 +39,17 @@ describe('parseHistory', () => {
     const columns = { time: [iso(AT)], memory_used_bytes: [7] };
     const history = parseHistory({ to: iso(AT), columns, source: 'agent' }, AT)!;
     expect(history.source).toBe('agent');
-    expect(history.points).toEqual([{ atMs: AT, usedBytes: 7, limitBytes: null, cores: null }]);
+    expect(history.points).toEqual([{ atMs: AT, usedBytes: 7, limitBytes: null, cores: null, holdsMs: 60_000 }]);
+  });
+
+  it('knows how long a figure speaks: a step, or an interval, and never the hole before it', () => {
+    const holds = (over: object, interval_ms: unknown[]) =>
+      parseHistory({ ...over, columns: { time: [5, 65, 70, 71].map(s => iso(AT + s * 1000)), interval_ms } }, AT)!.points.map(
+        one => one.holdsMs
+      );
+    expect(holds({}, [5_000, 60_000, 5_000, 1_000])).toEqual([5_000, 5_000, 1_000, 1_000]);
+    expect(holds({}, ['x', 600_000, null, -1])).toEqual([60_000, 60_000, 60_000, 60_000]);
+    expect(holds({ step_ms: 60_000 }, [])).toEqual([60_000, 60_000, 60_000, 60_000]);
   });
 
   it('makes nothing of garbage', () => {
@@ -55,7 +66,7 @@ describe('parseHistory', () => {
 });
 
 describe('joined', () => {
-  const point = (atMs: number, usedBytes = 1) => ({ atMs, usedBytes, limitBytes: null, cores: null });
+  const point = (atMs: number, usedBytes = 1) => ({ atMs, usedBytes, limitBytes: null, cores: null, holdsMs: 5_000 });
 
   it('goes on with what was seen since', () => {
     expect(joined([point(1), point(5)], [point(4), point(5), point(9)]).map(one => one.atMs)).toEqual([1, 5, 9]);

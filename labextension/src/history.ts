@@ -23,6 +23,8 @@ export interface IHistory {
 
 /** More points than any picture has. */
 const POINTS_MAX = 2000;
+/** The longest interval there is: what came after more than that came after a hole. */
+const INTERVAL_MS_MAX = 60_000;
 
 /** Reads an answer that came at `nowMs`; null when it is none. */
 export function parseHistory(raw: unknown, nowMs: number): IHistory | null {
@@ -37,6 +39,7 @@ export function parseHistory(raw: unknown, nowMs: number): IHistory | null {
   const used = column('memory_used_bytes');
   const limits = column('memory_limit_bytes');
   const cores = column('cpu_cores');
+  const holds = holdsOf(size(raw.step_ms), column('interval_ms'));
   const points = column('time').flatMap((at, i) => {
     const atMs = time(at);
     return atMs === null
@@ -46,12 +49,22 @@ export function parseHistory(raw: unknown, nowMs: number): IHistory | null {
             atMs: atMs - skewMs,
             usedBytes: size(used[i]),
             limitBytes: size(limits[i]) || null,
-            cores: size(cores[i])
+            cores: size(cores[i]),
+            holdsMs: holds(i)
           }
         ];
   });
   points.sort((a, b) => a.atMs - b.atMs);
   return { points, source: text(raw.source) === 'agent' ? 'agent' : 'collector', skewMs };
+}
+
+/**
+ * For how long each row speaks. A sample says how long ago the one before was, which after a hole is the hole;
+ * the next one then says the usual.
+ */
+function holdsOf(stepMs: number | null, intervals: readonly unknown[]): (i: number) => number {
+  const interval = (i: number) => size(intervals[i]) || INTERVAL_MS_MAX;
+  return i => stepMs || Math.min(interval(i), interval(i + 1), INTERVAL_MS_MAX);
 }
 
 /** What was told, and after it what was seen since. */

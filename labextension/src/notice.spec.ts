@@ -13,7 +13,13 @@ const NOTICE = {
   workload_id: null as string | null,
   cleared: false
 };
-const IDLE = { ...NOTICE, rule: 'idle', severity: 'info', stops_at: '2027-01-15T08:13:00.000Z' };
+const IDLE = {
+  ...NOTICE,
+  rule: 'idle',
+  severity: 'info',
+  text: 'idle 47 min, stops in 13 min',
+  stops_at: '2027-01-15T08:13:00.000Z'
+};
 const NOW = Date.parse('2027-01-15T08:00:00.000Z');
 
 let look: (away: boolean) => void;
@@ -171,7 +177,7 @@ describe('Notices', () => {
   });
 
   describe('the last warning of a stop', () => {
-    const LAST = { ...IDLE, stops_at: '2027-01-15T08:05:00.000Z' };
+    const LAST = { ...IDLE, text: 'idle 55 min, stops in 5 min', stops_at: '2027-01-15T08:05:00.000Z' };
     const said = () => shown.map(({ text }) => /stops in (.*)\. Is/.exec(text)![1]);
 
     it('comes though the first was shown, in its place, once', () => {
@@ -202,10 +208,16 @@ describe('Notices', () => {
       expect(said()).toEqual(['13 min', '5 min']);
     });
 
-    it('is not late by a clock that is somewhat behind', () => {
+    it('comes however long before the end the hub has it told, and however near to the first', () => {
+      notices.take({ ...IDLE, text: 'idle 1 h, stops in 60 min', stops_at: '2027-01-15T09:00:00.000Z' });
+      notices.take({ ...IDLE, text: 'idle 1 h, stops in 50 min', stops_at: '2027-01-15T08:50:00.000Z' });
+      expect(said()).toEqual(['60 min', '50 min']);
+    });
+
+    it('is not the copy of an earlier one that comes late, by a clock that is somewhat behind', () => {
       notices.take(IDLE);
-      notices.take({ ...LAST, stops_at: '2027-01-15T08:05:10.000Z' });
-      expect(shown.length).toBe(2);
+      notices.take({ ...IDLE, stops_at: '2027-01-15T08:04:00.000Z' });
+      expect(said()).toEqual(['13 min']);
     });
 
     it('goes when the stop is off, and no late copy of either comes back', () => {

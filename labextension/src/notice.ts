@@ -70,8 +70,8 @@ export const KEEP_HOURS = [1, 4, 8] as const;
 
 const TYPES = { info: 'info', warning: 'warning', critical: 'error' } as const;
 const ABOUT_MEMORY = ['runaway_memory', 'near_limit'];
-/** A warning that a server stops within this is the last one, five minutes before; clocks and ways are inexact. */
-const LAST_MS = 6 * 60_000;
+/** Of a warning's words as much as tells it apart: "idle 45 min, stops in 15 min". */
+const WORDS_CHARS_MAX = 80;
 /** What happened does not pass: the reason stays until it is read. */
 const STAYS = ['killed'];
 
@@ -103,7 +103,7 @@ export class Notices {
     if (notice === null) {
       return false;
     }
-    if (document.hidden && !this._keys(notice).some(key => this._shown.has(key))) {
+    if (document.hidden && !this._keysOf(notice).some(key => this._shown.has(key))) {
       this._wait(notice);
     } else {
       this._put(notice);
@@ -133,14 +133,18 @@ export class Notices {
   };
 
   private _put(notice: INotice): void {
-    const keys = this._keys(notice);
+    const keys = this._keysOf(notice);
     if (notice.cleared) {
       keys.forEach(key => this._end(key, STAYS.includes(notice.rule)));
       return;
     }
-    const shown = this._shown.get(keys[0]);
+    const [key] = keys;
+    const shown = this._shown.get(key);
+    if (key !== notice.episode && this._shown.has(notice.episode)) {
+      return; // a late copy: the stop is off
+    }
     if (shown === undefined) {
-      this._begin(notice, keys[0]);
+      this._begin(notice, key);
     } else if (shown !== '') {
       const { text, actions } = this._words(notice);
       this._notifier.update(shown, text, TYPES[notice.severity], actions);
@@ -150,8 +154,8 @@ export class Notices {
   private _begin(notice: INotice, key: string): void {
     const { told } = this._memory;
     if (key !== notice.episode) {
-      // The last warning takes the place of the first, in whichever tab it is.
-      this._end(notice.episode, false);
+      // A later warning takes the place of an earlier one, in whichever tab it is.
+      this._warningsOf(notice.episode).forEach(earlier => this._end(earlier, false));
     }
     if (this.quiet || this._isMuted(notice) || told.has(key)) {
       this._remember(key, '');
@@ -173,17 +177,19 @@ export class Notices {
   }
 
   /**
-   * What a notice is remembered as. Both warnings of a stop are one episode, but who closed the first, or
-   * loaded the page anew, is to see the last one. What is over is over for both.
+   * What a notice is remembered as. All warnings of a stop are one episode, but who closed the first, or loaded
+   * the page anew, is to see the next one. They are told apart by the collector's words, which say how long is
+   * left: a copy has the same. What is over is over for all of them, and for what comes late.
    */
-  private _keys(notice: INotice): readonly string[] {
-    const { episode, rule, stopsAtMs } = notice;
-    const last = `${episode}:last`;
-    if (notice.cleared) {
-      return rule === 'idle' ? [episode, last] : [episode];
+  private _keysOf({ episode, rule, stopsAtMs, text, cleared }: INotice): readonly string[] {
+    if (cleared) {
+      return rule === 'idle' ? [episode, ...this._warningsOf(episode)] : [episode];
     }
-    const isLast = rule === 'idle' && stopsAtMs !== null && stopsAtMs - this._deeds.now() <= LAST_MS;
-    return [isLast ? last : episode];
+    return rule === 'idle' && stopsAtMs !== null ? [`${episode}:${text.slice(0, WORDS_CHARS_MAX)}`] : [episode];
+  }
+
+  private _warningsOf(episode: string): readonly string[] {
+    return [...this._shown.keys()].filter(key => key.startsWith(`${episode}:`));
   }
 
   private _isMuted(notice: INotice): boolean {

@@ -36,6 +36,11 @@ describe('Requests', () => {
     expect(path()).toBe('hubmeter/v1/history?from=-6h&step=1m&fields=memory_used_bytes,memory_limit_bytes,cpu_cores');
   });
 
+  it('asks how long each sample speaks where there is no step to say so', async () => {
+    await requests.history({ from: '-10m' });
+    expect(path()).toBe('hubmeter/v1/history?from=-10m&fields=memory_used_bytes,memory_limit_bytes,cpu_cores,interval_ms');
+  });
+
   it('sends no body where there is none, and takes "taken" for an answer', async () => {
     answer = () => new Response(null, { status: 304 });
     await requests.input();

@@ -15,6 +15,8 @@ export interface ISpan {
 
 /** Columns that are drawn. */
 const FIELDS = 'memory_used_bytes,memory_limit_bytes,cpu_cores';
+/** Without a step each row says for how long it speaks. */
+const FIELDS_OF_SAMPLES = `${FIELDS},interval_ms`;
 const DETAIL_CHARS_MAX = 300;
 
 /** A refusal, in words for the person who asked. */
@@ -44,7 +46,8 @@ export class Requests {
   }
 
   history(span: ISpan): Promise<unknown> {
-    const query = new URLSearchParams({ ...span, fields: FIELDS });
+    const fields = span.step === undefined ? FIELDS_OF_SAMPLES : FIELDS;
+    const query = new URLSearchParams({ ...span, fields });
     return this._ask(`hubmeter/v1/history?${query}`);
   }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -85,6 +86,49 @@ def events(jp_serverapp: Any) -> list[tuple[str, dict[str, Any]]]:
     for schema in (SAMPLE_SCHEMA, NOTICE_SCHEMA):
         jp_serverapp.event_logger.add_listener(schema_id=schema, listener=listen)
     return seen
+
+
+class Bus:
+    """A bus that keeps what is emitted."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def emit(self, *, schema_id: str, data: dict[str, Any]) -> None:
+        self.seen.append((schema_id, data))
+
+
+class Still:
+    """Nothing is looked at beside the stream."""
+
+    def look(self) -> None:
+        return
+
+    def due_s(self) -> float:
+        return 60.0
+
+
+@pytest.fixture
+def follow(jp_asyncio_loop: Any) -> Any:
+    """Follows a socket as a server does, in a thread; ended with the test."""
+    from hubmeter.follower import Follower
+    from hubmeter.outlet import Outlet
+    from hubmeter.stream import Feed
+
+    followers = []
+
+    def start(path: str, bus: Any, teller: Any = None) -> Feed:
+        log = logging.getLogger("test")
+        outlet = Outlet(bus, log)
+        outlet.begin()
+        feed = Feed(outlet, log)
+        followers.append(Follower(feed, teller or Still(), log, lambda: path))
+        followers[-1].start()
+        return feed
+
+    yield start
+    for follower in followers:
+        jp_asyncio_loop.run_until_complete(follower.stop())
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -1,127 +1,219 @@
 #!/usr/bin/env python3
 """What the extension costs the server's event loop: `python tests/cost.py`, where the package is installed.
 
-CPU time, not wall time, of one tab on the event bus and of three kernels and a terminal; a minute has as many
-ticks as the agent's default interval makes.
+A real server process, its tab played by a socket on `/api/events/subscribe`, an agent that speaks at the
+agent's pace and says what the case asks for. Measured is the CPU time of the thread that the loop runs in,
+and how often it slept and woke: what waking up with cold caches costs is in it. Each case is measured with
+the extension and without, as often as `--times` says, in turn; the difference is ours. There are no
+kernels, whose own watch would wake the loop much more often than anything here and hide it; the agent tells
+of some.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import logging
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from datetime import datetime, timezone
-from types import SimpleNamespace
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
 
-from agent_sample import SAMPLE
-from jupyter_client.provisioning import LocalProvisioner
-from jupyter_events import EventLogger
+TOKEN = "t0ken"
+HERE = Path(__file__).parent
+START_S_MAX = 120.0
+SETTLE_S = 40.0  # the agent's start is watched over for half a minute
+POLL_S = 10.0  # as JupyterLab does
 
-from hubmeter import events, told
-from hubmeter.stream import Feed
-
-TICKS_PER_MINUTE = 12
-EVENTS_PER_MINUTE = 1  # where nothing changes that a meter shows
-TIMES = 2000
-
-
-def line(index: int, grown: int) -> bytes:
-    rows = [
-        {
-            **{
-                "kind": "kernel",
-                "id": f"kernel-{number}",
-                "name": "python3",
-                "notebook": f"work/{number}.ipynb",
-            },
-            **{
-                "pid": 100 + number,
-                "memory_used_bytes": 43226112 + index,
-                "rss_bytes": 50000000,
-                "state": "idle",
-            },
-            **{"pss_bytes": 43226112, "cpu_cores": 0.01, "cpu_millis": index, "processes": 1, "threads": 10},
-            **{"idle_seconds": index / 2, "read_bytes": None, "written_bytes": None, "remote": False},
-        }
-        for number in range(5)
-    ]
-    used = SAMPLE["memory_used_bytes"] + index * (4096 + grown)
-    return json.dumps(
-        {"type": "sample", "data": {**SAMPLE, "memory_used_bytes": used, "workloads": rows}}
-    ).encode()
+#: What the agent says in a case; whether there is a tab, and whether it can be seen.
+CASES = {
+    "no tab, a kernel grows": ("grows", False, False),
+    "visible tab, nothing happens": ("still", True, True),
+    "visible tab, a kernel computes": ("computes", True, True),
+    "visible tab, a kernel grows": ("grows", True, True),
+    "hidden tab, a kernel computes": ("computes", True, False),
+    "visible tab, the limit comes near": ("alarm", True, True),
+}
 
 
-async def spent_us(work, settle=True) -> float:
-    """CPU time of one, tasks that it begins included."""
-    begun = time.process_time()
-    for index in range(TIMES):
-        await work(index)
-        if settle:
-            await asyncio.sleep(0)
-    return (time.process_time() - begun) / TIMES * 1e6
+@dataclass
+class Spent:
+    """What the loop's thread has used, and how often it slept; what all others have used."""
 
+    loop_ms: float
+    woke: float
+    beside_ms: float
 
-def server() -> SimpleNamespace:
-    def kernel(pid: int) -> SimpleNamespace:
-        provisioner = LocalProvisioner()
-        provisioner.pid = pid
-        last = datetime.now(timezone.utc)
-        return SimpleNamespace(
-            provisioner=provisioner, kernel_name="python3", execution_state="idle", last_activity=last
+    def since(self, before: Spent, seconds: float) -> Spent:
+        scale = 60 / seconds
+        return Spent(
+            (self.loop_ms - before.loop_ms) * scale,
+            (self.woke - before.woke) * scale,
+            (self.beside_ms - before.beside_ms) * scale,
         )
 
-    kernels = {f"kernel-{number}": kernel(100 + number) for number in range(3)}
-    manager = SimpleNamespace(
-        list_kernel_ids=lambda: list(kernels),
-        get_kernel=kernels.__getitem__,
-        add_restart_callback=lambda *_: None,
-    )
-    terminal = SimpleNamespace(ptyproc=SimpleNamespace(pid=7, fd=-1))
-    return SimpleNamespace(
-        kernel_manager=manager,
-        session_manager=SimpleNamespace(
-            connection=SimpleNamespace(total_changes=1), list_sessions=lambda: []
-        ),
-        web_app=SimpleNamespace(settings={"terminal_manager": SimpleNamespace(terminals={"1": terminal})}),
-        event_logger=None,
-    )
+
+class Server:
+    """A server process with our extension, another meter, or neither."""
+
+    def __init__(self, folder: Path, meter: str, says: str) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name in ("home", "root", "run"):
+            (folder / name).mkdir(mode=0o700)
+        extensions = {"jupyterlab": False, "jupyter_lsp": False, "notebook_shim": False}
+        extensions |= {"hubmeter": meter == "ours", "jupyter_resource_usage": meter == "peer"}
+        environ = {
+            **os.environ,
+            "HOME": str(folder / "home"),
+            "HUBMETER_AGENT": str(HERE / "cost_agent.py"),
+            "HUBMETER_COST_SAYS": says,
+            "XDG_RUNTIME_DIR": str(folder / "run"),
+            **{f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")},
+        }
+        environ.pop("HUBMETER_SOCKET", None)
+        options = [
+            "--allow-root",
+            "--no-browser",
+            "--ip=127.0.0.1",
+            "--port=0",
+            f"--IdentityProvider.token={TOKEN}",
+            f"--ServerApp.root_dir={folder / 'root'}",
+            f"--ServerApp.jpserver_extensions={extensions}",
+        ]
+        self._log = open(folder / "log", "w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyter_server", *options],
+            env=environ,
+            cwd=folder / "root",
+            stdout=self._log,
+            stderr=self._log,
+        )
+        info = self.wait(lambda: list((folder / "RUNTIME").glob("jpserver-*.json")))[0]
+        self.url = self.wait(lambda: json.loads(info.read_text() or "{}"))["url"]
+        self.wait(lambda: self.ask("api/status"))
+
+    def wait(self, condition):
+        end = time.monotonic() + START_S_MAX
+        while not (value := condition()):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"the server does not come up: {(self.folder / 'log').read_text()}")
+            time.sleep(0.1)
+        return value
+
+    def ask(self, path: str, body: object = None):
+        request = urllib.request.Request(
+            self.url + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"token {TOKEN}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except OSError:
+            return None
+
+    def spent(self) -> Spent:
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        cpu_ms = {
+            int(one.name): int((one / "schedstat").read_text().split()[0]) / 1e6 for one in tasks.iterdir()
+        }
+        loop_ms = cpu_ms.pop(self.process.pid)
+        status = (tasks / str(self.process.pid) / "status").read_text()
+        (woke,) = [line for line in status.splitlines() if line.startswith("voluntary_ctxt_switches")]
+        return Spent(loop_ms, int(woke.split()[1]), sum(cpu_ms.values()))
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self._log.close()
 
 
-async def main() -> None:
-    bus = EventLogger()
-    events.register(bus)
+async def tab(server: Server, visible: bool, over: asyncio.Event) -> int:
+    """What a tab does: it listens, and asks for kernels and sessions while it can be seen."""
+    from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+    from tornado.websocket import websocket_connect
 
-    async def tab(logger: EventLogger, schema_id: str, data: dict) -> None:
-        json.dumps(dict(schema_id=schema_id, **data))
+    headers = {"Authorization": f"token {TOKEN}"}
+    url = f"ws{server.url.removeprefix('http')}api/events/subscribe"
+    socket = await websocket_connect(HTTPRequest(url, headers=headers))
+    heard = 0
 
-    bus.add_listener(schema_id=events.SAMPLE_SCHEMA, listener=tab)
-    log = logging.getLogger("cost")
-    feed = Feed(bus, log, lambda: None)
+    async def listen() -> None:
+        nonlocal heard
+        while await socket.read_message() is not None:
+            heard += 1
 
-    quiet_lines = [line(index % 50, 0) for index in range(TIMES)]
-    moving_lines = [line(index, 100_000_000) for index in range(TIMES)]
+    async def poll() -> None:
+        while True:
+            await AsyncHTTPClient().fetch(HTTPRequest(f"{server.url}api/terminals", headers=headers))
+            await asyncio.sleep(POLL_S)
 
-    async def take(lines: list[bytes], index: int) -> None:
-        feed._take(lines[index])
+    tasks = [asyncio.create_task(listen())]
+    if visible:
+        tasks.append(asyncio.create_task(poll()))
+    await over.wait()
+    for task in tasks:
+        task.cancel()
+    socket.close()
+    return heard
 
-    quiet = await spent_us(lambda index: take(quiet_lines, index))
-    event = await spent_us(lambda index: take(moving_lines, index))
 
-    async def put(*_: object) -> None:
-        return
+async def measure(server: Server, has_tab: bool, visible: bool, seconds: float) -> tuple[Spent, int]:
+    over = asyncio.Event()
+    tabs = [asyncio.create_task(tab(server, visible, over))] if has_tab else []
+    await asyncio.sleep(SETTLE_S)
+    before, begun = server.spent(), time.monotonic()
+    await asyncio.sleep(seconds)
+    spent = server.spent().since(before, time.monotonic() - begun)
+    over.set()
+    heard = sum(await asyncio.gather(*tabs))
+    return spent, heard
 
-    told.local.put_json = put
-    teller = told.Teller(server(), SimpleNamespace(live=True, connections=1), log, lambda: "")
-    look = await spent_us(lambda _: teller._look())
-    print(f"a tick that shows nothing new  {quiet:7.0f} µs")
-    print(f"a tick that is sent to a tab   {event:7.0f} µs")
-    print(f"a look at kernels              {look:7.0f} µs")
-    still = TICKS_PER_MINUTE * (quiet + look) + EVENTS_PER_MINUTE * (event - quiet)
-    moving = TICKS_PER_MINUTE * (event + look)
-    print(f"a quiet minute                 {still / 1000:7.2f} ms")
-    print(f"a minute of steady change      {moving / 1000:7.2f} ms")
+
+def once(meter: str, case: str, seconds: float) -> tuple[Spent, int]:
+    says, has_tab, visible = CASES[case]
+    with tempfile.TemporaryDirectory(prefix="hm") as folder:
+        server = Server(Path(folder) / "s", meter, says)
+        try:
+            return asyncio.run(measure(server, has_tab, visible, seconds))
+        finally:
+            server.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--case", choices=CASES, action="append")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server is left behind
+    columns = ("off", "ours", "adds", "off", "ours", "beside", "events")
+    print(f"{'':34}{'loop, ms/min':>24}{'wake-ups/min':>16}{'ms/min':>8}")
+    print(f"{'':34}" + "".join(f"{one:>8}" for one in columns))
+    for case in args.case or CASES:
+        runs: dict[str, list[tuple[Spent, int]]] = {"off": [], "ours": []}
+        for _ in range(args.times):
+            for meter, done in runs.items():
+                done.append(once(meter, case, args.seconds))
+
+        def middle(meter: str, what: str, runs=runs) -> float:
+            return statistics.median(getattr(spent, what) for spent, _ in runs[meter])
+
+        off, ours = middle("off", "loop_ms"), middle("ours", "loop_ms")
+        figures = (
+            f"{off:8.2f}{ours:8.2f}{ours - off:8.2f}{middle('off', 'woke'):8.0f}{middle('ours', 'woke'):8.0f}"
+        )
+        beside = middle("ours", "beside_ms") - middle("off", "beside_ms")
+        heard = statistics.median(heard for _, heard in runs["ours"])
+        print(f"{case:34}{figures}{beside:8.2f}{heard:8.0f}", flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -17,9 +17,27 @@ from hubmeter import local
 from hubmeter.agent import Agent, AgentError, Backoff, LineBudget, find, socket_path
 
 
+class Deaf:
+    """Hears nothing of the agent's stream."""
+
+    live = False
+
+    async def silence(self):
+        return
+
+
+class Hears(Deaf):
+    """Hears it all the time."""
+
+    live = True
+
+    async def silence(self):
+        await asyncio.Event().wait()
+
+
 @pytest.fixture
 def agent(agent_env, jp_asyncio_loop):
-    made = Agent(logging.getLogger("hubmeter.test"), lambda: False, dict(os.environ))
+    made = Agent(logging.getLogger("hubmeter.test"), Deaf(), dict(os.environ))
     yield made
     jp_asyncio_loop.run_until_complete(made.stop())
 
@@ -29,7 +47,7 @@ def starts(notes):
 
 
 async def answering(agent):
-    while agent.socket is None or not await local.answers(agent.socket):
+    while agent.socket is None or not await module.answering(agent.socket):
         await asyncio.sleep(0.02)
 
 
@@ -72,6 +90,18 @@ async def test_an_agent_that_answers_is_left_alone(agent, notes, monkeypatch):
     await answering(agent)
     await asyncio.sleep(0.3)
     assert len(starts(notes)) == 1
+
+
+async def test_an_agent_whose_stream_goes_on_is_asked_nothing(agent, notes, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "CHECK_S", 0.01)
+    monkeypatch.setattr(module, "HUNG_S_MIN", 0.01)
+    monkeypatch.setattr(local, "answers", lambda path: asked.append(path))
+    agent._ear = Hears()
+    agent.start()
+    await until(lambda: starts(notes), "the start")
+    await asyncio.sleep(0.3)
+    assert len(starts(notes)) == 1 and asked == []
 
 
 async def test_stop_ends_an_agent_that_ignores_sigterm(agent, notes, monkeypatch):

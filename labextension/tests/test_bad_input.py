@@ -9,10 +9,11 @@ import random
 
 import pytest
 from agent_sample import SAMPLE
-from conftest import chunked, line_of, until
+from conftest import Bus, chunked, line_of, until
 from jupyter_events import EventLogger
 
 from hubmeter import events, metrics, stream
+from hubmeter.outlet import Outlet
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -57,15 +58,18 @@ async def test_any_field_may_be_anything(bus):
         "state": "idle",
     }
     fields = [*SAMPLE, "vitals", "swap_bytes", "cpu_millis", "seconds_to_limit"]
-    feed = stream.Feed(bus, logging.getLogger("test"), lambda: None)
+    log = logging.getLogger("test")
+    outlet = Outlet(bus, log)
+    outlet.begin()
+    feed = stream.Feed(outlet, log)
     for _ in range(600):
         raw = {**SAMPLE, "workloads": [{**row, chance.choice([*row]): chance.choice(ODD)}]}
         raw[chance.choice(fields)] = chance.choice(ODD)
         raw["link"] = chance.choice(
             ({"state": chance.choice(ODD), "api_url": chance.choice(ODD)}, chance.choice(ODD))
         )
-        feed._take(json.dumps({"type": "sample", "data": raw}).encode("utf-8", "surrogatepass"))
-        assert feed._quiet_s() <= stream.FIRST_S_MAX * 3
+        feed.take(json.dumps({"type": "sample", "data": raw}).encode("utf-8", "surrogatepass"))
+        assert feed.quiet_s() <= stream.FIRST_S_MAX * 3
         if (kept := events.sample(raw)) is not None:
             emitted(bus, events.sample_event(kept))
             json.dumps(metrics.metrics(kept, {"CPU_LIMIT": str(chance.choice(ODD))}), allow_nan=False)
@@ -111,7 +115,7 @@ def test_a_clock_that_is_off_by_an_hour_changes_no_figure(monkeypatch, hours):
     assert kept["job_ends_in_seconds"] == pytest.approx(max(0, 600 - 3600 * hours), abs=1)
 
 
-async def test_a_stale_socket_and_one_of_somebody_else_give_no_number(tmp_path, socket_of):
+async def test_a_stale_socket_and_one_of_somebody_else_give_no_number(tmp_path, socket_of, follow):
     async def other(reader, writer):
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n" * 1000)
 
@@ -123,22 +127,13 @@ async def test_a_stale_socket_and_one_of_somebody_else_give_no_number(tmp_path, 
 
     stale = tmp_path / "stale"
     (await asyncio.start_unix_server(lambda *_: None, str(stale))).close()
-    for path in (
-        str(stale),
-        str(tmp_path / "none"),
-        *[await socket_of(one) for one in (other, page, endless)],
-    ):
-        bus = EventLogger()
-        events.register(bus)
-        feed = stream.Feed(bus, logging.getLogger("test"), lambda path=path: path)
-        task = asyncio.create_task(feed.run())
-        await asyncio.sleep(0.3)
-        assert not feed.live and feed.sample is None and not task.done(), path
-        task.cancel()
-        await asyncio.wait({task}, timeout=1)
+    paths = [str(stale), str(tmp_path / "none"), *[await socket_of(one) for one in (other, page, endless)]]
+    feeds = [follow(path, Bus()) for path in paths]
+    await asyncio.sleep(1)
+    assert [(feed.live, feed.sample) for feed in feeds] == [(False, None)] * len(paths)
 
 
-async def test_two_servers_of_one_user_have_an_agent_each_by_their_own_pid(socket_of):
+async def test_two_servers_of_one_user_have_an_agent_each_by_their_own_pid(socket_of, follow):
     """Each follows its own socket, and neither's figures reach the other's tabs."""
 
     def agent(used):
@@ -153,11 +148,6 @@ async def test_two_servers_of_one_user_have_an_agent_each_by_their_own_pid(socke
     for used in (10**8, 2 * 10**8):
         bus = EventLogger()
         events.register(bus)
-        path = await socket_of(agent(used))
-        feed = stream.Feed(bus, logging.getLogger("test"), lambda path=path: path)
-        feeds.append((feed, asyncio.create_task(feed.run())))
-    await until(lambda: all(feed.live for feed, _ in feeds), "both")
-    assert [feed.sample["memory_used_bytes"] for feed, _ in feeds] == [10**8, 2 * 10**8]
-    for _, task in feeds:
-        task.cancel()
-        await asyncio.wait({task}, timeout=1)
+        feeds.append(follow(await socket_of(agent(used)), bus))
+    await until(lambda: all(feed.live for feed in feeds), "both")
+    assert [feed.sample["memory_used_bytes"] for feed in feeds] == [10**8, 2 * 10**8]

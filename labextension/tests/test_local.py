@@ -9,10 +9,19 @@ import pytest
 from conftest import chunked
 
 from hubmeter import local
+from hubmeter.agent import answering, aside
 
 
-async def take(path: str, quiet_s: float = 5.0) -> list[bytes]:
-    return [line async for line in local.stream(path, "/v1/stream", lambda: quiet_s)]
+def read(path: str) -> list[bytes]:
+    """All lines of an answer."""
+    with local.Connection(path, "GET", "/v1/stream") as answer:
+        if answer.status != 200:
+            raise local.LocalError(str(answer.status))
+        return local.Lines().take(answer.body() + b"\n")
+
+
+async def take(path: str) -> list[bytes]:
+    return await aside(lambda: read(path))
 
 
 def answer(data: bytes):
@@ -23,12 +32,20 @@ def answer(data: bytes):
 
 
 async def test_lines_are_found_whatever_the_chunks(socket_of):
-    path = await socket_of(answer(chunked(b'{"a"', b":1}\n", b"\n{}\n{}", b"\n") + b"0\r\n\r\n"))
-    assert await take(path) == [b'{"a":1}', b"{}", b"{}"]
+    whole = chunked(b'{"a"', b":1}\n", b"\n{}\n{}", b"\n") + b"0\r\n\r\n"
+    assert await take(await socket_of(answer(whole))) == [b'{"a":1}', b"{}", b"{}"]
+
+    async def by_the_byte(reader, writer):
+        for index in range(len(whole)):
+            writer.write(whole[index : index + 1])
+            await writer.drain()
+
+    assert await take(await socket_of(by_the_byte)) == [b'{"a":1}', b"{}", b"{}"]
 
 
 async def test_a_path_longer_than_the_kernel_takes_is_reached_through_its_folder(tmp_path):
     async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
         writer.close()
@@ -39,19 +56,22 @@ async def test_a_path_longer_than_the_kernel_takes_is_reached_through_its_folder
     with local.address(path) as way:
         assert len(way) <= local.ADDRESS_BYTES_MAX
         server = await asyncio.start_unix_server(serve, way)
-    assert await local.answers(path)
+    assert await answering(path)
     server.close()
 
 
-async def test_silence_ends_a_stream(socket_of):
+async def test_an_answer_that_trickles_is_given_up_in_time(socket_of, monkeypatch):
+    monkeypatch.setattr(local, "ANSWER_S_MAX", 0.3)
+
     async def serve(reader, writer):
-        writer.write(chunked(b"{}\n"))
-        await writer.drain()
-        await reader.read()
+        while True:
+            writer.write(b"HTTP/1.1 200 OK\r\nx: y\r\n"[:1])
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
     path = await socket_of(serve)
-    with pytest.raises(asyncio.TimeoutError):
-        await take(path, quiet_s=0.05)
+    with pytest.raises(TimeoutError):
+        await take(path)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +99,12 @@ async def test_garbage_is_a_failure_and_no_crash(socket_of, data):
 
 async def test_an_agent_without_a_sample_still_answers(socket_of):
     path = await socket_of(answer(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"))
-    assert await local.answers(path)
+    assert await answering(path)
 
 
 async def test_nobody_does_not_answer(socket_of, tmp_path):
-    assert not await local.answers(str(tmp_path / "none"))
-    assert not await local.answers(await socket_of(answer(b"HTTP/1.1 404 Not Found\r\n\r\n")))
+    assert not await answering(str(tmp_path / "none"))
+    assert not await answering(await socket_of(answer(b"HTTP/1.1 404 Not Found\r\n\r\n")))
 
 
 async def test_what_is_put_arrives(socket_of):
@@ -94,14 +114,15 @@ async def test_what_is_put_arrives(socket_of):
         got.set_result(await reader.readexactly(len(b'{"kernels": []}')))
         writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
-    await local.put_json(await socket_of(serve), "/v1/kernels", {"kernels": []})
+    path = await socket_of(serve)
+    await aside(lambda: local.put_json(path, "/v1/kernels", {"kernels": []}))
     assert await got == b'{"kernels": []}'
 
 
 async def test_a_refused_put_is_a_failure(socket_of):
     path = await socket_of(answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     with pytest.raises(local.LocalError):
-        await local.put_json(path, "/v1/kernels", {})
+        await aside(lambda: local.put_json(path, "/v1/kernels", {}))
 
 
 async def test_a_cancellation_is_not_lost_when_the_work_ends_at_the_same_time():

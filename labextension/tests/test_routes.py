@@ -170,7 +170,7 @@ async def test_what_is_no_episode_is_not_taken(meter, http_server_client, jp_bas
             raise_error=False,
         )
         assert answer.code in (403, 404), episode
-    assert meter._teller.person.shown == {}
+    assert meter._teller.person.shown() == []
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"items": 3}', b"[" * 99_999])

@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from agent_sample import SAMPLE
-from conftest import chunked, line_of, until
+from conftest import Bus, chunked, line_of, until
 
 from hubmeter import stream
 from hubmeter.events import NOTICE_SCHEMA, SAMPLE_SCHEMA
-
-
-class Bus:
-    def __init__(self):
-        self.seen = []
-
-    def emit(self, *, schema_id, data):
-        self.seen.append((schema_id, data))
-
-
-def feed_of(path):
-    bus = Bus()
-    return stream.Feed(bus, logging.getLogger("test"), lambda: path), bus
-
-
-async def ended(task):
-    task.cancel()
-    await asyncio.wait({task}, timeout=1)
 
 
 def states(bus):
     return [data["state"] for schema, data in bus.seen if schema == SAMPLE_SCHEMA]
 
 
-async def test_a_broken_stream_leaves_no_number_and_is_taken_up_again(socket_of):
+async def test_a_broken_stream_leaves_no_number_and_is_taken_up_again(socket_of, follow):
+    bus = Bus()
+
     async def serve(reader, writer):
         writer.write(chunked(line_of("sample", SAMPLE)))
+        await writer.drain()
+        await until(lambda: states(bus)[-1:] == ["live"], "the sample on the bus")
 
-    feed, bus = feed_of(await socket_of(serve))
-    task = asyncio.create_task(feed.run())
-    await until(lambda: states(bus)[:4] == ["live", "no_data", "live", "no_data"], "two streams")
-    assert feed.connections >= 2
-    await ended(task)
+    feed = follow(await socket_of(serve), bus)
+    await until(lambda: states(bus).count("no_data") >= 2, "the ends of two streams")
+    assert states(bus)[0] == "live" and feed.connections >= 2
 
 
-async def test_silence_leaves_no_number(socket_of, monkeypatch):
+async def test_silence_leaves_no_number(socket_of, follow, monkeypatch):
     monkeypatch.setattr(stream, "QUIET_S_MIN", 0.05)
     monkeypatch.setattr(stream, "QUIET_INTERVALS", 0)
 
@@ -54,27 +35,29 @@ async def test_silence_leaves_no_number(socket_of, monkeypatch):
         await writer.drain()
         await reader.read()
 
-    feed, bus = feed_of(await socket_of(serve))
-    task = asyncio.create_task(feed.run())
+    bus = Bus()
+    follow(await socket_of(serve), bus)
     await until(lambda: "no_data" in states(bus), "the end of a silent stream")
-    await ended(task)
 
 
-async def test_garbage_lines_are_passed_over_and_too_many_end_the_stream(socket_of):
+async def test_garbage_lines_are_passed_over_and_too_many_end_the_stream(socket_of, follow):
     garbage = b"not json\n[1]\n" + line_of("sample", {"memory_used_bytes": None}) + b"[" * 100_000 + b"\n"
 
+    bus = Bus()
+
     async def serve(reader, writer):
-        writer.write(chunked(garbage, line_of("sample", SAMPLE), line_of("later", {}), b"x\n" * 50))
+        writer.write(chunked(garbage, line_of("sample", SAMPLE), line_of("later", {})))
+        await writer.drain()
+        await until(lambda: states(bus) == ["live"], "the sample on the bus")
+        writer.write(b"64\r\n" + b"x\n" * 50 + b"\r\n")
         await writer.drain()
         await reader.read()
 
-    feed, bus = feed_of(await socket_of(serve))
-    task = asyncio.create_task(feed.run())
+    follow(await socket_of(serve), bus)
     await until(lambda: states(bus)[:2] == ["live", "no_data"], "the sample between the garbage")
-    await ended(task)
 
 
-async def test_notices_are_passed_on(socket_of):
+async def test_notices_are_passed_on(socket_of, follow):
     notice = {"episode": "e", "rule": "killed", "severity": "critical", "text": "t", "workload_id": "k"}
 
     async def serve(reader, writer):
@@ -82,15 +65,14 @@ async def test_notices_are_passed_on(socket_of):
         await writer.drain()
         await reader.read()
 
-    feed, bus = feed_of(await socket_of(serve))
-    task = asyncio.create_task(feed.run())
+    bus = Bus()
+    follow(await socket_of(serve), bus)
     await until(lambda: len(bus.seen) == 2, "both notices")
     assert [schema for schema, _ in bus.seen] == [NOTICE_SCHEMA] * 2
     assert [data["cleared"] for _, data in bus.seen] == [False, True]
-    await ended(task)
 
 
-async def test_a_bus_that_refuses_does_not_end_the_stream(socket_of):
+async def test_a_bus_that_refuses_does_not_end_the_stream(socket_of, follow):
     class Broken(Bus):
         def emit(self, **event):
             super().emit(**event)
@@ -100,13 +82,13 @@ async def test_a_bus_that_refuses_does_not_end_the_stream(socket_of):
         return {**SAMPLE, "memory_used_bytes": SAMPLE["memory_used_bytes"] + index * 100_000_000}
 
     async def serve(reader, writer):
-        writer.write(chunked(*[line_of("sample", grown(index)) for index in range(3)]))
+        writer.write(chunked(line_of("sample", grown(0))))
+        for index in (1, 2):
+            await until(lambda index=index: len(states(bus)) == index, "the sample before")
+            writer.write(chunked(line_of("sample", grown(index))).split(b"\r\n\r\n", 1)[1])
         await writer.drain()
         await reader.read()
 
     bus = Broken()
-    path = await socket_of(serve)
-    feed = stream.Feed(bus, logging.getLogger("test"), lambda: path)
-    task = asyncio.create_task(feed.run())
+    follow(await socket_of(serve), bus)
     await until(lambda: states(bus) == ["live"] * 3, "three samples")
-    await ended(task)

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from conftest import lines, until
 from jupyter_client.provisioning import LocalProvisioner
 
 from hubmeter import ends, labels, proxied, told
+from hubmeter.agent import aside
 
 
 @pytest.fixture(autouse=True)
@@ -242,10 +244,52 @@ async def test_what_the_agent_refuses_is_not_sent_again(socket_of, caplog):
         event_logger=None,
     )
     feed = SimpleNamespace(live=True, connections=1)
-    teller = told.Teller(server, feed, logging.getLogger("test"), lambda: path)
+    woken = threading.Event()
+    teller = told.Teller(server, feed, logging.getLogger("test"), lambda: path, woken.set)
     task = asyncio.create_task(teller.run())
-    await until(lambda: asked, "the first try")
-    await asyncio.sleep(0.5)
+    await until(woken.is_set, "the loop's part")
+    for _ in range(3):
+        await aside(teller.look)
     task.cancel()
     assert len(asked) == 1
     assert "does not take" in caplog.text
+
+
+async def test_a_table_of_sessions_that_does_not_say_when_it_changes_is_read_now_and_then(monkeypatch):
+    monkeypatch.setattr(told, "NAMES_S", 0.0)
+    read, woken = [], threading.Event()
+    server = SimpleNamespace(
+        kernel_manager=SimpleNamespace(list_kernel_ids=list),
+        session_manager=SimpleNamespace(list_sessions=lambda: read.append(1) or []),
+        web_app=SimpleNamespace(settings={}),
+        event_logger=None,
+    )
+    feed = SimpleNamespace(live=True, connections=1)
+    teller = told.Teller(server, feed, logging.getLogger("test"), lambda: None, woken.set)
+    task = asyncio.create_task(teller.run())
+    for count in (1, 2, 3):
+        await until(lambda count=count: len(read) >= count and woken.is_set(), "one more reading")
+        woken.clear()
+        await aside(teller.look)
+    task.cancel()
+
+
+async def test_a_server_where_nothing_happens_is_read_once(meter, jp_serverapp, monkeypatch):
+    listed = []
+    sessions = jp_serverapp.session_manager
+    list_sessions = sessions.list_sessions
+
+    def noting():
+        listed.append(1)
+        return list_sessions()
+
+    monkeypatch.setattr(sessions, "list_sessions", noting)
+    await until(lambda: meter._feed.live, "samples")
+    await asyncio.sleep(1.0)
+    before = len(listed)
+    assert before <= 2
+    await asyncio.sleep(1.0)
+    assert len(listed) == before
+    assert sessions.connection.execute("SELECT 1").fetchone()[0] == 1
+    await asyncio.sleep(0.3)
+    assert len(listed) == before, "a question to the table is no news"

@@ -15,6 +15,9 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 #: Counts for ever and says nothing; a fifth of a core, so that three of them leave the others some.
 COMPUTE = "import time\nwhile True:\n    sum(range(1_000_000))\n    time.sleep(0.1)\n"
 
+#: Takes 300 MB, and then nothing is done with them.
+HOARD = "x = bytearray(300_000_000)\nfor at in range(0, len(x), 4096):\n    x[at] = 1\n"
+
 #: Reads for ever, 300 KiB a second, and says nothing: what `rsync --bwlimit=300` does, which is not
 #: on every machine.
 READ = (
@@ -61,9 +64,22 @@ class Person:
     async def kernel(self) -> str:
         return (await self.call("POST", "api/kernels", {"name": "python3"}))["id"]
 
-    async def computes(self) -> None:
-        """Starts a cell that never ends, and closes the browser."""
-        (await self.runs(await self.kernel(), COMPUTE)).close()
+    async def computes(self) -> str:
+        """Starts a cell that never ends, and closes the browser; gives its kernel."""
+        return await self.leaves(COMPUTE)
+
+    async def hoards(self) -> tuple[str, str]:
+        """Leaves a kernel that holds much and idles beside one that computes; gives both."""
+        return await self.leaves(HOARD), await self.computes()
+
+    async def kernels(self) -> list[str]:
+        return [kernel["id"] for kernel in await self.call("GET", "api/kernels")]
+
+    async def leaves(self, code: str) -> str:
+        """Starts a cell, and closes the browser; gives its kernel."""
+        kernel = await self.kernel()
+        (await self.runs(kernel, code)).close()
+        return kernel
 
     async def runs(self, kernel: str, code: str) -> WebSocketClientConnection:
         """Starts a cell; the kernel's socket, once it has begun."""

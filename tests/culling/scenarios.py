@@ -50,6 +50,7 @@ SCENARIOS = {
     "tab": Scenario("a forgotten tab: sockets and polls, nobody there", STOPPED, KEPT),
     "reads": Scenario("a terminal reads a file, 300 KiB/s, and says nothing", KEPT, STOPPED),
     "writes": Scenario("a person types Markdown into an open tab, then leaves it", WHILE, KEPT),
+    "hoards": Scenario("a kernel holds 300 MB and idles beside one that computes", KEPT, STOPPED),
     "holds": Scenario("the user asked to keep it until a time", WHILE, STOPPED),
     "mailed": Scenario("nobody does anything; its user can be warned by mail", STOPPED, STOPPED),
     "refused": Scenario("the same, and the mail server takes no mail to them", KEPT, STOPPED, STOPPED),
@@ -93,6 +94,9 @@ class Run:
         self.stage, self.names, self.pace = stage, names, pace
         self.gone_after: dict[str, float] = {}
         self.warned: set[str] = set()
+        #: By user: who they are, the kernel that idles and the one that computes.
+        self.kernels: dict[str, tuple[Person, str, str]] = {}
+        self.freed_after: dict[str, float] = {}
         self.wrong: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._begun = time.monotonic()
@@ -125,6 +129,8 @@ class Run:
             person = Person(self.stage, user)
             if name in deeds:
                 await deeds[name](person)
+            if name == "hoards":
+                self.kernels[user] = (person, *await person.hoards())
             if name in stays:
                 self._tasks.append(asyncio.ensure_future(stays[name](person)))
         self._say("everybody is at it")
@@ -160,6 +166,7 @@ class Run:
             running = await asyncio.to_thread(self.stage.running)
             for user, _ in self._all() - running:
                 self._note(user, loop.time() - begun, loop.time() < ends)
+            await self._look_at_kernels(loop.time() - begun)
             if ended := self.stage.ended():
                 raise Failed(f"ended: {ended}")
             if loop.time() > proven and not self._missing():
@@ -167,9 +174,23 @@ class Run:
             await asyncio.sleep(1)
         else:
             for user in self._missing():
-                self.wrong.append(f"{user} was not stopped in {self.pace.patience} s: {rows.get(user)}")
+                what = "or its idle kernel " if user in self.kernels else ""
+                self.wrong.append(f"{user} {what}was not stopped in {self.pace.patience} s: {rows.get(user)}")
         self.watched_s = loop.time() - begun
         await asyncio.to_thread(self._spared)
+
+    async def _look_at_kernels(self, after_s: float) -> None:
+        """Kernels that idle go, and no others. Asking counts as activity at the hub, so servers that are to
+        go by that are not asked."""
+        for user, (person, idle, busy) in self.kernels.items():
+            if user.endswith("-alone") or user in self.gone_after or user in self.freed_after:
+                continue
+            there = await person.kernels()
+            if idle not in there:
+                self.freed_after[user] = after_s
+                self._say(f"{user}'s idle kernel is shut down")
+            if busy not in there:
+                self.wrong.append(f"{user}'s kernel was shut down while it computed")
 
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._begun:4.0f} s  {what}", flush=True)
@@ -210,6 +231,8 @@ class Run:
             name, culler = user.split("-")
             if SCENARIOS[name].must(culler) != KEPT and user not in self.gone_after:
                 missing.append(user)
+            if user in self.kernels and culler != "alone" and user not in self.freed_after:
+                missing.append(user)
         return missing
 
     def table(self) -> list[str]:
@@ -222,7 +245,9 @@ class Run:
     def _cell(self, user: str) -> str:
         after_s = self.gone_after.get(user)
         if after_s is None:
-            return f"kept ({self.watched_s:.0f} s)"
+            freed_s = self.freed_after.get(user)
+            freed = "" if freed_s is None else f", the kernel shut down after {freed_s:.0f} s"
+            return f"kept ({self.watched_s:.0f} s){freed}"
         return f"{'warned, ' if user in self.warned else ''}stopped after {after_s:.0f} s"
 
     async def end(self) -> None:

@@ -26,6 +26,9 @@ START_S_MAX = 180
 #: Who has an address, by the first part of the name; of the second nobody takes mail.
 MAILED, REFUSED = "mailed", "refused"
 
+#: A kernel that nobody has used for so long, and that holds much, is to go.
+HOG_S = 20
+
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 
 from smtp_sink import Keep  # noqa: E402 (its folder is known only now)
@@ -70,7 +73,8 @@ class Stage(Bed):
         shutil.copytree(ROOT / "labextension/jupyter-config/jupyter_server_config.d", settings)
         warn = ", ".join(f'"{seconds}s"' for seconds in warn_s)
         (work / "collector.toml").write_text(
-            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\n' + self._relay(work)
+            f'[cull]\nmode = "act"\ntimeout = "{timeout_s}s"\nwarn = [{warn}]\nidle_kernels = "shut_down"\n'
+            f'[policy]\nidle_hog_after = "{HOG_S}s"\nidle_hog_bytes = "200MB"\n' + self._relay(work)
         )
         bed = json.loads((work / "bed.json").read_text())
         bed["stage"] = {

@@ -3,9 +3,17 @@
 //! Four runs of the same length with the same tab: no meter, ours, jupyter-resource-usage, and that
 //! with its CPU figures on. Requests are counted at the proxy, steps of `last_activity` at the proxy,
 //! the server and the kernel; beside that what the server's event loop spends and how long it takes
-//! to answer.
+//! to answer. Two run at a time, each with a hub of its own: what is compared is measured at the same
+//! time on the same machine, and the whole table takes half as long.
 
-use std::{collections::BTreeMap, fs, path::Path};
+mod pair;
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -15,7 +23,8 @@ use crate::{
     e2e::{self, Stage},
     hub::Plan,
     ports::Ports,
-    progress::{Step, say},
+    progress::{Step, complain, say},
+    workspace::Workspace,
 };
 
 /// Settings of `cargo xtask activity`.
@@ -34,22 +43,6 @@ pub(crate) struct Activity {
 
 /// The phases of a run, in order.
 const PHASES: [&str; 3] = ["visible", "hidden", "closed"];
-
-/// What is counted beside requests, and shown.
-const SHOWN: [&str; 5] = [
-    "proxy_steps",
-    "proxy_steps_alone",
-    "server_steps",
-    "server_steps_alone",
-    "kernel_steps",
-];
-
-/// What the server itself spends and takes, and how it is called in the table.
-const SPENT: [(&str, &str); 3] = [
-    ("loop_ms_per_minute", "loop CPU, ms/min"),
-    ("latency_ms_p50", "answer p50, ms"),
-    ("latency_ms_p90", "answer p90, ms"),
-];
 
 /// What of it must not grow. How many steps a number of requests makes is chance, but a step that no
 /// request explains was made by somebody else.
@@ -73,16 +66,45 @@ struct Counts(Value);
 pub(crate) fn run(args: &Activity) -> Result<()> {
     let stage = e2e::prepare()?;
     let peer = install_peer(&stage)?;
-    let mut runs = BTreeMap::new();
-    let all = args.only.is_empty();
-    for meter in Meter::ALL {
-        if !all && !args.only.iter().any(|only| only == meter.name()) {
-            continue;
-        }
-        runs.insert(meter, measure(&stage, meter, &peer, args)?);
-        // Written as it comes: an hour of measuring is not lost to the last minute's failure.
-        print(&runs, args);
+    let meters = args.meters();
+    if let [meter] = meters[..] {
+        let counts = measure(&stage, meter, &peer, args)?;
+        say(&table::of(&BTreeMap::from([(meter, counts)]), args));
+        return Ok(());
     }
+    let mut runs = BTreeMap::new();
+    let mut failed = Vec::new();
+    for both in meters.chunks(2) {
+        for meter in both {
+            let _ = fs::remove_file(meter.kept(&stage.space));
+        }
+        pair::measure(&stage.space, both, args)?;
+        for meter in both {
+            match Counts::read(&meter.kept(&stage.space)) {
+                Ok(counts) => drop(runs.insert(*meter, counts)),
+                Err(error) => {
+                    complain(&format!("{}: {error:#}", meter.name()));
+                    failed.push(meter.name());
+                }
+            }
+        }
+        // Written as it comes: an hour of measuring is not lost to the last minute's failure.
+        keep(&stage.space, &table::of(&runs, args))?;
+    }
+    if !failed.is_empty() {
+        bail!("not measured: {}", failed.join(", "));
+    }
+    verdict(&runs)
+}
+
+/// Shows the table, and keeps it in a file.
+fn keep(space: &Workspace, text: &str) -> Result<()> {
+    say(text);
+    let file = space.target.join("activity.txt");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn verdict(runs: &BTreeMap<Meter, Counts>) -> Result<()> {
     let (Some(off), Some(ours)) = (runs.get(&Meter::Off), runs.get(&Meter::Ours)) else {
         return Ok(());
     };
@@ -95,9 +117,9 @@ pub(crate) fn run(args: &Activity) -> Result<()> {
 }
 
 fn measure(stage: &Stage, meter: Meter, peer: &Path, args: &Activity) -> Result<Counts> {
-    let dir = stage.fresh_dir("activity")?;
+    let dir = stage.fresh_dir(meter.folder())?;
     let plan = Plan {
-        name: "activity",
+        name: meter.folder(),
         ports: Ports::free()?,
         mail_port: None,
         for_tests: true,
@@ -114,13 +136,8 @@ fn measure(stage: &Stage, meter: Meter, peer: &Path, args: &Activity) -> Result<
     hub.stop();
     ran?;
     let text = fs::read_to_string(dir.join("counts.json")).context("the run left no counts")?;
-    let counts: Value = serde_json::from_str(&text)?;
-    let kept = stage
-        .space
-        .target
-        .join(format!("activity-{}.json", meter.name()));
-    fs::write(kept, text)?;
-    Ok(Counts(counts))
+    fs::write(meter.kept(&stage.space), text)?;
+    Counts::read(&meter.kept(&stage.space))
 }
 
 /// jupyter-resource-usage in a folder of its own, so that it is there only when asked for.
@@ -165,61 +182,17 @@ fn judge(off: &Counts, ours: &Counts) -> Vec<String> {
     complaints
 }
 
-fn print(runs: &BTreeMap<Meter, Counts>, args: &Activity) {
-    let names: Vec<String> = runs
-        .keys()
-        .map(|one| format!("{:>8}", one.name()))
-        .collect();
-    say(&format!(
-        "\nvisible for {} s, hidden and closed for {} s\n{:24}{}",
-        args.seconds,
-        args.quiet_seconds,
-        "",
-        names.join(" ")
-    ));
-    for phase in PHASES {
-        let row = |name: &str, count: &dyn Fn(&Counts) -> u64| {
-            let cells: Vec<String> = runs
-                .values()
-                .map(|run| format!("{:>8}", count(run)))
-                .collect();
-            say(&format!("  {name:<22}{}", cells.join(" ")));
-        };
-        say(phase);
-        row("requests", &|run| run.routes(phase).values().sum());
-        for step in SHOWN {
-            row(
-                &step.replace('_', " ").replace("alone", "unasked"),
-                &|run| run.number(phase, step),
-            );
-        }
-        for (name, title) in SPENT {
-            let cells: Vec<String> = runs
-                .values()
-                .map(|run| run.figure(phase, name))
-                .map(|figure| format!("{:>8}", figure.map_or("–".into(), |it| format!("{it:.1}"))))
-                .collect();
-            say(&format!("  {title:<22}{}", cells.join(" ")));
-        }
-    }
-    say("Requests by route while visible:");
-    let mut routes: Vec<String> = runs
-        .values()
-        .flat_map(|run| run.routes("visible").into_keys())
-        .collect();
-    routes.sort();
-    routes.dedup();
-    for route in routes {
-        let cells: Vec<String> = runs
-            .values()
-            .map(|run| {
-                format!(
-                    "{:>8}",
-                    run.routes("visible").get(&route).copied().unwrap_or(0)
-                )
+// === impl Activity ===
+
+impl Activity {
+    /// What is to be measured.
+    fn meters(&self) -> Vec<Meter> {
+        Meter::ALL
+            .into_iter()
+            .filter(|meter| {
+                self.only.is_empty() || self.only.iter().any(|only| only == meter.name())
             })
-            .collect();
-        say(&format!("  {}  {route}", cells.join(" ")));
+            .collect()
     }
 }
 
@@ -235,6 +208,21 @@ impl Meter {
             Self::Peer => "peer",
             Self::PeerCpu => "peer+cpu",
         }
+    }
+
+    /// Where its hub writes: two run at a time.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Off => "activity-off",
+            Self::Ours => "activity-ours",
+            Self::Peer => "activity-peer",
+            Self::PeerCpu => "activity-peer-cpu",
+        }
+    }
+
+    /// Where its counts are kept.
+    fn kept(self, space: &Workspace) -> PathBuf {
+        space.target.join(format!("activity-{}.json", self.name()))
     }
 
     /// What switches our extension off, and the peer on.
@@ -272,6 +260,12 @@ impl Meter {
 // === impl Counts ===
 
 impl Counts {
+    fn read(file: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(file).with_context(|| format!("no counts in {}", file.display()))?;
+        Ok(Self(serde_json::from_str(&text)?))
+    }
+
     fn routes(&self, phase: &str) -> BTreeMap<String, u64> {
         let routes = self.0[phase]["routes"].as_object();
         routes

@@ -12,6 +12,9 @@ use clap::Args;
 /// none of those takes one before it is listened on.
 const FREE: Range<u16> = 20_000..32_000;
 
+/// So far apart look processes whose ids are neighbours: more than one takes.
+const APART: u32 = 97;
+
 /// Where everything listens, all on 127.0.0.1.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Ports {
@@ -38,7 +41,9 @@ impl Ports {
     /// Five ports that are free now.
     pub(crate) fn free() -> Result<Self> {
         // All are held until the last is found, so that none is found twice.
-        let first = u16::try_from(std::process::id() % u32::from(FREE.end - FREE.start))?;
+        // Two that start at the same time have ids side by side, and must not look at the same place.
+        let apart = std::process::id().wrapping_mul(APART);
+        let first = u16::try_from(apart % u32::from(FREE.end - FREE.start))?;
         let held: Vec<TcpListener> = (FREE.start + first..FREE.end)
             .chain(FREE.start..FREE.start + first)
             .filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())

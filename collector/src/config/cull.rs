@@ -13,7 +13,7 @@ use super::draft::{Draft, Place, Raw, Setting};
 use crate::{
     cull::{
         CullPolicy, Mode,
-        policy::{Exempt, GroupTerms, ServerPattern, WARNINGS_MAX},
+        policy::{Exempt, GroupTerms, IdleKernels, ServerPattern, WARNINGS_MAX},
         schedule::{DAY_MINUTES, Schedule},
     },
     limits,
@@ -25,7 +25,7 @@ use crate::{
 const GROUP: &str = "cull.group.";
 
 /// What a group may have of its own.
-const GROUP_KEYS: [&str; 3] = ["timeout", "max_age", "hold_max"];
+const GROUP_KEYS: [&str; 4] = ["timeout", "max_age", "hold_total_max", "hold_max"];
 
 /// Groups with something of their own.
 const GROUPS_MAX: usize = 256;
@@ -65,6 +65,9 @@ pub(super) fn cull(draft: &mut Draft, judging: &Policy, by_mail: bool) -> CullCo
     let timeout_ms = some_time(draft, "cull.timeout");
     let max_age_ms = age(draft, "cull.max_age").flatten();
     let hold_max_ms = hold_max(draft, "cull.hold_max").unwrap_or(default.hold_max_ms);
+    let hold_total_max_ms =
+        hold_max(draft, "cull.hold_total_max").unwrap_or(default.hold_total_max_ms);
+    let idle_kernels = draft.take("cull.idle_kernels").unwrap_or_default();
     let warn = draft.take_placed::<Vec<Duration>>("cull.warn");
     let zone = draft
         .take("cull.zone")
@@ -78,6 +81,8 @@ pub(super) fn cull(draft: &mut Draft, judging: &Policy, by_mail: bool) -> CullCo
         timeout_ms,
         max_age_ms,
         hold_max_ms,
+        hold_total_max_ms,
+        idle_kernels,
         groups,
         schedules,
         exempt,
@@ -122,6 +127,7 @@ fn groups(draft: &mut Draft) -> BTreeMap<Label, GroupTerms> {
             timeout_ms: some_time(draft, &key("timeout")),
             max_age_ms: age(draft, &key("max_age")),
             hold_max_ms: hold_max(draft, &key("hold_max")),
+            hold_total_max_ms: hold_max(draft, &key("hold_total_max")),
         };
         (Label::clean(&name, limits::HUB_NAME_BYTES_MAX), terms)
     };
@@ -268,6 +274,10 @@ impl CullConfig {
 fn advice(policy: &CullPolicy) -> Vec<String> {
     let mut advice = Vec::new();
     if policy.mode == Mode::Watch {
+        if policy.idle_kernels == IdleKernels::ShutDown {
+            let idle = "cull.idle_kernels: no kernel is shut down while cull.mode is \"watch\"";
+            advice.push(idle.to_owned());
+        }
         return advice;
     }
     if policy.warn_ms.is_empty() {
@@ -332,6 +342,16 @@ impl Setting for Mode {
             Raw::Text(text) if text == "watch" => Ok(Self::Watch),
             Raw::Text(text) if text == "act" => Ok(Self::Act),
             _ => Err("expected \"watch\" or \"act\"".to_owned()),
+        }
+    }
+}
+
+impl Setting for IdleKernels {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Text(text) if text == "offer" => Ok(Self::Offer),
+            Raw::Text(text) if text == "shut_down" => Ok(Self::ShutDown),
+            _ => Err("expected \"offer\" or \"shut_down\"".to_owned()),
         }
     }
 }

@@ -24,6 +24,16 @@ pub enum Mode {
     Act,
 }
 
+/// What becomes of kernels that idle and hold much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdleKernels {
+    /// Their user is told how to shut them down.
+    #[default]
+    Offer,
+    /// Where the mode is to act, their user is warned, and then they are shut down.
+    ShutDown,
+}
+
 /// Who is stopped when; from the settings file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CullPolicy {
@@ -35,6 +45,11 @@ pub struct CullPolicy {
     pub max_age_ms: Option<i64>,
     /// A user may keep a server for this long; 0: not at all.
     pub hold_max_ms: i64,
+    /// However often a hold is renewed, it puts off the end of a server that nobody works in by no
+    /// more than this, or `hold_max_ms` where that is longer.
+    pub hold_total_max_ms: i64,
+    /// What becomes of idle kernels that hold much.
+    pub idle_kernels: IdleKernels,
     /// So long before the end its user is warned, the earliest first; at most [`WARNINGS_MAX`].
     pub warn_ms: Vec<i64>,
     /// Warnings go by mail as well, to every user: one that no mail server took is not delivered.
@@ -56,6 +71,8 @@ pub struct GroupTerms {
     pub max_age_ms: Option<Option<i64>>,
     /// A hold's length at most.
     pub hold_max_ms: Option<i64>,
+    /// The length of renewed ones at most.
+    pub hold_total_max_ms: Option<i64>,
 }
 
 /// Who is never stopped.
@@ -87,6 +104,10 @@ pub struct Terms {
     pub max_age_ms: Option<i64>,
     /// A hold's length at most.
     pub hold_max_ms: i64,
+    /// By how much holds put off an end at most, renewed or not.
+    pub hold_total_max_ms: i64,
+    /// The longest timeout of a schedule's; `None`: there is none.
+    pub longest_ms: Option<i64>,
     /// When another timeout holds, one after the other.
     pub spans: Vec<Span>,
 }
@@ -121,6 +142,8 @@ impl Default for CullPolicy {
             timeout_ms: None,
             max_age_ms: None,
             hold_max_ms: 24 * 60 * 60 * 1000,
+            hold_total_max_ms: 3 * 24 * 60 * 60 * 1000,
+            idle_kernels: IdleKernels::Offer,
             warn_ms: vec![15 * 60_000, 5 * 60_000],
             warns_by_mail: false,
             groups: BTreeMap::new(),
@@ -153,6 +176,8 @@ impl CullPolicy {
             .reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b)))
             .unwrap_or(self.max_age_ms);
         let hold_max_ms = own.iter().filter_map(|group| group.hold_max_ms).max();
+        let hold_max_ms = hold_max_ms.unwrap_or(self.hold_max_ms);
+        let hold_total_max_ms = own.iter().filter_map(|group| group.hold_total_max_ms).max();
         let holds = |schedule: &&Schedule| {
             if schedule.groups.is_empty() {
                 timeout_ms.is_none()
@@ -160,12 +185,16 @@ impl CullPolicy {
                 groups.iter().any(|group| schedule.groups.contains(group))
             }
         };
-        let schedules = self.schedules.iter().filter(holds);
-        let spans: Vec<Span> = schedules.flat_map(|s| s.spans(now_ms)).collect();
+        let schedules: Vec<&Schedule> = self.schedules.iter().filter(holds).collect();
+        let spans: Vec<Span> = schedules.iter().flat_map(|s| s.spans(now_ms)).collect();
         Terms {
             timeout_ms: timeout_ms.or(self.timeout_ms),
             max_age_ms,
-            hold_max_ms: hold_max_ms.unwrap_or(self.hold_max_ms),
+            hold_max_ms,
+            hold_total_max_ms: hold_total_max_ms
+                .unwrap_or(self.hold_total_max_ms)
+                .max(hold_max_ms),
+            longest_ms: schedules.iter().map(|schedule| schedule.timeout_ms).max(),
             spans: merged(&spans),
         }
     }
@@ -222,6 +251,19 @@ impl Terms {
             begins_ms = span.to_ms;
         }
         idle_since_ms.saturating_add(base_ms).max(begins_ms)
+    }
+}
+
+impl Terms {
+    /// The latest moment to which holds put off the end of a server that idles since
+    /// `idle_since_ms`: whatever the hour's timeout, so that no night begins it anew.
+    #[must_use]
+    pub fn kept_latest_ms(&self, idle_since_ms: i64, base_ms: i64) -> i64 {
+        let timeout_ms = self.timeout_ms.unwrap_or(base_ms);
+        let longest_ms = self.longest_ms.map_or(timeout_ms, |ms| ms.max(timeout_ms));
+        idle_since_ms
+            .saturating_add(longest_ms)
+            .saturating_add(self.hold_total_max_ms)
     }
 }
 
@@ -309,6 +351,26 @@ mod tests {
     }
 
     #[test]
+    fn holds_put_an_end_off_by_what_policy_says_at_night_as_by_day_and_never_by_less_than_one_hold()
+    {
+        const DAY_MS: i64 = 24 * HOUR_MS;
+        let (noon_ms, night_ms) = (at("2026-01-14T12:00:00Z"), at("2026-01-14T23:00:00Z"));
+        let since_ms = at("2026-01-14T10:00:00Z");
+        for now_ms in [noon_ms, night_ms, night_ms + DAY_MS] {
+            let terms = policy().terms(&[], now_ms);
+            let latest_ms = terms.kept_latest_ms(since_ms, HOUR_MS);
+            assert_eq!(latest_ms, since_ms + HOUR_MS + 3 * DAY_MS);
+        }
+        let mut long = policy();
+        long.hold_max_ms = 7 * DAY_MS;
+        assert_eq!(long.terms(&[], noon_ms).hold_total_max_ms, 7 * DAY_MS);
+        let gpu = long.groups.get_mut(&label("gpu")).unwrap();
+        gpu.hold_total_max_ms = Some(HOUR_MS);
+        let terms = long.terms(&[label("gpu")], noon_ms);
+        assert_eq!(terms.hold_total_max_ms, 2 * HOUR_MS, "its hold_max");
+    }
+
+    #[test]
     fn a_night_is_for_everybody_but_those_whose_group_has_a_timeout_of_its_own() {
         let now_ms = at("2026-01-14T12:00:00Z");
         assert!(!policy().terms(&[], now_ms).spans.is_empty());
@@ -385,6 +447,8 @@ mod tests {
                 timeout_ms: None,
                 max_age_ms: None,
                 hold_max_ms: 0,
+                hold_total_max_ms: 0,
+                longest_ms: None,
                 spans: merged(&spans),
             };
             let due_ms = terms.due_ms(since_ms, base_ms, now_ms);

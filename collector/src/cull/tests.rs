@@ -202,3 +202,52 @@ fn jupyter_keepalive_keeps_no_server_for_longer_than_a_hold_may() {
         "nobody may hold anything"
     );
 }
+
+#[test]
+fn holds_that_are_renewed_put_off_the_end_of_an_idle_server_no_further_than_policy_lets_them() {
+    const MINUTE_MS: i64 = 60_000;
+    type Keep = fn(&mut Server, i64);
+    let keeps: [Keep; 2] = [
+        |server, until_ms| server.held_until_ms = Some(until_ms),
+        |server, until_ms| server.kept_until_ms = Some(until_ms),
+    ];
+    for keep in keeps {
+        let mut state = after(&two_hours(WorkloadState::Idle));
+        state.cull = Arc::new(CullPolicy {
+            timeout_ms: Some(HOUR_MS),
+            hold_max_ms: 30 * MINUTE_MS,
+            hold_total_max_ms: 45 * MINUTE_MS,
+            ..CullPolicy::default()
+        });
+        let latest_ms = START_MS + 105 * MINUTE_MS;
+        let mut row = |minute: i64| {
+            let now_ms = START_MS + minute * MINUTE_MS;
+            // It is renewed all the time.
+            keep(
+                state.servers.get_mut(&ada()).unwrap(),
+                now_ms + 30 * MINUTE_MS,
+            );
+            rows(&state, &Question::default(), now_ms).remove(0)
+        };
+        let kept = row(104);
+        assert!(!kept.cull && kept.reason.contains(" until "), "{kept:?}");
+        assert_eq!(kept.stops_at_ms, Some(latest_ms));
+        let spent = row(105);
+        assert!(spent.cull, "{spent:?}");
+        assert_eq!(
+            spent.reason,
+            "idle for 1 h; held 45 min beyond its time, the most there is"
+        );
+    }
+}
+
+#[test]
+fn a_hold_of_somebody_at_work_has_no_end_but_its_own() {
+    let mut state = after(&two_hours(WorkloadState::Busy));
+    let now_ms = START_MS + 2 * HOUR_MS;
+    let server = state.servers.get_mut(&ada()).unwrap();
+    server.held_until_ms = Some(now_ms + 1_000 * HOUR_MS);
+    let server = &state.servers[&ada()];
+    assert_eq!(kept_latest_ms(&state, server, now_ms), None);
+    assert!(!rows(&state, &Question::default(), now_ms)[0].cull);
+}

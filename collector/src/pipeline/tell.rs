@@ -16,7 +16,7 @@ use crate::{
     registry::Registry,
     stats::Stats,
     verdict::{Rule, Severity, Verdict},
-    warning::{TakenBack, Warned, Warning},
+    warning::{KernelEnd, TakenBack, Warned, Warning},
 };
 
 /// What there is to tell.
@@ -34,6 +34,8 @@ pub enum Tell {
     Warn(Vec<Warning>),
     /// Users whose servers do not stop any more.
     TakeBack(Vec<TakenBack>),
+    /// Servers that are to shut kernels down, or no longer, and their users.
+    EndKernels(Vec<KernelEnd>),
 }
 
 /// The teller's thread.
@@ -132,6 +134,7 @@ impl Teller {
                 }
                 Tell::Warn(warnings) => warnings.iter().for_each(|w| self.warn(w)),
                 Tell::TakeBack(taken) => taken.iter().for_each(|t| self.take_back(t)),
+                Tell::EndKernels(ends) => ends.iter().for_each(|end| self.end_kernel(end)),
             }
         }
     }
@@ -175,6 +178,26 @@ impl Teller {
         if self.sessions.notify(&taken.key, notice) {
             self.outbox.shown(&verdict, Phase::Cleared.as_str());
         }
+    }
+
+    /// In JupyterLab, by the server's own extension, which does it as well.
+    fn end_kernel(&self, end: &KernelEnd) {
+        let (verdict, kernel) = (end.verdict(), &end.kernel.id);
+        let notice = Notice {
+            verdict: verdict.clone(),
+            text: end.to_string(),
+            stops_in_ms: end.ends_in_ms(),
+        };
+        if !self.sessions.notify(&end.key, notice) {
+            return;
+        }
+        let (phase, what) = match end.ends_at_ms {
+            Some(_) => (Phase::Opened, "an idle kernel is to be shut down"),
+            None => (Phase::Cleared, "a kernel is no longer to be shut down"),
+        };
+        self.outbox.shown(&verdict, phase.as_str());
+        let (server, ends_at_ms) = (&end.key, end.ends_at_ms);
+        tracing::info!(?server, %kernel, ends_at_ms, holds_bytes = end.holds_bytes, "{what}");
     }
 
     fn show(&self, verdict: &Verdict) {

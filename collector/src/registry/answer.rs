@@ -1,10 +1,26 @@
 //! What people say about notices: seen, and not now. Admins and users answer for themselves; what
 //! one of them silences the other still hears.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Registry, RegistryError};
 use crate::fact::ServerKey;
+
+/// What schema version 6 adds: who muted what, when, and by the notice of which episode.
+pub(super) const MIGRATION: &str = "
+    ALTER TABLE mute ADD COLUMN muted_by TEXT NOT NULL DEFAULT '';
+    ALTER TABLE mute ADD COLUMN muted_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE mute ADD COLUMN episode TEXT NOT NULL DEFAULT '';
+    CREATE INDEX mute_by ON mute (muted_by);
+    CREATE INDEX hold_log_by ON hold_log (asked_by);
+";
+
+/// What stands before a service's name where the name of who acted is kept: a service is no user of
+/// the hub, and not deleted for being in no list of them.
+pub(crate) const SERVICE_PREFIX: &str = "service:";
+
+/// Told again this long after an acknowledgement was taken back, at the earliest.
+const AGAIN_AFTER_MS: i64 = 60_000;
 
 /// Who is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +29,42 @@ pub enum Audience {
     Admins,
     /// Whose server it is.
     User,
+}
+
+/// No more notices of a rule about a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Mute<'a> {
+    /// Which server.
+    pub key: &'a ServerKey,
+    /// Which rule.
+    pub rule: &'a str,
+    /// For whom.
+    pub audience: Audience,
+    /// Until when; `None` ends it.
+    pub until_ms: Option<i64>,
+    /// Who asked.
+    pub by: &'a str,
+    /// By the notice of which episode.
+    pub episode: &'a str,
+    /// Now.
+    pub now_ms: i64,
+}
+
+/// What somebody said about notices, and holds still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// About which episode, or by the notice of which.
+    pub episode: String,
+    /// Its rule.
+    pub rule: String,
+    /// About which server.
+    pub key: ServerKey,
+    /// Who: a user, or a service behind [`SERVICE_PREFIX`]; empty where that is not known any more.
+    pub by: String,
+    /// When.
+    pub at_ms: i64,
+    /// The rule is muted until then; `None`: the episode is acknowledged.
+    pub until_ms: Option<i64>,
 }
 
 // === impl Audience ===
@@ -64,28 +116,86 @@ impl Registry {
         })
     }
 
-    /// No notice of `rule` about `key` to `audience` until then; `None` ends that.
-    pub fn mute(
+    /// Nobody has seen `episode` after all, for all of `audience`: it is told again. False where
+    /// nobody had.
+    pub fn take_back_ack(
         &self,
-        key: &ServerKey,
-        rule: &str,
+        episode: &str,
         audience: Audience,
-        until_ms: Option<i64>,
-    ) -> Result<(), RegistryError> {
-        let (user, server) = (&*key.user, &*key.server);
+        now_ms: i64,
+    ) -> Result<bool, RegistryError> {
+        self.transact("take an acknowledgement back", |tx| {
+            let taken = tx
+                .prepare_cached("DELETE FROM ack WHERE episode = ?1 AND audience = ?2")?
+                .execute(params![episode, audience.as_str()])?;
+            if taken == 0 {
+                return Ok(false);
+            }
+            // What was not told again because of it is.
+            tx.prepare_cached(
+                "UPDATE notice SET next_ms = ?3, outcome = NULL
+                 WHERE episode = ?1 AND (channel = 'user-mail') = ?2 AND phase = 'again'
+                    AND next_ms IS NULL AND outcome = 'acknowledged'",
+            )?
+            .execute(params![
+                episode,
+                audience == Audience::User,
+                now_ms + AGAIN_AFTER_MS
+            ])?;
+            Ok(true)
+        })
+    }
+
+    /// No notice of a rule about a server to an audience until then, or again.
+    pub fn mute(&self, mute: &Mute<'_>) -> Result<(), RegistryError> {
+        let (user, server) = (&*mute.key.user, &*mute.key.server);
+        let (rule, audience) = (mute.rule, mute.audience.as_str());
         self.with("mute a rule", |db| {
-            match until_ms {
+            match mute.until_ms {
                 Some(until_ms) => db
-                    .prepare_cached("INSERT OR REPLACE INTO mute VALUES (?1, ?2, ?3, ?4, ?5)")?
-                    .execute(params![user, server, rule, audience.as_str(), until_ms])?,
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO mute (user, server, rule, audience, until_ms,
+                            muted_by, muted_ms, episode)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    )?
+                    .execute(params![
+                        user,
+                        server,
+                        rule,
+                        audience,
+                        until_ms,
+                        mute.by,
+                        mute.now_ms,
+                        mute.episode
+                    ])?,
                 None => db
                     .prepare_cached(
                         "DELETE FROM mute
                          WHERE user = ?1 AND server = ?2 AND rule = ?3 AND audience = ?4",
                     )?
-                    .execute(params![user, server, rule, audience.as_str()])?,
+                    .execute(params![user, server, rule, audience])?,
             };
             Ok(())
+        })
+    }
+
+    /// What `audience` said and holds at `now_ms`, the newest first.
+    pub fn said(
+        &self,
+        audience: Audience,
+        now_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<Said>, RegistryError> {
+        self.with("read what was said about notices", |db| {
+            db.prepare_cached(
+                "SELECT a.episode, e.rule, e.user, e.server, a.user, a.acked_ms AS at_ms, NULL
+                 FROM ack a JOIN episode e ON e.episode = a.episode WHERE a.audience = ?1
+                 UNION ALL SELECT episode, rule, user, server, muted_by, muted_ms, until_ms
+                 FROM mute WHERE audience = ?1 AND until_ms > ?2
+                 ORDER BY at_ms DESC LIMIT ?3",
+            )?
+            .query_map(params![audience.as_str(), now_ms, limit], said)?
+            .collect()
         })
     }
 
@@ -111,3 +221,17 @@ impl Registry {
         })
     }
 }
+
+fn said(row: &Row<'_>) -> rusqlite::Result<Said> {
+    Ok(Said {
+        episode: row.get(0)?,
+        rule: row.get(1)?,
+        key: ServerKey::new(row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?),
+        by: row.get(4)?,
+        at_ms: row.get(5)?,
+        until_ms: row.get(6)?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{Registry, RegistryError, promise};
+use super::{Registry, RegistryError, SERVICE_PREFIX};
 use crate::person::{Fate, Fates, PSEUDONYM_PREFIX, Person, waiting};
 
 /// Rows about people in `state.db`, by table.
@@ -65,6 +65,9 @@ const TABLES: [&str; 11] = [
     "warning",
 ];
 
+/// Columns that name who acted for somebody else, beside [`TABLES`].
+const ACTED: [(&str, &str); 2] = [("hold_log", "asked_by"), ("mute", "muted_by")];
+
 // === impl Registry ===
 
 impl Registry {
@@ -78,15 +81,19 @@ impl Registry {
                     UNION ALL SELECT user, NULL, NULL FROM episode
                     UNION ALL SELECT user, NULL, NULL FROM notice
                     UNION ALL SELECT user, NULL, NULL FROM idle_mark
-                    UNION ALL SELECT user, NULL, NULL FROM ack
+                    UNION ALL SELECT user, NULL, NULL FROM ack WHERE user NOT LIKE ?1
                     UNION ALL SELECT user, NULL, NULL FROM mute
                     UNION ALL SELECT user, NULL, NULL FROM message
                     UNION ALL SELECT user, NULL, NULL FROM hold
                     UNION ALL SELECT user, NULL, NULL FROM hold_log
                     UNION ALL SELECT user, NULL, NULL FROM warning
+                    UNION ALL SELECT asked_by, NULL, NULL FROM hold_log
+                    WHERE asked_by <> '' AND asked_by NOT LIKE ?1
+                    UNION ALL SELECT muted_by, NULL, NULL FROM mute
+                    WHERE muted_by <> '' AND muted_by NOT LIKE ?1
                  ) GROUP BY user",
             )?
-            .query_map([], |row| {
+            .query_map([format!("{SERVICE_PREFIX}%")], |row| {
                 Ok(Person {
                     user: row.get_ref(0)?.as_str()?.into(),
                     created_us: row.get(1)?,
@@ -153,9 +160,13 @@ impl Registry {
                     return Ok(true);
                 }
             }
-            // Of holds for somebody else.
-            db.prepare_cached("SELECT 1 FROM hold_log WHERE asked_by = ?1")?
-                .exists([user])
+            for (table, by) in ACTED {
+                let any = format!("SELECT 1 FROM {table} WHERE {by} = ?1");
+                if db.prepare_cached(&any)?.exists([user])? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })
     }
 
@@ -291,6 +302,23 @@ impl Registry {
     }
 }
 
+/// Whoever acted for somebody else has a name, too: it follows who is renamed, and what they did stays
+/// without it when they are forgotten. First all leave theirs, then they take the new ones.
+fn move_actors(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<()> {
+    for (table, by) in ACTED {
+        let mut rename =
+            tx.prepare_cached(&format!("UPDATE {table} SET {by} = ?2 WHERE {by} = ?1"))?;
+        for (at, (user, _)) in fates.iter().enumerate() {
+            rename.execute(params![&**user, waiting(at)])?;
+        }
+        for (at, (_, fate)) in fates.iter().enumerate() {
+            let name = fate.name().map_or("", |name| &**name);
+            rename.execute(params![waiting(at), name])?;
+        }
+    }
+    Ok(())
+}
+
 fn count(db: &Connection, table: &str, user: &str) -> rusqlite::Result<u64> {
     db.prepare_cached(&format!("SELECT count(*) FROM {table} WHERE user = ?1"))?
         .query_row([user], |row| row.get(0))
@@ -346,7 +374,7 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
             leave(table)?;
         }
     }
-    promise::move_askers(tx, fates)?;
+    move_actors(tx, fates)?;
     for (at, (_, fate)) in fates.iter().enumerate() {
         let Some(name) = fate.name() else { continue };
         for table in TABLES {

@@ -1,12 +1,11 @@
 //! What people were promised: holds, with a log of who asked for them, and warnings that were told.
 
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Registry, RegistryError};
 use crate::{
     fact::ServerKey,
     limits,
-    person::{Fates, waiting},
     warning::{About, Stage, Warned},
 };
 
@@ -21,7 +20,7 @@ pub struct HoldAsked {
     pub key: ServerKey,
     /// Until when; `None` ended it.
     pub until_ms: Option<i64>,
-    /// Who: a user's name, or a service's.
+    /// Who: a user's name, or a service's behind its prefix; empty where they were forgotten.
     pub asked_by: String,
 }
 
@@ -164,20 +163,6 @@ fn key_of(row: &Row<'_>) -> rusqlite::Result<ServerKey> {
         row.get_ref(0)?.as_str()?,
         row.get_ref(1)?.as_str()?,
     ))
-}
-
-/// Whoever asked for somebody's hold has a name, too. First all leave theirs, then they take the
-/// new ones.
-pub(super) fn move_askers(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<()> {
-    let mut rename = tx.prepare_cached("UPDATE hold_log SET asked_by = ?2 WHERE asked_by = ?1")?;
-    for (at, (user, _)) in fates.iter().enumerate() {
-        rename.execute(params![&**user, waiting(at)])?;
-    }
-    for (at, (_, fate)) in fates.iter().enumerate() {
-        let name = fate.name().map_or("", |name| &**name);
-        rename.execute(params![waiting(at), name])?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(crate) struct Viewer {
     pub(crate) session: Fingerprint,
     /// Who asks, for logs: a user or a service.
     pub(crate) name: Option<Arc<str>>,
+    /// A person asks, or their server.
+    pub(crate) person: bool,
     /// What may be changed.
     pub(crate) hand: Hand,
     /// A browser lends its login to whatever page it shows.
@@ -117,6 +119,7 @@ impl Viewer {
             },
             metrics: metrics && !is_server_token(identity),
             name: Some(identity.name.as_str().into()),
+            person: identity.kind == IdentityKind::User,
             hand: Hand::of_hub(identity, service, &sight, browser),
             sight,
             session,
@@ -136,6 +139,7 @@ impl Viewer {
         Self {
             hand: Hand::of_peer(&user, peer.is_root()),
             name: Some(user.clone()),
+            person: true,
             browser,
             user: Some(user),
             sight: if peer.is_root() {

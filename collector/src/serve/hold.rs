@@ -16,11 +16,16 @@ use super::{
     now::{ServerPath, UserPath, default_key, named_key, no_server},
     problem::Problem,
     query::Query,
-    request::{name_of, until},
+    request::{actor_of, name_of, until},
     shape::rfc3339,
 };
 use crate::{
-    cull::is_up, fact::ServerKey, limits, pipeline::desk::DeskError, state::Server, text::Label,
+    cull::{is_up, kept_latest_ms},
+    fact::ServerKey,
+    limits,
+    pipeline::desk::DeskError,
+    state::Server,
+    text::Label,
     verdict::idle::in_words,
 };
 
@@ -175,10 +180,15 @@ fn until_ms(site: &Site, key: &ServerKey, text: &str) -> Result<i64, Problem> {
     let bad = |detail: String| Problem::bad_value("until", detail);
     let until_ms = until(text)?.as_millisecond();
     let now_ms = site.clock.now_ms();
-    let max_ms = {
+    let (max_ms, latest) = {
         let truth = site.state.read();
-        let groups = truth.servers.get(key).map_or(&[][..], |s| &s.groups[..]);
-        truth.cull.terms(groups, now_ms).hold_max_ms
+        let server = truth.servers.get(key);
+        let groups = server.map_or(&[][..], |s| &s.groups[..]);
+        let max_ms = truth.cull.terms(groups, now_ms).hold_max_ms;
+        (
+            max_ms,
+            server.and_then(|s| kept_latest_ms(&truth, s, now_ms)),
+        )
     };
     if max_ms == 0 {
         return Err(bad("policy lets nobody keep this server".to_owned()));
@@ -192,6 +202,14 @@ fn until_ms(site: &Site, key: &ServerKey, text: &str) -> Result<i64, Problem> {
             in_words(max_ms)
         )));
     }
+    if let Some((latest_ms, beyond_ms)) = latest.filter(|(latest_ms, _)| until_ms > *latest_ms) {
+        let latest = rfc3339(latest_ms).unwrap_or_default();
+        return Err(bad(format!(
+            "policy lets you keep a server in which nobody works for {} beyond its time at most, until \
+             {latest}",
+            in_words(beyond_ms)
+        )));
+    }
     Ok(until_ms)
 }
 
@@ -201,7 +219,7 @@ async fn set(
     key: &ServerKey,
     until_ms: Option<i64>,
 ) -> Result<Json<HoldJson>, Problem> {
-    let asker = Label::clean(&name_of(viewer), ASKER_BYTES_MAX);
+    let asker = Label::clean(&actor_of(viewer), ASKER_BYTES_MAX);
     let held = site.desk.hold(key, until_ms, asker.as_str()).await;
     held.map_err(|error| match error {
         DeskError::TooMany => Problem::too_many(error.to_string()),
@@ -211,7 +229,7 @@ async fn set(
             Problem::unavailable("it cannot be put on the disk")
         }
     })?;
-    let by = Label::clean(asker.as_str(), limits::LOGGED_BYTES_MAX);
+    let by = Label::clean(&name_of(viewer), limits::LOGGED_BYTES_MAX);
     tracing::info!(server = ?key, until_ms, %by, "a hold was changed");
     Ok(Json(HoldJson {
         held_until: until_ms.and_then(rfc3339),

@@ -12,8 +12,8 @@ use utoipa::{
 };
 
 use super::{
-    Site, cull, health, history, hold, link, live, messages, metrics, now, problem::ProblemJson,
-    reports, starts, told, verdicts,
+    Site, answers, cull, health, history, hold, link, live, messages, metrics, now,
+    problem::ProblemJson, reports, starts, told, verdicts,
 };
 
 #[derive(OpenApi)]
@@ -39,6 +39,8 @@ use super::{
         told::notices,
         told::acknowledge,
         told::mute,
+        answers::take_back,
+        answers::answers,
         messages::write,
         messages::messages,
         starts::ended,

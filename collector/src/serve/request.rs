@@ -4,7 +4,7 @@ use axum::{body::to_bytes, extract::Request};
 use serde::de::DeserializeOwned;
 
 use super::{guard::Viewer, problem::Problem};
-use crate::{limits, text::Label};
+use crate::{limits, registry::SERVICE_PREFIX, text::Label};
 
 /// The body of a request as JSON.
 pub(crate) async fn body_of<T: DeserializeOwned>(
@@ -32,4 +32,13 @@ pub(crate) fn until(text: &str) -> Result<jiff::Timestamp, Problem> {
 /// Who asks, for the record.
 pub(crate) fn name_of(viewer: &Viewer) -> String {
     viewer.name.as_deref().unwrap_or_default().to_owned()
+}
+
+/// Who acts, for the record that users are renamed and forgotten in: a service is none.
+pub(crate) fn actor_of(viewer: &Viewer) -> String {
+    let name = name_of(viewer);
+    if viewer.person || name.is_empty() {
+        return name;
+    }
+    format!("{SERVICE_PREFIX}{name}")
 }

@@ -260,10 +260,11 @@ impl ServerJson {
             idle_seconds: idle_seconds(server, now_ms),
             idle_since: server.idle_since_ms.and_then(rfc3339),
             // Nobody works there, and yet it is not there to be stopped.
-            busy_reason: server
-                .busy_reason
-                .clone()
-                .or_else(|| kept_in_words(server, limits::HOLD_MS_MAX, now_ms)),
+            busy_reason: server.busy_reason.clone().or_else(|| {
+                // It is kept no longer once it was as long as there is.
+                let goes_on = server.stops_at_ms.is_none_or(|ms| ms > now_ms);
+                kept_in_words(server, limits::HOLD_MS_MAX, now_ms).filter(|_| goes_on)
+            }),
             hub_last_activity: server.hub_last_activity_ms.and_then(rfc3339),
             held_until: server
                 .held_until_ms

@@ -1,6 +1,7 @@
 //! The whole of `serve` against a hub of ours that answers as the real one does (recorded answers
 //! are its model), over the router or over real sockets.
 
+mod answers;
 mod bed;
 mod document;
 mod forms;

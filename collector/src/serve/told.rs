@@ -17,13 +17,13 @@ use super::{
     list::{Order, Page, Place, Rank},
     problem::Problem,
     query::Query,
-    request::{body_of, name_of, until},
+    request::{actor_of, body_of, until},
     shape::rfc3339,
 };
 use crate::{
     causes::chain,
     notice::{LAB, NoticeEvent, Outbox},
-    registry::{Audience, Registry, RegistryError, ToldNotice},
+    registry::{Audience, Mute, Registry, RegistryError, ToldNotice},
     verdict::{Rule, Verdict},
 };
 
@@ -109,9 +109,9 @@ pub(crate) struct NoticeEventJson {
 /// An acknowledgement.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AckJson {
-    episode: String,
-    /// When it was acknowledged first.
-    acknowledged: Option<String>,
+    pub(super) episode: String,
+    /// When it was acknowledged first; `null`: it is not.
+    pub(super) acknowledged: Option<String>,
 }
 
 /// Until when a rule is to be muted.
@@ -201,7 +201,7 @@ pub(crate) async fn acknowledge(
 ) -> Result<Json<AckJson>, Problem> {
     Query::parse(raw.as_deref())?.finish(&[])?;
     let (verdict, audience) = answered(&site, &viewer, path).await?;
-    let (episode, by) = (verdict.episode.clone(), name_of(&viewer));
+    let (episode, by) = (verdict.episode.clone(), actor_of(&viewer));
     let now_ms = site.clock.now_ms();
     let known = episode.clone();
     let acked_ms = site
@@ -240,13 +240,25 @@ pub(crate) async fn mute(
     Query::parse(request.uri().query())?.finish(&[])?;
     let (verdict, audience) = answered(&site, &viewer, path).await?;
     let wish: MuteWish = body_of(request, MUTE_BODY_BYTES_MAX).await?;
+    let now_ms = site.clock.now_ms();
     let until_ms = wish
         .until
-        .map(|until| until_ms(&until, site.clock.now_ms()))
+        .map(|until| until_ms(&until, now_ms))
         .transpose()?;
-    let (key, rule) = (verdict.key.clone(), verdict.rule.as_str());
-    site.kept(move |registry| registry.mute(&key, rule, audience, until_ms))
-        .await?;
+    let (by, told) = (actor_of(&viewer), verdict.clone());
+    let rule = verdict.rule.as_str();
+    site.kept(move |registry| {
+        registry.mute(&Mute {
+            key: &told.key,
+            rule,
+            audience,
+            until_ms,
+            by: &by,
+            episode: &told.episode,
+            now_ms,
+        })
+    })
+    .await?;
     tracing::info!(
         server = ?verdict.key, rule, until_ms, audience = audience.as_str(),
         "a rule is muted"
@@ -260,7 +272,7 @@ pub(crate) async fn mute(
 }
 
 /// The verdict that is answered, and for whom.
-async fn answered(
+pub(super) async fn answered(
     site: &Site,
     viewer: &Viewer,
     path: EpisodePath,
@@ -296,7 +308,7 @@ fn until_ms(text: &str, now_ms: i64) -> Result<i64, Problem> {
     }
 }
 
-fn audience_of(viewer: &Viewer) -> Audience {
+pub(super) fn audience_of(viewer: &Viewer) -> Audience {
     match viewer.sight {
         Sight::All => Audience::Admins,
         Sight::Some(_) => Audience::User,

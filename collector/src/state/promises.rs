@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Changed, Phase, State, people::move_keys};
+use super::{Changed, Phase, State, kernels::Orders, people::move_keys};
 use crate::{
     cull::{Judge, Mode, Question},
     fact::{Fact, ServerKey},
     limits,
-    person::Fates,
+    person::{Fates, Moved},
     text::Label,
     warning::{self, News, Next, Stage, TakenBack, Warned, Warning},
 };
@@ -23,6 +23,7 @@ const TOLD_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 pub(crate) struct Promises {
     holds: BTreeMap<ServerKey, i64>,
     warned: BTreeMap<ServerKey, Warned>,
+    pub(super) kernels: Orders,
 }
 
 /// What a look found out about one server.
@@ -174,6 +175,7 @@ impl State {
         for (key, warned) in self.promises.warned.extract_if(.., old) {
             changed.warnings.let_go(key, warned, now_ms);
         }
+        self.look_at_kernels(now_ms, &mut changed);
         changed
     }
 
@@ -333,6 +335,9 @@ impl Promises {
     pub(super) fn move_people(&mut self, fates: &Fates) {
         move_keys(&mut self.holds, fates, |_| {});
         move_keys(&mut self.warned, fates, |_| {});
+        // Ordered anew, under whatever name.
+        self.kernels
+            .retain(|key, _| fates.moved(key) == Moved::Stays);
     }
 }
 

@@ -79,6 +79,18 @@ export interface Notice {
   acknowledged: string | null;
 }
 
+/// What somebody said about notices, while it holds.
+export interface Answer {
+  what: 'ack' | 'mute';
+  episode: string;
+  rule: string;
+  user: string;
+  server: string;
+  by: string | null;
+  time: string | null;
+  until: string | null;
+}
+
 export interface Me {
   user: string;
   admin: boolean;
@@ -182,6 +194,28 @@ export function hold(user: string, server: string, until: Date): Promise<unknown
 
 export function release(user: string, server: string): Promise<unknown> {
   return change(`${serverPath(user, server)}/hold`, 'DELETE');
+}
+
+export function answers(): Promise<Answer[]> {
+  return pages<Answer>('api/v1/answers?');
+}
+
+/// Somebody knows of an episode: it is not told again.
+export function acknowledge(episode: string): Promise<unknown> {
+  return change(`${noticePath(episode)}/ack`, 'POST');
+}
+
+export function takeBack(episode: string): Promise<unknown> {
+  return change(`${noticePath(episode)}/ack`, 'DELETE');
+}
+
+/// No more of the episode's rule about its server until then; without a time again.
+export function mute(episode: string, until: Date | null): Promise<unknown> {
+  return change(`${noticePath(episode)}/mute`, 'POST', { until: until === null ? null : until.toISOString() });
+}
+
+function noticePath(episode: string): string {
+  return `api/v1/notices/${encodeURIComponent(episode)}`;
 }
 
 /// What keeps the collector from its work, in words; nothing when all is well. That it does not

@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
+import { Muted, useAnswers } from './answer';
 import { bytes } from './format';
 import { policyWords } from './keep';
 import { NoticeList } from './notices';
@@ -25,6 +26,7 @@ export function App() {
     void new Store(setPicture).start();
   }, []);
 
+  const said = useAnswers(picture?.noticed ?? 0);
   const rows = useMemo(() => {
     const all = [...(picture?.servers.values() ?? [])];
     return sorted(
@@ -76,7 +78,8 @@ export function App() {
             setOpen(open === key ? null : key);
           }}
         />
-        <VerdictList verdicts={[...picture.verdicts.values()]} />
+        <VerdictList verdicts={[...picture.verdicts.values()]} me={picture.me} said={said} />
+        <Muted me={picture.me} said={said} />
         <NoticeList noticed={picture.noticed} />
       </main>
     </>

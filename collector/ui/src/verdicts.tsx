@@ -1,10 +1,17 @@
-import type { Verdict } from './api';
+import { Reply, type Said } from './answer';
+import type { Me, Verdict } from './api';
 import { cause, evidence, rule, time, worthShowing } from './format';
 
 /// Rows shown; the API has the rest.
 const SHOWN_MAX = 50;
 
-export function VerdictList({ verdicts }: { verdicts: Verdict[] }) {
+interface ListProps {
+  verdicts: Verdict[];
+  me: Me | null;
+  said: Said;
+}
+
+export function VerdictList({ verdicts, me, said }: ListProps) {
   const rows = [...verdicts]
     .sort((a, b) => (a.state === b.state ? b.since.localeCompare(a.since) : a.state === 'open' ? -1 : 1))
     .slice(0, SHOWN_MAX);
@@ -14,14 +21,14 @@ export function VerdictList({ verdicts }: { verdicts: Verdict[] }) {
       {rows.length === 0 && <p class="hm-calm">None so far: nothing grew, nothing was killed.</p>}
       <ul>
         {rows.map(verdict => (
-          <Item key={verdict.episode} verdict={verdict} />
+          <Item key={verdict.episode} verdict={verdict} me={me} said={said} />
         ))}
       </ul>
     </section>
   );
 }
 
-function Item({ verdict }: { verdict: Verdict }) {
+function Item({ verdict, me, said }: { verdict: Verdict; me: Me | null; said: Said }) {
   const by = cause(verdict);
   return (
     <li class={`hm-verdict hm-verdict-${verdict.state}`} data-rule={verdict.rule} data-user={verdict.user}>
@@ -50,6 +57,7 @@ function Item({ verdict }: { verdict: Verdict }) {
           })}
       </dl>
       {verdict.state === 'open' && <p class="hm-of">Clears when {verdict.clears_when}.</p>}
+      {verdict.state === 'open' && <Reply verdict={verdict} me={me} said={said} />}
     </li>
   );
 }

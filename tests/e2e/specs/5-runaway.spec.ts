@@ -1,6 +1,7 @@
 import { expect, test } from '@playwright/test';
 
 import { access, INTERVAL_MS } from '../support/access.ts';
+import { expectAccessible } from '../support/axe.ts';
 import { server, verdicts } from '../support/collector.ts';
 import { logIn, startServer, stopServer, until, writeNotebook } from '../support/hub.ts';
 import { openPage, row, verdict } from '../support/hubpage.ts';
@@ -40,6 +41,14 @@ test('a growing kernel is flagged before its limit, an admin is told once, and i
   const [flag] = (await verdicts('alice', access.scriptToken)).filter(one => one.rule === 'runaway_memory');
   expect(Object.keys(flag?.evidence ?? {}).length, 'with evidence').toBeGreaterThan(0);
   await expect(row(admin, 'alice').locator('.hm-badge', { hasText: /runaway/i })).toBeVisible();
+
+  // Somebody knows: that is said with who and when, and can be taken back.
+  const open = verdict(admin, 'alice', 'runaway_memory').filter({ has: admin.locator('.hm-reply') }).first();
+  await open.getByRole('button', { name: 'Acknowledge' }).click();
+  await expect(open).toContainText('acknowledged by admin');
+  await expectAccessible(admin, ['.hm-verdicts']);
+  await open.getByRole('button', { name: 'Take back' }).click();
+  await expect(open.getByRole('button', { name: 'Acknowledge' })).toBeVisible();
 
   const about = () => mails().filter(mail => /runaway.*alice/.test(mail.subject));
   await expect.poll(() => about().length, { timeout: 30_000 }).toBe(1);

@@ -18,6 +18,8 @@ fn without_a_word_it_only_watches_and_a_user_may_hold_for_a_day() {
     assert_eq!(cull.policy, CullPolicy::default());
     assert_eq!(cull.policy.mode, Mode::Watch);
     assert_eq!(cull.policy.hold_max_ms, 24 * HOUR_MS);
+    assert_eq!(cull.policy.hold_total_max_ms, 72 * HOUR_MS);
+    assert_eq!(cull.policy.idle_kernels, IdleKernels::Offer);
     assert_eq!(cull.policy.warn_ms, [15 * MINUTE_MS, 5 * MINUTE_MS]);
     assert!(cull.advice.is_empty());
 }
@@ -27,7 +29,7 @@ fn timeouts_groups_schedules_and_exemptions_are_read() {
     let file = "[cull]\nmode = \"act\"\ntimeout = \"45m\"\nmax_age = \"2d\"\nhold_max = \"8h\"\n\
                 warn = [\"10m\", \"2m\"]\nzone = \"Europe/Zurich\"\n\
                 [cull.group.gpu]\ntimeout = \"4h\"\nmax_age = 0\n\
-                [cull.group.\"of.dots\"]\nhold_max = \"1h\"\n\
+                [cull.group.\"of.dots\"]\nhold_max = \"1h\"\nhold_total_max = \"5d\"\n\
                 [[cull.schedule]]\ndays = \"mon-fri\"\nfrom = \"20:00\"\nto = \"07:00\"\n\
                 timeout = \"20m\"\n\
                 [[cull.schedule]]\ndays = [\"sat\", \"sun\"]\nzone = \"UTC\"\ntimeout = \"15m\"\n\
@@ -43,6 +45,7 @@ fn timeouts_groups_schedules_and_exemptions_are_read() {
     assert_eq!(group("gpu").timeout_ms, Some(4 * HOUR_MS));
     assert_eq!(group("gpu").max_age_ms, Some(None), "never");
     assert_eq!(group("of.dots").hold_max_ms, Some(HOUR_MS));
+    assert_eq!(group("of.dots").hold_total_max_ms, Some(120 * HOUR_MS));
     let [nights, weekends] = &policy.schedules[..] else {
         panic!("{:?}", policy.schedules)
     };
@@ -168,4 +171,26 @@ fn flags_and_variables_reach_it_like_any_setting() {
     };
     let config = Config::load(&flags, [variable]).unwrap();
     assert_eq!(config.cull.policy.mode, Mode::Act);
+}
+
+#[test]
+fn kernels_are_shut_down_only_where_that_is_said_in_so_many_words() {
+    let read = |word: &str| load(&format!("[cull]\nidle_kernels = {word}\n"));
+    let policy = read("\"shut_down\"").unwrap().policy;
+    assert_eq!(policy.idle_kernels, IdleKernels::ShutDown);
+    for word in ["true", "\"off\"", "\"shutdown\""] {
+        let told = read(word).unwrap_err();
+        let expected = "FILE:2: cull.idle_kernels: expected \"offer\" or \"shut_down\"";
+        assert!(told.contains(expected), "{word}: {told}");
+    }
+}
+
+#[test]
+fn kernels_that_policy_would_shut_down_where_it_only_watches_are_told_of() {
+    let advice = |mode: &str| {
+        let file = format!("[cull]\nmode = \"{mode}\"\nidle_kernels = \"shut_down\"\n");
+        load(&file).unwrap().advice.join("\n")
+    };
+    assert!(advice("watch").contains("idle_kernels"));
+    assert!(!advice("act").contains("idle_kernels"));
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     fact::ServerKey,
-    registry::{Audience, Message, NewNotice},
+    registry::{Audience, Message, Mute, NewNotice},
     text::Label,
     verdict::{Rule, Severity, Verdict, WorkloadName},
 };
@@ -55,7 +55,17 @@ fn filled(registry: &Registry, users: &[&str]) {
         let audience = Audience::User;
         registry.acknowledge(&episode, audience, user, 1).unwrap();
         let key = ServerKey::new(user, "");
-        registry.mute(&key, "idle", audience, Some(9)).unwrap();
+        registry
+            .mute(&Mute {
+                key: &key,
+                rule: "idle",
+                audience,
+                until_ms: Some(9),
+                by: user,
+                episode: &episode,
+                now_ms: 1,
+            })
+            .unwrap();
         let message = Message {
             id: 0,
             user: (*user).to_owned(),

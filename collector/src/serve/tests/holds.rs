@@ -176,6 +176,25 @@ async fn a_hub_without_holds_grants_none() {
 }
 
 #[tokio::test]
+async fn a_server_that_idles_is_held_no_further_than_holds_together_may_put_off_its_end() {
+    const DAY_MS: i64 = 86_400_000;
+    let bed = bed().await;
+    let key = ServerKey::new("ann", "");
+    let idles = |for_ms: i64| {
+        let mut state = bed.state.write();
+        let server = state.servers.get_mut(&key).expect("ann");
+        (server.busy_reason, server.idle_since_ms) = (None, Some(NOW_MS - for_ms));
+    };
+    idles(10 * DAY_MS);
+    let answer = put(&bed, "ann-lab", HOLD, TOMORROW).await;
+    assert_eq!(answer.status(), 422);
+    let why = answer.json().await["detail"].to_string();
+    assert!(why.contains("for 3 d beyond its time at most"), "{why}");
+    idles(DAY_MS);
+    assert_eq!(put(&bed, "ann-lab", HOLD, TOMORROW).await.status(), 200);
+}
+
+#[tokio::test]
 async fn whoever_changes_a_hold_all_the_time_is_told_to_wait() {
     let bed = bed().await;
     for minute in 0..limits::HOLD_CHANGES_PER_HOUR_MAX {
