@@ -10,7 +10,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use self::recent::Recent;
 use crate::{
@@ -24,6 +24,9 @@ pub const RECENT_MS: u64 = 10 * 60 * 1000;
 
 /// Readings kept at most: ten minutes of a burst.
 pub const RECENT_MAX: usize = 600;
+
+/// How often what need not be looked after with every sample is: nobody is woken for that alone.
+pub const MINUTE_MS: u64 = 60_000;
 
 /// Notices that are open at once; of more, the oldest are forgotten.
 pub const NOTICES_MAX: usize = 32;
@@ -109,9 +112,17 @@ pub struct PassedOver {
 pub struct Board {
     newest: watch::Sender<Option<Arc<Reading>>>,
     recent: Mutex<Recent>,
+    minute: Minute,
     open_notices: Mutex<VecDeque<Arc<Notice>>>,
     notices: broadcast::Sender<Arc<Notice>>,
     link: Mutex<LinkStatus>,
+}
+
+/// Minutes, counted by samples.
+#[derive(Debug, Default)]
+struct Minute {
+    begun_ms: Mutex<Option<u64>>,
+    over: Notify,
 }
 
 // === impl Board ===
@@ -123,6 +134,7 @@ impl Board {
         Self {
             newest: watch::Sender::new(None),
             recent: Mutex::default(),
+            minute: Minute::default(),
             open_notices: Mutex::default(),
             notices: broadcast::Sender::new(NOTICES_MAX),
             link: Mutex::new(link),
@@ -132,7 +144,23 @@ impl Board {
     /// Shows `reading` as the newest.
     pub fn show(&self, mut reading: Reading) {
         self.recent.lock().push(&mut reading);
-        self.newest.send_replace(Some(Arc::new(reading)));
+        self.minute.pass(reading.sample.mono_ms);
+        let newest = Some(Arc::new(reading));
+        if self.newest.receiver_count() > 0 {
+            self.newest.send_replace(newest);
+        } else {
+            // Nearly always: whoever comes finds it, and there is nobody to be told.
+            self.newest.send_if_modified(|shown| {
+                *shown = newest;
+                false
+            });
+        }
+    }
+
+    /// Waits until a minute has passed since the last, by the samples: for one who looks after
+    /// something.
+    pub async fn minute_over(&self) {
+        self.minute.over.notified().await;
     }
 
     /// Shows `notice`, or takes it away when it is cleared.
@@ -212,6 +240,19 @@ impl Board {
     /// The collector said where it is reached.
     pub fn set_api_url(&self, url: String) {
         self.link.lock().api_url = Some(url);
+    }
+}
+
+// === impl Minute ===
+
+impl Minute {
+    fn pass(&self, now_ms: u64) {
+        let mut begun_ms = self.begun_ms.lock();
+        let since_ms = *begun_ms.get_or_insert(now_ms);
+        if now_ms.saturating_sub(since_ms) >= MINUTE_MS {
+            *begun_ms = Some(now_ms);
+            self.over.notify_one();
+        }
     }
 }
 

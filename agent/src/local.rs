@@ -50,9 +50,6 @@ const CONNECTION_BUFFER_BYTES: usize = 8 * 1024;
 /// Wait after a failed accept, so that running out of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often the socket is looked after: cleaners of `/tmp` come by daily.
-const MEND_INTERVAL_MS: u64 = 60_000;
-
 /// Tries to bind when another agent takes the directory away at its end, just then.
 const BIND_TRIES: usize = 3;
 
@@ -77,8 +74,6 @@ pub enum LocalError {
 pub struct Local {
     place: Place,
     bound: Option<Bound>,
-    /// When it was last looked after.
-    mended_ms: Option<u64>,
     trouble: String,
 }
 
@@ -122,7 +117,6 @@ impl Local {
         Self {
             place,
             bound: None,
-            mended_ms: None,
             trouble: String::new(),
         }
     }
@@ -135,18 +129,17 @@ impl Local {
 
     /// Answers until dropped.
     pub async fn serve(mut self, board: Arc<Board>, told: mpsc::Sender<Told>) {
-        let mut newest = board.newest();
-        let service = Arc::new(Service::new(board, told));
+        let service = Arc::new(Service::new(Arc::clone(&board), told));
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let own_uid = rustix::process::geteuid().as_raw();
         let mut accepts = true;
         loop {
             let accepted = tokio::select! {
                 accepted = accept(self.bound.as_ref(), &connections) => accepted,
-                // Looked after in the beat's own wake-up, with no timer of ours.
-                Ok(()) = newest.changed() => {
-                    let now_ms = newest.borrow_and_update().as_ref().map(|newest| newest.sample.mono_ms);
-                    self.mend_when_due(now_ms);
+                // Looked after in a beat's own wake-up, with no timer of ours: cleaners of `/tmp`
+                // come by daily.
+                () = board.minute_over() => {
+                    self.mend();
                     continue;
                 }
             };
@@ -170,15 +163,6 @@ impl Local {
                 answer(stream, service).await;
                 drop(permit);
             });
-        }
-    }
-
-    fn mend_when_due(&mut self, now_ms: Option<u64>) {
-        let Some(now_ms) = now_ms else { return };
-        let last_ms = *self.mended_ms.get_or_insert(now_ms);
-        if now_ms.saturating_sub(last_ms) >= MEND_INTERVAL_MS {
-            self.mended_ms = Some(now_ms);
-            self.mend();
         }
     }
 

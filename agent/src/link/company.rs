@@ -117,6 +117,11 @@ impl Line {
         self.state.lock().looks = true;
     }
 
+    /// Whether the next read does.
+    pub(super) fn looks(&self) -> bool {
+        self.state.lock().looks
+    }
+
     /// Bytes that came so far.
     pub(super) fn heard_bytes(&self) -> u64 {
         self.state.lock().heard_bytes

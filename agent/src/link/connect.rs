@@ -17,6 +17,7 @@ use super::{
 };
 use crate::settings::CollectorUrl;
 
+mod bell;
 pub(super) mod dial;
 mod grpc;
 mod keep_alive;

@@ -54,6 +54,11 @@ pub(crate) struct Lasting {
     keep: bool,
 }
 
+/// Where lines began when they were read last. A file of forty lines is read at every tick for four
+/// of them, and as long as no number before them grows a digit, they are where they were.
+#[derive(Debug)]
+pub(crate) struct Places<const N: usize>([usize; N]);
+
 /// Room for one file that is read at every tick.
 #[derive(Debug)]
 pub(crate) struct Page(Box<[u8; PAGE_BYTES_MAX]>);
@@ -120,15 +125,20 @@ impl Lasting {
         whole(&*page.0, len)
     }
 
-    /// The same as text; what is no UTF-8 is no text of the kernel's. A failure is counted.
-    pub(crate) fn text<'a>(&mut self, page: &'a mut Page) -> Option<&'a str> {
-        let bytes = match self.read(page) {
-            Ok(bytes) => bytes,
+    /// The same; a failure is counted.
+    pub(crate) fn bytes<'a>(&mut self, page: &'a mut Page) -> Option<&'a [u8]> {
+        match self.read(page) {
+            Ok(bytes) => Some(bytes),
             Err(error) => {
                 faults::note(&self.path, &error);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// The same as text; what is no UTF-8 is no text of the kernel's. A failure is counted.
+    pub(crate) fn text<'a>(&mut self, page: &'a mut Page) -> Option<&'a str> {
+        let bytes = self.bytes(page)?;
         let text = std::str::from_utf8(bytes).ok();
         if text.is_none() {
             faults::note_as(Fault::Malformed, &self.path);
@@ -265,32 +275,71 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> SampleError {
 /// The number after `key` at the start of a line (`memory.stat`, `memory.events`).
 /// A line that is not ended was cut.
 pub(crate) fn field(text: &str, key: &str) -> Option<u64> {
-    let [number] = fields(text, [key]);
+    let [number] = fields(text.as_bytes(), [key]);
     number
 }
 
 /// The numbers after `keys`, each the first word of a line, in one pass that ends where the last of
-/// them is found: a `memory.stat` of forty lines is read every tick.
-pub(crate) fn fields<const N: usize>(text: &str, keys: [&str; N]) -> [Option<u64>; N] {
-    let mut numbers = [None; N];
-    let mut left: [bool; N] = [true; N];
-    let mut rest = text.as_bytes();
-    while left.contains(&true) {
-        let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
-            break;
-        };
-        let (line, after) = rest.split_at(end);
-        for (at, key) in keys.iter().enumerate() {
-            // Most names have another length, which costs no comparison.
-            let is_as_long = line.get(key.len()).is_some_and(u8::is_ascii_whitespace);
-            if is_as_long && left[at] && line.starts_with(key.as_bytes()) {
-                left[at] = false;
-                numbers[at] = first_number(&line[key.len()..]);
+/// them is found.
+pub(crate) fn fields<const N: usize>(text: &[u8], keys: [&str; N]) -> [Option<u64>; N] {
+    Places::default().pass(text, keys)
+}
+
+// === impl Places ===
+
+impl<const N: usize> Default for Places<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> Places<N> {
+    /// As [`fields`], of one file at every tick, whose names stand in it once.
+    pub(crate) fn fields(&mut self, text: &[u8], keys: [&str; N]) -> [Option<u64>; N] {
+        let mut numbers = [None; N];
+        for ((number, &place), key) in numbers.iter_mut().zip(&self.0).zip(keys) {
+            *number = number_at(text, place, key);
+            if number.is_none() {
+                return self.pass(text, keys);
             }
         }
-        rest = after.get(1..).unwrap_or_default();
+        numbers
     }
-    numbers
+
+    /// Goes through all of it, and keeps where they are.
+    fn pass(&mut self, text: &[u8], keys: [&str; N]) -> [Option<u64>; N] {
+        let mut numbers = [None; N];
+        let mut left: [bool; N] = [true; N];
+        let mut rest = text;
+        while left.contains(&true) {
+            let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+                break;
+            };
+            let (line, after) = rest.split_at(end);
+            for (at, key) in keys.iter().enumerate() {
+                // Most names have another length, which costs no comparison.
+                let is_as_long = line.get(key.len()).is_some_and(u8::is_ascii_whitespace);
+                if is_as_long && left[at] && line.starts_with(key.as_bytes()) {
+                    left[at] = false;
+                    numbers[at] = first_number(&line[key.len()..]);
+                    self.0[at] = text.len() - rest.len();
+                }
+            }
+            rest = after.get(1..).unwrap_or_default();
+        }
+        numbers
+    }
+}
+
+/// The number after `key` in the line that begins at `place`, if one does.
+fn number_at(text: &[u8], place: usize, key: &str) -> Option<u64> {
+    let begins = place == 0 || text.get(place - 1) == Some(&b'\n');
+    let rest = text.get(place..)?.strip_prefix(key.as_bytes())?;
+    if !begins || !rest.first().is_some_and(u8::is_ascii_whitespace) {
+        return None;
+    }
+    let end = rest.iter().position(|&byte| byte == b'\n')?;
+    first_number(&rest[..end])
 }
 
 /// The first word, if it is a number.
@@ -364,9 +413,31 @@ mod tests {
 
     #[test]
     fn several_keys_are_found_in_one_pass_whatever_their_order_and_the_first_of_a_name_counts() {
-        let text = "b 2\na 1\nb 9\nc x\nd\ne 5";
+        let text = b"b 2\na 1\nb 9\nc x\nd\ne 5";
         assert_eq!(fields(text, ["a", "b"]), [Some(1), Some(2)]);
         // No number, no number at all, a line that was cut, and one that is not there.
         assert_eq!(fields(text, ["c", "d", "e", "f"]), [None; 4]);
+    }
+
+    #[test]
+    fn lines_are_found_where_they_were_and_wherever_they_moved() {
+        let mut places = Places::default();
+        let keys = ["inactive_file", "file"];
+        for (text, numbers) in [
+            ("anon 9\nfile 3\ninactive_file 7\n", [Some(7), Some(3)]),
+            ("anon 8\nfile 4\ninactive_file 6\n", [Some(6), Some(4)]),
+            ("anon 10\nfile 5\ninactive_file 7\n", [Some(7), Some(5)]),
+            ("inactive_file 1\nanon 10\nfile 99\n", [Some(1), Some(99)]),
+            // What stands where one was is another's name, goes on in another line, or was cut.
+            (
+                "inactive_file 1\nanon 1\nxfile 99\nfile 2\n",
+                [Some(1), Some(2)],
+            ),
+            ("inactive_file\n1 1\nfile 2\n", [None, Some(2)]),
+            ("inactive_file 1\nanon 1\nxfile 99\nfile 2", [Some(1), None]),
+        ] {
+            assert_eq!(places.fields(text.as_bytes(), keys), numbers, "{text}");
+            assert_eq!(fields(text.as_bytes(), keys), numbers, "{text}");
+        }
     }
 }

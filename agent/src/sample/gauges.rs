@@ -3,7 +3,7 @@
 use super::{
     cgroup::{Group, Version},
     faults::{self, Fault},
-    file::{Lasting, Page, field, fields, only_number},
+    file::{Lasting, Page, Places, field, only_number},
 };
 
 /// Cgroups of version 1 below one whose kill counter stays open; those beyond pay for opening.
@@ -38,6 +38,7 @@ pub(crate) struct GroupMemory {
 pub(crate) struct Gauges {
     group: Group,
     memory_stat: Lasting,
+    stat_places: Places<4>,
     memory_usage: Lasting,
     swap: Lasting,
     cpu: Lasting,
@@ -61,6 +62,7 @@ impl Gauges {
         };
         let mut gauges = Self {
             memory_stat: file("memory.stat", "memory.stat"),
+            stat_places: Places::default(),
             memory_usage: file("memory.usage_in_bytes", "memory.current"),
             swap: file("memory.stat", "memory.swap.current"),
             cpu: file("cpuacct.usage", "cpu.stat"),
@@ -103,9 +105,10 @@ impl Gauges {
         let used = number(&mut self.memory_usage, &mut self.page)?;
         let v2 = self.group.version() == Version::V2;
         let swap_of_v2 = v2.then(|| number(&mut self.swap, &mut self.page)).flatten();
-        let stat = self.memory_stat.text(&mut self.page)?;
+        let stat = self.memory_stat.bytes(&mut self.page)?;
         let keys = if v2 { KEYS_V2 } else { KEYS_V1 };
-        let [inactive_file, active_file, slab_or_swap, shm_bytes] = fields(stat, keys);
+        let [inactive_file, active_file, slab_or_swap, shm_bytes] =
+            self.stat_places.fields(stat, keys);
         let slab = slab_or_swap.filter(|_| v2);
         let given_back = inactive_file
             .zip(active_file)

@@ -29,7 +29,6 @@ pub struct Moved {
 impl Io {
     /// From the text of `/proc/<pid>/io`; `None` when a counter is missing.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
         let keys = ["rchar:", "wchar:", "read_bytes:", "write_bytes:"];
         let [read_calls, written_calls, read_storage, written_storage] =
             super::file::fields(text, keys);

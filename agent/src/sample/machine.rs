@@ -46,7 +46,7 @@ impl MachineGauge {
         let memory = match self.last {
             Some((at_ms, memory)) if now_ms.saturating_sub(at_ms) < FRESH_MS => memory,
             _ => {
-                let memory = self.meminfo.text(page).and_then(Memory::parse);
+                let memory = self.meminfo.bytes(page).and_then(Memory::parse);
                 self.last = Some((now_ms, memory));
                 memory
             }
@@ -62,7 +62,7 @@ impl MachineGauge {
 // === impl Memory ===
 
 impl Memory {
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &[u8]) -> Option<Self> {
         // The second not before Linux 3.14.
         let [total_kb, available_kb] = fields(text, ["MemTotal:", "MemAvailable:"]);
         Some(Self {

@@ -294,8 +294,14 @@ impl Assembly {
         tag: Option<&Tag>,
         interval_ms: Option<u64>,
     ) -> Workload {
-        let other = Tag::other(self.names);
-        let tag = tag.unwrap_or(&other);
+        let other;
+        let tag = match tag {
+            Some(tag) => tag,
+            None => {
+                other = Tag::other(self.names);
+                &other
+            }
+        };
         let ns = match owner {
             Owner::Root(root) => self.ledger.workload_ns(&root),
             Owner::Other => self.ledger.other_ns(),

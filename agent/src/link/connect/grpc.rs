@@ -23,6 +23,7 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::{
+    bell::Bell,
     dial::Io,
     keep_alive::KeepAlive,
     status::{Code, Status},
@@ -74,7 +75,11 @@ pub(in crate::link) struct Stream {
     outgoing: BytesMut,
     inlet: Inlet,
     incoming: BytesMut,
+    /// A message came the last time: more may lie there.
+    received: bool,
     keep_alive: KeepAlive,
+    /// Whether the connection is to be driven.
+    bell: Bell,
     line: Option<Arc<Line>>,
 }
 
@@ -147,7 +152,9 @@ impl Connection {
             outgoing: BytesMut::new(),
             inlet: Inlet::Awaited(response),
             incoming: BytesMut::new(),
+            received: false,
             keep_alive,
+            bell: Bell::default(),
             line: self.line,
         };
         poll_fn(|context| stream.poll_opened(context)).await?;
@@ -181,6 +188,13 @@ impl Stream {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<v1::Down>, Status>> {
+        // Of receipts that came together each has its message, and they all came by one drive.
+        if std::mem::take(&mut self.received) {
+            let message = self.poll_receive(context);
+            if message.is_ready() {
+                return message;
+            }
+        }
         let driven = self.drive(context);
         // What came before the end counts before the end.
         let message = self.poll_receive(context);
@@ -194,7 +208,8 @@ impl Stream {
         Poll::Pending
     }
 
-    /// Sends what there is, reads what came, and keeps the connection alive.
+    /// Sends what there is, reads what came, and keeps the connection alive. The connection itself
+    /// is left alone while it asks for nothing.
     fn drive(&mut self, context: &mut Context<'_>) -> Result<(), Status> {
         self.send(context);
         if self.over {
@@ -204,13 +219,17 @@ impl Stream {
             // What it waits for may lie there, unread.
             line.look();
         }
-        let heard_before = self.heard_bytes();
-        if let Poll::Ready(ended) = Pin::new(&mut self.http).poll(context) {
-            self.over = true;
-            return ended.map_err(|error| status_of(&error));
-        }
-        if self.heard_bytes() != heard_before {
-            self.keep_alive.heard();
+        let looks = self.line.as_ref().is_some_and(|line| line.looks());
+        if looks || self.bell.rings(context) {
+            let heard_before = self.heard_bytes();
+            let mut context = Context::from_waker(self.bell.answer(context));
+            if let Poll::Ready(ended) = Pin::new(&mut self.http).poll(&mut context) {
+                self.over = true;
+                return ended.map_err(|error| status_of(&error));
+            }
+            if self.heard_bytes() != heard_before {
+                self.keep_alive.heard();
+            }
         }
         self.keep_alive.look(context)
     }
@@ -270,6 +289,7 @@ impl Stream {
     ) -> Poll<Result<Option<v1::Down>, Status>> {
         loop {
             if let Some(message) = take(&mut self.incoming)? {
+                self.received = true;
                 return Poll::Ready(Ok(Some(message)));
             }
             let Inlet::Open(inlet) = &mut self.inlet else {

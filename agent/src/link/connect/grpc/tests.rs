@@ -1,10 +1,17 @@
 //! One stream against a server of frames, played by the test, under a clock that jumps.
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use h2::server;
 use hyper::{Response, header::HeaderValue};
-use tokio::{io::DuplexStream, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    time::Instant,
+};
 
 use super::*;
 
@@ -12,18 +19,64 @@ type Server = server::Connection<DuplexStream, Bytes>;
 type Respond = server::SendResponse<Bytes>;
 
 /// Both ends of a connection, the stream asked for but not answered.
-async fn asked() -> (
+type Asked = (
     mpsc::Sender<Bytes>,
     tokio::task::JoinHandle<Result<Stream, Status>>,
     Server,
     hyper::Request<RecvStream>,
     Respond,
-) {
+);
+
+/// Counts how often it is asked for bytes.
+struct Counted {
+    io: DuplexStream,
+    reads: Arc<AtomicU32>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// Whether nothing comes that is there already.
+async fn waits(stream: &mut Stream) -> bool {
+    poll_fn(|context| Poll::Ready(stream.poll_message(context).is_pending())).await
+}
+
+async fn asked() -> Asked {
+    asked_over(|ours| Box::new(ours)).await
+}
+
+async fn asked_over(wrap: impl FnOnce(DuplexStream) -> Io + Send + 'static) -> Asked {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let (up, messages) = mpsc::channel(8);
     up.send(Bytes::from_static(b"hello")).await.unwrap();
     let opening = tokio::spawn(async move {
-        let connection = Connection::begin(Box::new(ours), None, "hub:8443", true).await?;
+        let connection = Connection::begin(wrap(ours), None, "hub:8443", true).await?;
         let token = HeaderValue::from_static("Bearer t0ken");
         connection.stream(Some(token), messages).await
     });
@@ -211,5 +264,52 @@ async fn as_long_as_something_wakes_us_often_no_timer_does() {
         let due_in = stream.keep_alive.next_look() - Instant::now();
         assert!(due_in > Duration::from_secs(5 + 4), "{due_in:?}");
     }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_for_nothing_is_left_alone_and_what_came_together_is_read_at_once() {
+    let reads = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&reads);
+    let wrap = move |io| -> Io { Box::new(Counted { io, reads: counted }) };
+    let (up, opening, server, request, mut respond) = asked_over(wrap).await;
+    let mut body = request.into_body();
+    let mut outlet = respond.send_response(accepted(), false).unwrap();
+    let serving = serve(server);
+    let mut stream = opening.await.unwrap().unwrap();
+    let reads = || reads.load(Ordering::Relaxed);
+    // Until both sides have said all that belongs to a beginning.
+    for _ in 0..100 {
+        assert!(waits(&mut stream).await);
+        tokio::task::yield_now().await;
+    }
+    let quiet = reads();
+    for _ in 0..100 {
+        assert!(waits(&mut stream).await);
+    }
+    assert_eq!(reads(), quiet);
+
+    // What is to go goes all the same, and what comes is read.
+    assert_eq!(
+        &body.data().await.unwrap().unwrap()[..],
+        b"\0\0\0\0\x05hello"
+    );
+    up.send(Bytes::from_static(b"report")).await.unwrap();
+    assert!(waits(&mut stream).await);
+    assert_eq!(
+        &body.data().await.unwrap().unwrap()[..],
+        b"\0\0\0\0\x06report"
+    );
+    for seq in 1..=5 {
+        let message = framed(&receipt(seq)).freeze();
+        outlet.send_data(message, false).unwrap();
+    }
+    assert_eq!(stream.message().await, Ok(Some(receipt(1))));
+    let first = reads();
+    assert!(first > quiet);
+    for seq in 2..=5 {
+        assert_eq!(stream.message().await, Ok(Some(receipt(seq))));
+    }
+    assert_eq!(reads(), first);
     serving.abort();
 }
