@@ -260,6 +260,8 @@ pub(crate) async fn mute(
         })
     })
     .await?;
+    // A mute that ends early lets out what it kept.
+    site.told.outbox.wake();
     tracing::info!(
         server = ?verdict.key, rule, until_ms, audience = audience.as_str(),
         "a rule is muted"
