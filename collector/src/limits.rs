@@ -76,9 +76,6 @@ pub const PROCESSES_MAX: u32 = 1 << 22;
 /// agent's spool lasts (a day and a half of an idle server).
 pub const SAMPLE_AGE_MS_MAX: i64 = 48 * 60 * 60 * 1000;
 
-/// A sample is at most this far ahead of our clock: clocks differ, the future does not report.
-pub const SAMPLE_AHEAD_MS_MAX: i64 = 5_000;
-
 /// Our clock was set when it parts from the clock since boot by this much; less is corrected all
 /// the time.
 pub const CLOCK_SET_MS_MIN: i64 = 500;

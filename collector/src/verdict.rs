@@ -120,7 +120,7 @@ pub(crate) struct View<'a> {
     pub(crate) measured: &'a Measured,
     pub(crate) trend: Option<Trend>,
     pub(crate) forecast: Option<Forecast>,
-    /// A workload of the sample before is gone or was started anew.
+    /// A workload of the sample before is gone or was started anew, or the out-of-memory killer came.
     pub(crate) workload_went: bool,
     /// Cores in use since the sample before.
     pub(crate) cpu_cores: Option<f64>,

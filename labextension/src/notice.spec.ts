@@ -69,6 +69,21 @@ describe('Notices', () => {
     expect(updated).toEqual([{ id: 'n1', text: 'still growing', type: 'error' }]);
   });
 
+  it('names the victim of a death in the notification that is there', () => {
+    const killed = { ...NOTICE, rule: 'killed', severity: 'critical', text: 'A process was killed.' };
+    notices.take(killed);
+    notices.take({ ...killed, text: 'train.ipynb was killed.' });
+    notices.take({ ...killed, text: 'train.ipynb was killed.' });
+    expect(shown.length).toBe(1);
+    expect(updated).toEqual([{ id: 'n1', text: 'train.ipynb was killed.', type: 'error' }]);
+  });
+
+  it('does not bring back what was hidden for words that it has', () => {
+    notices.take(NOTICE);
+    notices.take(NOTICE);
+    expect(updated).toEqual([]);
+  });
+
   it('takes it away when it is cleared, and stays quiet about a late copy', () => {
     notices.take(NOTICE);
     notices.take({ ...NOTICE, cleared: true });

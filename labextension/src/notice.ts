@@ -147,7 +147,10 @@ export class Notices {
       this._begin(notice, key);
     } else if (shown !== '') {
       const { text, actions } = this._words(notice);
-      this._notifier.update(shown, text, TYPES[notice.severity], actions);
+      if (this._said.get(shown) !== `${notice.severity} ${text}`) {
+        this._say(shown, notice.severity, text);
+        this._notifier.update(shown, text, TYPES[notice.severity], actions);
+      }
     }
   }
 
@@ -162,7 +165,9 @@ export class Notices {
       return;
     }
     const { text, actions } = this._words(notice);
-    this._remember(key, this._notifier.show(text, TYPES[notice.severity], actions));
+    const id = this._notifier.show(text, TYPES[notice.severity], actions);
+    this._say(id, notice.severity, text);
+    this._remember(key, id);
     told.add(key);
     this._deeds.shown(notice.episode);
   }
@@ -247,6 +252,15 @@ export class Notices {
     ];
   }
 
+  /** JupyterLab shows a notification that was hidden anew when it is updated: not for the words that it has. */
+  private _say(id: string, severity: Severity, text: string): void {
+    this._said.delete(id);
+    this._said.set(id, `${severity} ${text}`);
+    if (this._said.size > EPISODES_MAX) {
+      this._said.delete(this._said.keys().next().value as string);
+    }
+  }
+
   private _remember(episode: string, id: string): void {
     this._shown.delete(episode);
     this._shown.set(episode, id);
@@ -258,6 +272,7 @@ export class Notices {
   private _deeds: IDeeds;
   private _memory: { readonly told: Told; readonly muted: Told };
   private _notifier: INotifier;
+  private _said = new Map<string, string>();
   private _shown = new Map<string, string>();
   private _trans: ITranslate;
   private _waiting = new Map<string, INotice>();

@@ -5,9 +5,8 @@
 //! panic or grow beyond a small multiple of [`wire::MESSAGE_BYTES_MAX`]. What the collector says
 //! passes the same door outwards.
 //!
-//! Times: a sample's wall clock is a claim and is not used. Its monotonic clock orders, and the
-//! difference to the monotonic clock in Hello, added to Hello's arrival, says when it was by *our*
-//! clock; the result is clamped to a window around the arrival.
+//! Times: a sample's wall clock is a claim and is not used. Its monotonic clock orders, and `clock`
+//! says when that was by *ours*: never after it arrived.
 
 use std::collections::HashSet;
 
@@ -27,13 +26,14 @@ use crate::{
 
 mod batches;
 mod bounds;
+mod clock;
 mod counted;
 mod out;
 mod people;
 mod vitals;
 
 use self::bounds::{cut, label, maybe, number, out, processes, seq, text};
-pub use self::{batches::Batches, out::write};
+pub use self::{batches::Batches, clock::ClockOffset, out::write};
 
 /// What an agent said.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,14 +85,6 @@ pub struct Hello {
     pub version: Label,
     /// The server's name; read in standalone only.
     pub server_name: Label,
-}
-
-/// How an agent's clock since boot maps to ours: fixed when its Hello arrives, kept with every
-/// report so that a replay reads the same times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockOffset {
-    /// Our clock less the agent's clock since boot.
-    pub offset_ms: i64,
 }
 
 /// What the collector says.
@@ -268,6 +260,7 @@ fn read_samples(
     if samples.len() > wire::SAMPLES_PER_REPORT_MAX {
         return Err(out("report.samples", "too many"));
     }
+    let clock = clock.with(samples.last().map(|sample| sample.mono_ms), arrived_ms);
     let mut before_ms = 0;
     let mut read = Vec::with_capacity(samples.len());
     for (i, sample) in samples.iter().enumerate() {
@@ -318,7 +311,7 @@ fn read_sample(
         wire::LIMIT_SOURCE_BYTES_MAX,
     )?;
     Ok(Sample {
-        at_ms: at_ms(sample.mono_ms, arrived_ms, clock),
+        at_ms: clock.at_ms(sample.mono_ms, arrived_ms),
         mono_ms: sample.mono_ms,
         interval_ms: sample.interval_ms,
         burst: sample.burst,
@@ -461,29 +454,6 @@ fn memory_source(source: i32) -> Option<MemorySource> {
         Ok(v1::MemorySource::Rss) => Some(MemorySource::Rss),
         Ok(v1::MemorySource::Unspecified) | Err(_) => None,
     }
-}
-
-fn at_ms(mono_ms: u64, arrived_ms: i64, clock: ClockOffset) -> i64 {
-    let mono_ms = i64::try_from(mono_ms).unwrap_or(i64::MAX);
-    clock.offset_ms.saturating_add(mono_ms).clamp(
-        arrived_ms.saturating_sub(limits::SAMPLE_AGE_MS_MAX),
-        arrived_ms.saturating_add(limits::SAMPLE_AHEAD_MS_MAX),
-    )
-}
-
-// === impl ClockOffset ===
-
-impl ClockOffset {
-    /// The offset a Hello that arrived at `arrived_ms` tells.
-    #[must_use]
-    pub fn at_hello(hello: &Hello, arrived_ms: i64) -> Self {
-        Self {
-            offset_ms: arrived_ms.saturating_sub(i64::try_from(hello.mono_ms).unwrap_or(i64::MAX)),
-        }
-    }
-
-    /// For a message in which no time is read.
-    pub const NONE: Self = Self { offset_ms: 0 };
 }
 
 #[cfg(test)]

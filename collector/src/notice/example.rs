@@ -121,6 +121,7 @@ fn evidence(rule: Rule, now_ms: i64) -> Vec<(&'static str, Evidence)> {
         ],
         Rule::Overuse => vec![
             ("cpu_mean_cores", Number(7.5)),
+            ("cpu_from_cores", Number(1.8)),
             ("quota_cores", Number(4.0)),
         ],
         Rule::DiskNearLimit => vec![

@@ -57,9 +57,13 @@ pub struct Teller {
 /// What the person at the server was told of an open episode; nothing while it did not matter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Told {
+    /// At its worst.
     severity: Severity,
+    /// Whose it is was known, then or before.
     has_workload: bool,
     matters: bool,
+    /// It reached an agent.
+    shown: bool,
 }
 
 /// What was told of open episodes.
@@ -73,6 +77,10 @@ enum News {
     Begins { matters: bool },
     /// Worth telling.
     Matters,
+    /// It is more severe than what was told.
+    Worse,
+    /// Better words for what was told: whose it is. They take the place of those before.
+    Words,
     /// Nothing they would want to hear of.
     Nothing,
 }
@@ -109,13 +117,14 @@ impl Teller {
                         tracing::error!(error = %e, "verdicts are not kept, admins are not told");
                     }
                     for verdict in &verdicts {
-                        self.take(verdict, memory.take(verdict, self.config.matters(verdict)));
+                        let news = memory.take(verdict, self.config.matters(verdict));
+                        self.take(verdict, news, &mut memory);
                     }
                 }
                 Tell::Again(verdicts) => {
                     for verdict in &verdicts {
                         if memory.has_told(verdict) || self.config.matters(verdict) {
-                            self.show(verdict);
+                            self.show(verdict, memory.phase_of(verdict), &mut memory);
                         }
                     }
                 }
@@ -139,13 +148,21 @@ impl Teller {
         }
     }
 
-    fn take(&self, verdict: &Verdict, news: News) {
+    fn take(&self, verdict: &Verdict, news: News, memory: &mut Memory) {
         if matches!(news, News::Begins { .. }) {
             self.stats.verdict_raised(verdict.rule);
         }
-        if matches!(news, News::Matters | News::Begins { matters: true }) {
-            self.show(verdict);
-        }
+        let phase = match news {
+            News::Nothing | News::Begins { matters: false } => return,
+            News::Matters | News::Begins { matters: true } if verdict.cleared_ms.is_some() => {
+                Some(Phase::Cleared)
+            }
+            News::Worse if memory.was_shown(verdict) => Some(Phase::Worse),
+            News::Matters | News::Begins { .. } | News::Worse | News::Words => {
+                memory.phase_of(verdict)
+            }
+        };
+        self.show(verdict, phase, memory);
     }
 
     /// By mail, and in JupyterLab: an agent that is away has no page to show it on.
@@ -200,7 +217,9 @@ impl Teller {
         tracing::info!(?server, %kernel, ends_at_ms, holds_bytes = end.holds_bytes, "{what}");
     }
 
-    fn show(&self, verdict: &Verdict) {
+    /// Shows `verdict`; without a `phase` it was shown before, and only its words are new: no other
+    /// notice.
+    fn show(&self, verdict: &Verdict, phase: Option<Phase>, memory: &mut Memory) {
         // What is merely good to know is on the pages; it interrupts nobody's work.
         // A kernel that could be shut down is offered: nobody works with it.
         if verdict.severity < Severity::Warning && verdict.rule != Rule::IdleHog {
@@ -215,8 +234,10 @@ impl Teller {
                 };
                 // An agent that is away is told when it comes.
                 if self.sessions.notify(&verdict.key, notice) {
-                    let phase = verdict.cleared_ms.map_or(Phase::Opened, |_| Phase::Cleared);
-                    self.outbox.shown(verdict, phase.as_str());
+                    memory.note_shown(verdict);
+                    if let Some(phase) = phase {
+                        self.outbox.shown(verdict, phase.as_str());
+                    }
                 }
             }
             Err(e) => tracing::error!(error = %e, "no words for a verdict"),
@@ -242,16 +263,38 @@ impl Memory {
         if self.0.len() >= limits::TOLD_MAX {
             self.0.clear();
         }
+        // What calms down, or does not say any more whose it is, is no news.
         let now = Told {
-            severity: verdict.severity,
-            has_workload: verdict.workload.is_some(),
+            severity: before.map_or(verdict.severity, |told| told.severity.max(verdict.severity)),
+            has_workload: verdict.workload.is_some()
+                || before.is_some_and(|told| told.has_workload),
             matters: told_before || matters,
+            shown: before.is_some_and(|told| told.shown),
         };
         self.0.insert(verdict.episode.clone(), now);
         match before {
             None => News::Begins { matters },
-            Some(before) if before != now && now.matters => News::Matters,
+            Some(_) if !now.matters => News::Nothing,
+            Some(before) if !before.matters => News::Matters,
+            Some(before) if before.severity < now.severity => News::Worse,
+            Some(before) if before.has_workload != now.has_workload => News::Words,
             Some(_) => News::Nothing,
+        }
+    }
+
+    /// The stage that is told with `verdict`, which is open; `None` where it was shown before.
+    fn phase_of(&self, verdict: &Verdict) -> Option<Phase> {
+        (!self.was_shown(verdict)).then_some(Phase::Opened)
+    }
+
+    fn was_shown(&self, verdict: &Verdict) -> bool {
+        let told = self.0.get(&verdict.episode);
+        told.is_some_and(|told| told.shown)
+    }
+
+    fn note_shown(&mut self, verdict: &Verdict) {
+        if let Some(told) = self.0.get_mut(&verdict.episode) {
+            told.shown = true;
         }
     }
 
@@ -264,11 +307,11 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{text::Label, verdict::WorkloadName};
 
-    #[test]
-    fn a_runaway_is_news_when_its_limit_is_near_and_only_then_is_its_end() {
-        let mut verdict = Verdict {
-            rule: Rule::RunawayMemory,
+    fn verdict(rule: Rule) -> Verdict {
+        Verdict {
+            rule,
             episode: "e".to_owned(),
             key: ServerKey::new("ada", ""),
             workload: None,
@@ -278,7 +321,63 @@ mod tests {
             cleared_ms: None,
             evidence: Vec::new(),
             clears_when: String::new(),
+        }
+    }
+
+    fn named(verdict: &Verdict) -> Verdict {
+        let name = || Label::clean("train.ipynb", 64);
+        Verdict {
+            workload: Some(WorkloadName {
+                id: name(),
+                title: name(),
+            }),
+            ..verdict.clone()
+        }
+    }
+
+    #[test]
+    fn a_death_whose_victim_gets_known_is_one_notice_in_better_words() {
+        let mut memory = Memory::default();
+        let killed = verdict(Rule::Killed);
+        assert_eq!(memory.take(&killed, true), News::Begins { matters: true });
+        assert_eq!(memory.phase_of(&killed), Some(Phase::Opened));
+        memory.note_shown(&killed);
+        assert_eq!(memory.take(&named(&killed), true), News::Words);
+        assert_eq!(memory.phase_of(&killed), None, "no notice of its own");
+        assert_eq!(memory.take(&killed, true), News::Nothing);
+        assert_eq!(memory.take(&named(&killed), true), News::Nothing);
+    }
+
+    #[test]
+    fn what_no_agent_took_is_opened_when_one_does() {
+        let mut memory = Memory::default();
+        let killed = verdict(Rule::Killed);
+        memory.take(&killed, true);
+        assert_eq!(memory.take(&named(&killed), true), News::Words);
+        assert_eq!(memory.phase_of(&killed), Some(Phase::Opened));
+        memory.note_shown(&killed);
+        assert_eq!(memory.phase_of(&killed), None, "an agent that came again");
+    }
+
+    #[test]
+    fn a_runaway_that_loses_its_culprit_or_calms_down_is_no_news_and_one_that_gets_worse_is() {
+        let mut memory = Memory::default();
+        let severe = named(&verdict(Rule::RunawayMemory));
+        let mild = Verdict {
+            severity: Severity::Warning,
+            ..severe.clone()
         };
+        memory.take(&mild, true);
+        assert_eq!(memory.take(&severe, true), News::Worse);
+        assert_eq!(memory.take(&mild, true), News::Nothing);
+        let nobodys = verdict(Rule::RunawayMemory);
+        assert_eq!(memory.take(&nobodys, true), News::Nothing);
+        assert_eq!(memory.take(&severe, true), News::Nothing);
+    }
+
+    #[test]
+    fn a_runaway_is_news_when_its_limit_is_near_and_only_then_is_its_end() {
+        let mut verdict = verdict(Rule::RunawayMemory);
         let mut memory = Memory::default();
         let early = memory.take(&verdict, false);
         assert_eq!(early, News::Begins { matters: false });

@@ -1,7 +1,7 @@
 //! What people say about notices: seen, and not now. Admins and users answer for themselves; what
 //! one of them silences the other still hears.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::{Registry, RegistryError};
 use crate::fact::ServerKey;
@@ -146,13 +146,14 @@ impl Registry {
         })
     }
 
-    /// No notice of a rule about a server to an audience until then, or again.
+    /// No notice of a rule about a server to an audience until then, or again. What they were told of
+    /// is told again after it, if it is open still.
     pub fn mute(&self, mute: &Mute<'_>) -> Result<(), RegistryError> {
         let (user, server) = (&*mute.key.user, &*mute.key.server);
         let (rule, audience) = (mute.rule, mute.audience.as_str());
-        self.with("mute a rule", |db| {
-            match mute.until_ms {
-                Some(until_ms) => db
+        self.transact("mute a rule", |tx| {
+            let changed = match mute.until_ms {
+                Some(until_ms) => tx
                     .prepare_cached(
                         "INSERT OR REPLACE INTO mute (user, server, rule, audience, until_ms,
                             muted_by, muted_ms, episode)
@@ -168,13 +169,38 @@ impl Registry {
                         mute.now_ms,
                         mute.episode
                     ])?,
-                None => db
+                None => tx
                     .prepare_cached(
                         "DELETE FROM mute
-                         WHERE user = ?1 AND server = ?2 AND rule = ?3 AND audience = ?4",
+                         WHERE user = ?1 AND server = ?2 AND rule = ?3 AND audience = ?4
+                            AND until_ms > ?5",
                     )?
-                    .execute(params![user, server, rule, audience])?,
+                    .execute(params![user, server, rule, audience, mute.now_ms])?,
             };
+            if changed > 0 {
+                again_after(tx, mute)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The notice `id` is muted until then: its episode is told again after it.
+    pub fn notice_muted(&self, id: i64, until_ms: i64) -> Result<(), RegistryError> {
+        self.transact("let a muted notice wait", |tx| {
+            tx.prepare_cached(
+                "UPDATE notice SET next_ms = NULL, outcome = 'muted' WHERE id = ?1",
+            )?
+            .execute([id])?;
+            // One that is to come anyway looks then whether it is muted.
+            tx.prepare_cached(
+                "INSERT INTO notice (episode, channel, phase, user, server, severity, queued_ms, next_ms)
+                 SELECT episode, channel, 'again', user, server, 'info', ?2, ?2
+                 FROM notice WHERE id = ?1
+                 ON CONFLICT (episode, channel, phase) DO UPDATE SET attempts = 0,
+                    queued_ms = excluded.queued_ms, next_ms = excluded.next_ms
+                 WHERE next_ms IS NULL",
+            )?
+            .execute(params![id, until_ms])?;
             Ok(())
         })
     }
@@ -220,6 +246,29 @@ impl Registry {
             .optional()
         })
     }
+}
+
+/// What is open of what `mute` is about is told again when it is over, on each channel that told or
+/// would have told it. Alertmanager is told all along.
+fn again_after(tx: &Transaction<'_>, mute: &Mute<'_>) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO notice (episode, channel, phase, user, server, severity, queued_ms, next_ms)
+         SELECT n.episode, n.channel, 'again', n.user, n.server, 'info', ?5, ?5
+         FROM episode e JOIN notice n ON n.episode = e.episode
+         WHERE e.cleared_ms IS NULL AND e.user = ?1 AND e.server = ?2 AND e.rule = ?3
+            AND (n.channel = 'user-mail') = ?4 AND n.channel NOT LIKE 'alertmanager-%'
+            AND n.phase = 'opened' AND n.outcome IN ('sent', 'muted')
+         ON CONFLICT (episode, channel, phase) DO UPDATE SET attempts = 0,
+            queued_ms = excluded.queued_ms, next_ms = excluded.next_ms",
+    )?
+    .execute(params![
+        &*mute.key.user,
+        &*mute.key.server,
+        mute.rule,
+        mute.audience == Audience::User,
+        mute.until_ms.unwrap_or(mute.now_ms),
+    ])?;
+    Ok(())
 }
 
 fn said(row: &Row<'_>) -> rusqlite::Result<Said> {

@@ -95,7 +95,7 @@ pub struct ToldNotice {
     pub id: i64,
     /// The episode it speaks of.
     pub episode: String,
-    /// The rule, if a verdict is behind it that is still kept.
+    /// The rule: a verdict's that is still kept, or a warning's.
     pub rule: Option<String>,
     /// Where it was to go.
     pub channel: String,
@@ -324,7 +324,9 @@ impl Registry {
     ) -> Result<Vec<ToldNotice>, RegistryError> {
         self.with("read notices", |db| {
             db.prepare_cached(
-                "SELECT n.id, n.episode, e.rule, n.channel, n.phase, n.user, n.server, n.severity,
+                // A warning of a stop is of no verdict; what it speaks of is an idle server.
+                "SELECT n.id, n.episode,
+                    iif(n.channel = 'warning-mail', 'idle', e.rule), n.channel, n.phase, n.user, n.server, n.severity,
                     n.queued_ms, n.next_ms, n.sent_ms, n.outcome, n.attempts, n.error, a.acked_ms
                  FROM notice n LEFT JOIN episode e ON e.episode = n.episode
                  LEFT JOIN ack a ON a.episode = n.episode AND a.audience = ?1

@@ -59,7 +59,8 @@ pub(crate) struct NoticeJson {
     id: i64,
     /// The verdict's episode; of messages `message-…`.
     episode: String,
-    /// The verdict's rule; `null` for a message.
+    /// The verdict's rule, `idle` for a warning of a stop; `null` for a message, and where the verdict
+    /// is not kept any more.
     rule: Option<String>,
     /// Whose server it speaks of.
     user: String,
@@ -259,6 +260,8 @@ pub(crate) async fn mute(
         })
     })
     .await?;
+    // A mute that ends early lets out what it kept.
+    site.told.outbox.wake();
     tracing::info!(
         server = ?verdict.key, rule, until_ms, audience = audience.as_str(),
         "a rule is muted"

@@ -50,6 +50,7 @@ pub(crate) struct Measured {
     cpu: CpuWindow,
     previous_base_rss: Option<u64>,
     previous_cpu: Option<Counter>,
+    oom_kills: Option<u64>,
     /// Boxed, since a node of the map has room for eleven and most servers have two or three.
     workloads: BTreeMap<WorkloadKey, Box<WorkloadMeasured>>,
 }
@@ -88,7 +89,8 @@ pub(crate) struct Derived {
     pub(crate) trend: Option<Trend>,
     pub(crate) forecast: Option<Forecast>,
     pub(crate) cpu_cores: Option<f64>,
-    /// A workload of the sample before is gone or was started anew.
+    /// A workload of the sample before is gone or was started anew, or the out-of-memory killer came:
+    /// it may be told samples later whom it took.
     pub(crate) workload_went: bool,
 }
 
@@ -120,7 +122,7 @@ impl Measured {
             self.memory.clear();
         }
         self.memory.correct(sample.memory_corrected_bytes);
-        let workload_went = self.take_workloads(sample);
+        let workload_went = self.take_workloads(sample) | self.take_kills(sample);
         if workload_went && self.fell_to(sample.memory_used_bytes) {
             // What climbed is gone, and its climb with it.
             self.memory.clear();
@@ -192,6 +194,13 @@ impl Measured {
             self.workloads.insert(workload.key.clone(), measured);
         }
         went || !before.is_empty()
+    }
+
+    /// Takes the kill counter in; whether it moved.
+    fn take_kills(&mut self, sample: &Sample) -> bool {
+        let before = self.oom_kills;
+        self.oom_kills = sample.oom_kills.or(before);
+        matches!((before, sample.oom_kills), (Some(before), Some(now)) if now > before)
     }
 
     /// Mean cores over the last [`CPU_MEAN_MS`].

@@ -5,11 +5,11 @@
 //! sent the SIGKILL that ended a workload near the limit, memory is the likely cause, not the
 //! known one: a warning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::{
     Evidence, Finding, Rule, Severity, Verdict, View, WorkloadName,
-    episode::{clear, raise, update},
+    episode::{KILLS_MAX, clear, raise, update},
 };
 use crate::{
     fact::{EndCause, Sample, ServerKey, WorkloadEnd, WorkloadKey},
@@ -24,8 +24,12 @@ pub const OPEN_MS: i64 = 15 * 60 * 1000;
 /// should have a chance to see why it was gone.
 pub const SHOWN_MS: i64 = 2 * 60 * 1000;
 
-/// A kill that only the counter saw gets its victim's name within this time.
+/// A kill that only the counter saw gets its victim's name within this time,
 const NAMED_WITHIN_MS: i64 = 30_000;
+
+/// or within this many intervals: the agent waits three ticks for the end of a process, and a moment for
+/// Jupyter's word.
+const NAMED_WITHIN_INTERVALS: i64 = 5;
 
 /// A server this full that vanishes without a word was killed.
 pub const INFERRED_FROM_SHARE: f64 = 0.80;
@@ -36,8 +40,8 @@ pub(crate) struct Killed {
     oom_kills: Option<u64>,
     /// The memory of the last minute, before the newest sample.
     minute: Option<Minute>,
-    /// The newest kill without a name.
-    nameless: Option<Nameless>,
+    /// Kills without a name, oldest first; as many as may be open.
+    nameless: VecDeque<Nameless>,
     /// Workloads that were killed and are not back; as many as verdicts may be open.
     missing: BTreeSet<WorkloadKey>,
 }
@@ -60,6 +64,10 @@ impl Killed {
         open: &mut Vec<Verdict>,
     ) -> Vec<Verdict> {
         let at_ms = view.sample.at_ms;
+        let named_within_ms =
+            (NAMED_WITHIN_INTERVALS * i64::from(view.interval_ms)).max(NAMED_WITHIN_MS);
+        self.nameless
+            .retain(|nameless| at_ms - nameless.at_ms <= named_within_ms);
         let mut changed = Vec::new();
         let counter = view.sample.oom_kills;
         let kills = match (self.oom_kills, counter) {
@@ -75,7 +83,7 @@ impl Killed {
                 EndCause::Gone => continue,
                 EndCause::OutOfMemory => {
                     named += 1;
-                    self.take_nameless(open, at_ms)
+                    self.take_nameless(open)
                 }
                 // No kill was counted for it.
                 EndCause::KilledNearLimit => None,
@@ -90,35 +98,36 @@ impl Killed {
         if kills > 0 && named == 0 {
             let finding = self.finding(view, None, kills);
             let raised = raise(open, key, Rule::Killed, at_ms, finding);
-            self.nameless = raised.as_ref().map(|verdict| Nameless {
-                at_ms,
-                episode: verdict.episode.clone(),
-            });
+            if let Some(verdict) = &raised {
+                if self.nameless.len() >= KILLS_MAX {
+                    self.nameless.pop_front();
+                }
+                self.nameless.push_back(Nameless {
+                    at_ms,
+                    episode: verdict.episode.clone(),
+                });
+            }
             changed.extend(raised);
         }
         self.minute = view.measured.minute();
         let back = |key: &WorkloadKey| view.sample.workloads.iter().any(|w| w.key == *key);
         self.missing.retain(|key| !back(key));
-        let missing = &self.missing;
+        let (missing, nameless) = (&self.missing, &self.nameless);
         let is_back = |name: &WorkloadName| !missing.iter().any(|key| key.id == name.id);
         changed.extend(clear(open, at_ms, |verdict| {
             let back = verdict.workload.as_ref().is_none_or(is_back);
             let seen_enough = at_ms >= verdict.since_ms + SHOWN_MS;
-            verdict.rule == Rule::Killed && back && seen_enough
+            let gets_name = nameless.iter().any(|one| one.episode == verdict.episode);
+            verdict.rule == Rule::Killed && back && seen_enough && !gets_name
         }));
         changed
     }
 
-    /// The open verdict that still lacks its victim, if it is recent.
-    fn take_nameless<'a>(
-        &mut self,
-        open: &'a mut [Verdict],
-        at_ms: i64,
-    ) -> Option<&'a mut Verdict> {
-        let nameless = self.nameless.take()?;
-        let recent = at_ms - nameless.at_ms <= NAMED_WITHIN_MS;
+    /// The open verdict that has lacked its victim for longest, if it may get one still.
+    fn take_nameless<'a>(&mut self, open: &'a mut [Verdict]) -> Option<&'a mut Verdict> {
+        let nameless = self.nameless.pop_front()?;
         open.iter_mut()
-            .find(|verdict| recent && verdict.episode == nameless.episode)
+            .find(|verdict| verdict.episode == nameless.episode)
     }
 
     fn finding(&self, view: &View<'_>, end: Option<&WorkloadEnd>, kills: u64) -> Finding {

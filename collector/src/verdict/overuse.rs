@@ -19,8 +19,18 @@ const ROUNDING: f64 = 1e-9;
 /// What is remembered between samples.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Overuse {
-    cpu: f64,
-    memory: f64,
+    cpu: Score,
+    memory: Score,
+}
+
+/// One resource's score, and what it is made of: the use by which it rose since it was last 0.
+#[derive(Clone, Copy, Debug, Default)]
+struct Score {
+    points: f64,
+    /// How long it rose.
+    over_ms: u64,
+    /// Cores or bytes, times milliseconds, in that time.
+    used: f64,
 }
 
 /// How a resource's score moves.
@@ -37,14 +47,18 @@ struct Pace {
 impl Overuse {
     /// As `verdict` said when it was last written.
     pub(crate) fn resumed(verdict: &Verdict) -> Self {
-        let score = |name| {
-            number_of(verdict, name)
-                .unwrap_or(0.0)
-                .clamp(0.0, SCORE_MAX)
+        let score = |points, over, mean| {
+            let number = |name| number_of(verdict, name).unwrap_or(0.0).max(0.0);
+            let over_ms = (number(over) * 1000.0) as u64;
+            Score {
+                points: number(points).min(SCORE_MAX),
+                over_ms,
+                used: number(mean) * over_ms as f64,
+            }
         };
         Self {
-            cpu: score("cpu_score"),
-            memory: score("memory_score"),
+            cpu: score("cpu_score", "cpu_over_seconds", "cpu_mean_cores"),
+            memory: score("memory_score", "memory_over_seconds", "memory_mean_bytes"),
         }
     }
 
@@ -61,37 +75,58 @@ impl Overuse {
                 fall_ms: policy.overuse_fall_ms,
             };
             if let Some(cores) = view.cpu_cores {
-                let share = cores / policy.overuse_cpu_cores;
-                pace(policy.overuse_cpu_share).step(&mut self.cpu, share, passed_ms);
+                let of = (cores, policy.overuse_cpu_cores);
+                self.cpu.take(pace(policy.overuse_cpu_share), of, passed_ms);
             }
             let used_bytes = view.sample.memory_used_bytes as f64;
-            let share = used_bytes / policy.overuse_memory_bytes as f64;
-            pace(policy.overuse_memory_share).step(&mut self.memory, share, passed_ms);
+            let of = (used_bytes, policy.overuse_memory_bytes as f64);
+            self.memory
+                .take(pace(policy.overuse_memory_share), of, passed_ms);
         }
         let from = if open { CLEARS_BELOW } else { SCORE_MAX };
-        self.cpu + self.memory >= from - ROUNDING
+        self.points() >= from - ROUNDING
+    }
+
+    fn points(&self) -> f64 {
+        self.cpu.points + self.memory.points
     }
 
     pub(crate) fn finding(&self, view: &View<'_>) -> Finding {
         let sample = view.sample;
         let mut evidence = vec![
-            ("overuse_score", Evidence::Number(self.cpu + self.memory)),
-            ("cpu_score", Evidence::Number(self.cpu)),
-            ("memory_score", Evidence::Number(self.memory)),
+            ("overuse_score", Evidence::Number(self.points())),
+            ("cpu_score", Evidence::Number(self.cpu.points)),
+            ("memory_score", Evidence::Number(self.memory.points)),
         ];
-        if view.policy.overuse_cpu_cores.is_finite() {
-            let cores = view.measured.cpu_mean_cores();
-            evidence.extend(cores.map(|cores| ("cpu_mean_cores", Evidence::Number(cores))));
-            let quota = Evidence::Number(view.policy.overuse_cpu_cores);
+        let policy = view.policy;
+        if policy.overuse_cpu_cores.is_finite() {
+            if let Some(cores) = self.cpu.mean() {
+                let from_cores = policy.overuse_cpu_share * policy.overuse_cpu_cores;
+                evidence.extend([
+                    ("cpu_mean_cores", Evidence::Number(cores)),
+                    ("cpu_over_seconds", Evidence::count(self.cpu.over_ms / 1000)),
+                    ("cpu_from_cores", Evidence::Number(from_cores)),
+                ]);
+            }
+            let quota = Evidence::Number(policy.overuse_cpu_cores);
             evidence.push(("quota_cores", quota));
         }
         let used_bytes = Evidence::count(sample.memory_used_bytes);
         evidence.push(("memory_used_bytes", used_bytes));
-        if view.policy.overuse_memory_bytes < u64::MAX {
-            let quota = Evidence::count(view.policy.overuse_memory_bytes);
+        if policy.overuse_memory_bytes < u64::MAX {
+            if let Some(bytes) = self.memory.mean() {
+                let from_bytes = policy.overuse_memory_share * policy.overuse_memory_bytes as f64;
+                let over_s = Evidence::count(self.memory.over_ms / 1000);
+                evidence.extend([
+                    ("memory_mean_bytes", Evidence::count(bytes as u64)),
+                    ("memory_over_seconds", over_s),
+                    ("memory_from_bytes", Evidence::count(from_bytes as u64)),
+                ]);
+            }
+            let quota = Evidence::count(policy.overuse_memory_bytes);
             evidence.push(("quota_bytes", quota));
         }
-        let workload = if self.cpu >= self.memory {
+        let workload = if self.cpu.points >= self.memory.points {
             most(view, |workload| {
                 let measured = view.measured.workload(&workload.key);
                 measured
@@ -120,6 +155,27 @@ fn most(view: &View<'_>, of: impl Fn(&WorkloadSample) -> f64) -> Option<Workload
         .filter(|(used, _)| *used > 0.0)
         .max_by(|a, b| a.0.total_cmp(&b.0))?;
     Some(WorkloadName::of(workload))
+}
+
+// === impl Score ===
+
+impl Score {
+    /// Takes `used` of a `quota` for `passed_ms` in.
+    fn take(&mut self, pace: Pace, (used, quota): (f64, f64), passed_ms: u64) {
+        let share = used / quota;
+        pace.step(&mut self.points, share, passed_ms);
+        if self.points <= 0.0 {
+            *self = Self::default();
+        } else if share >= pace.threshold {
+            self.over_ms = self.over_ms.saturating_add(passed_ms);
+            self.used += used * passed_ms as f64;
+        }
+    }
+
+    /// The mean use while it rose; `None` where it never did.
+    fn mean(&self) -> Option<f64> {
+        (self.over_ms > 0).then(|| self.used / self.over_ms as f64)
+    }
 }
 
 // === impl Pace ===

@@ -174,7 +174,135 @@ async fn a_muted_rule_is_not_told_to_those_who_muted_it_until_then() {
     clock.advance(HOUR_MS);
     outbox.observe(&[runaway("e3", "alice")]).unwrap();
     deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 3, "the new one, and what is open still");
+}
+
+#[tokio::test]
+async fn what_a_mute_kept_quiet_is_told_once_after_it_if_it_is_open_still() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let outbox = open(dir.path(), &by_mail(sink.addr), &clock);
+    let registry = Registry::open(dir.path()).unwrap();
+    let until_ms = Some(NOW_MS + HOUR_MS);
+    let rule = Rule::RunawayMemory.as_str();
+    for user in ["alice", "bob"] {
+        mute(&registry, &ServerKey::new(user, ""), rule, until_ms);
+    }
+    let ends = runaway("e2", "bob");
+    outbox
+        .observe(&[warning("e1", "alice"), ends.clone()])
+        .unwrap();
+    deliver(&outbox).await;
+    outbox
+        .observe(&[runaway("e1", "alice"), over(&ends)])
+        .unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 0);
+    for _ in 0..3 {
+        clock.advance(HOUR_MS);
+        deliver(&outbox).await;
+    }
+    let mails = sink.mails();
+    let subjects: Vec<_> = mails.iter().map(|mail| mail.header("Subject")).collect();
+    assert_eq!(
+        subjects,
+        ["hubmeter: still runaway memory, alice's default server"]
+    );
+}
+
+#[tokio::test]
+async fn what_was_told_before_a_mute_is_told_again_after_it_unless_somebody_knows_or_it_is_over() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let outbox = open(dir.path(), &by_mail(sink.addr), &clock);
+    let registry = Registry::open(dir.path()).unwrap();
+    let rule = Rule::RunawayMemory.as_str();
+    let [open_still, known, ends] =
+        [("e1", "alice"), ("e2", "bob"), ("e3", "eve")].map(|(e, user)| runaway(e, user));
+    outbox
+        .observe(&[open_still, known, ends.clone(), runaway("e4", "zoe")])
+        .unwrap();
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 4);
+    for user in ["alice", "bob", "eve"] {
+        mute(
+            &registry,
+            &ServerKey::new(user, ""),
+            rule,
+            Some(NOW_MS + HOUR_MS),
+        );
+    }
+    registry
+        .acknowledge("e2", Audience::Admins, "root", NOW_MS)
+        .unwrap();
+    outbox.observe(&[over(&ends)]).unwrap();
+    for _ in 0..3 {
+        clock.advance(HOUR_MS);
+        deliver(&outbox).await;
+    }
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 5, "zoe's was not muted, so not told again");
+    assert!(
+        mails[4]
+            .header("Subject")
+            .contains("still runaway memory, alice")
+    );
+}
+
+#[tokio::test]
+async fn a_mute_that_somebody_ends_early_is_over_then() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let outbox = open(dir.path(), &by_mail(sink.addr), &clock);
+    let registry = Registry::open(dir.path()).unwrap();
+    let (key, rule) = (ServerKey::new("alice", ""), Rule::RunawayMemory.as_str());
+    mute(&registry, &key, rule, None);
+    outbox.observe(&[runaway("e1", "alice")]).unwrap();
+    deliver(&outbox).await;
+    mute(&registry, &key, rule, None);
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 1, "there was no mute to end");
+    mute(&registry, &key, rule, Some(NOW_MS + 100 * HOUR_MS));
+    deliver(&outbox).await;
+    assert_eq!(sink.mails().len(), 1);
+    mute(&registry, &key, rule, None);
+    deliver(&outbox).await;
     assert_eq!(sink.mails().len(), 2);
+}
+
+#[tokio::test]
+async fn a_mute_takes_what_it_is_about_out_of_a_waiting_digest_and_nothing_else() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let config = NoticeConfig {
+        digest_ms: Some(HOUR_MS),
+        ..by_mail(sink.addr)
+    };
+    let outbox = open(dir.path(), &config, &clock);
+    let users = [("e1", "alice"), ("e2", "bob"), ("e3", "eve")];
+    outbox
+        .observe(&users.map(|(e, user)| warning(e, user)))
+        .unwrap();
+    deliver(&outbox).await;
+    let registry = Registry::open(dir.path()).unwrap();
+    let (key, rule) = (ServerKey::new("bob", ""), Rule::RunawayMemory.as_str());
+    mute(&registry, &key, rule, Some(NOW_MS + 2 * HOUR_MS));
+    clock.advance(HOUR_MS);
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0].header("Subject"), "hubmeter: 2 notices");
+    let text = mails[0].text();
+    assert!(text.contains("alice") && text.contains("eve") && !text.contains("bob"));
+    clock.advance(HOUR_MS);
+    deliver(&outbox).await;
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 2, "its own turn comes with the mute's end");
+    assert!(mails[1].header("Subject").contains("bob"));
 }
 
 #[tokio::test]

@@ -116,6 +116,18 @@ async fn a_warning_that_no_mail_server_takes_for_a_day_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_warning_is_listed_as_about_an_idle_server_although_no_verdict_is_behind_it() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = open(dir.path(), &by_mail_to_users(sink.addr), &clock());
+    outbox.warn(&warning("alice", Stage::Quarter)).unwrap();
+    let registry = Registry::open(dir.path()).unwrap();
+    let told = registry.notices_told("admins", 10).unwrap();
+    let rules: Vec<_> = told.iter().map(|told| told.rule.as_deref()).collect();
+    assert_eq!(rules, [Some("idle")]);
+}
+
+#[tokio::test]
 async fn hostile_names_in_a_warning_add_no_header_and_no_markup() {
     let sink = Sink::start(0).await;
     let dir = tempfile::tempdir().unwrap();

@@ -69,7 +69,8 @@ export interface Notice {
   server: string;
   severity: 'info' | 'warning' | 'critical';
   channel: string;
-  phase: 'opened' | 'worse' | 'again' | 'cleared';
+  /// Of a warning of a stop `quarter` or `last`.
+  phase: 'opened' | 'worse' | 'again' | 'cleared' | 'quarter' | 'last';
   outcome: 'sent' | 'waiting' | 'failing' | 'dropped';
   reason: string | null;
   attempts: number;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Notice } from './api';
-import { fate } from './notices';
+import { fate, subject } from './notices';
 
 const NOTICE: Notice = {
   id: 1,
@@ -19,6 +19,15 @@ const NOTICE: Notice = {
   sent: '2026-01-31T08:00:01.000Z',
   acknowledged: null
 };
+
+test('only what an admin wrote is called a message', () => {
+  expect(subject(NOTICE)).toBe('killed');
+  expect(subject({ ...NOTICE, rule: null, channel: 'message-mail' })).toBe('message');
+  for (const rule of [null, 'idle']) {
+    expect(subject({ ...NOTICE, rule, channel: 'warning-mail', phase: 'last' })).toBe('warning of a stop');
+  }
+  expect(subject({ ...NOTICE, rule: null })).toBe('verdict');
+});
 
 test('what became of a notice is said in words, and why where it was not sent', () => {
   expect(fate(NOTICE)).toMatch(/^sent /);

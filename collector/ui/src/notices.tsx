@@ -23,6 +23,18 @@ export function fate(notice: Notice): string {
   }
 }
 
+/// What a notice is about. A rule may be unknown: verdicts are kept for a while only.
+export function subject(notice: Notice): string {
+  switch (notice.channel) {
+    case 'message-mail':
+      return 'message';
+    case 'warning-mail':
+      return 'warning of a stop';
+    default:
+      return notice.rule === null ? 'verdict' : rule(notice.rule);
+  }
+}
+
 export function NoticeList({ noticed }: { noticed: number }) {
   const [rows, setRows] = useState<Notice[]>([]);
   const [problem, setProblem] = useState<string | null>(null);
@@ -63,7 +75,7 @@ export function NoticeList({ noticed }: { noticed: number }) {
         {rows.map(row => (
           <li key={row.id} class="hm-verdict" data-outcome={row.outcome}>
             <div class="hm-verdict-head">
-              <span class={`hm-badge hm-${row.severity}`}>{row.rule === null ? 'message' : rule(row.rule)}</span>
+              <span class={`hm-badge hm-${row.severity}`}>{subject(row)}</span>
               <strong>
                 {row.user}
                 {row.server !== '' && `/${row.server}`}

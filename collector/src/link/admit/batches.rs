@@ -41,7 +41,7 @@ impl Batches {
         &mut self,
         batch: &Bytes,
         from_seq: u64,
-        (arrived_ms, clock): (i64, ClockOffset),
+        (arrived_ms, mut clock): (i64, ClockOffset),
         mut each: impl FnMut(Unfolded) -> Result<(), E>,
     ) -> Result<u64, E> {
         let mut batch = Batch::read(batch).map_err(Refusal::from)?;
@@ -54,7 +54,9 @@ impl Batches {
         while let Some((seq, sample)) = self.0.next(&mut batch).map_err(Refusal::from)? {
             through_seq = seq;
             if seq >= from_seq {
-                each(unfold(seq, sample, arrived_ms, clock)?)?;
+                let report = unfold(seq, sample, arrived_ms, clock)?;
+                clock = clock.heard(&report.incoming, arrived_ms);
+                each(report)?;
             }
         }
         Ok(through_seq)

@@ -205,6 +205,7 @@ impl Session {
         self.follow_clock(now_ms);
         let message = admit::read(&bytes, now_ms, self.clock)
             .map_err(|refusal| self.sessions.refused(self.who(), &refusal))?;
+        self.clock = self.clock.heard(&message, now_ms);
         if let Incoming::Batch(batch) = &message {
             return self.take_batch(batch, now_ms);
         }
@@ -272,6 +273,7 @@ impl Session {
             }
             stats.count(Count::Reports);
             stats.add(Count::Samples, 1);
+            self.clock = self.clock.heard(&report.incoming, now_ms);
             self.deposit(Body::Message(report.message), Some(report.incoming), now_ms)
                 .map_err(Unread::Ended)?;
             self.expected_seq = report.seq.saturating_add(1);

@@ -112,11 +112,18 @@ impl Outbox {
                     .await?;
                 Ok(None)
             }
-            Some(Obstacle::Drop(why, outcome)) => {
-                if let Some(outcome) = outcome {
-                    self.count(&parcel, outcome);
-                }
+            Some(Obstacle::Drop(why)) => {
                 self.drop_notice(&parcel.due, why).await?;
+                Ok(None)
+            }
+            Some(Obstacle::Muted(again_ms)) => {
+                self.count(&parcel, Outcome::Muted);
+                let id = parcel.due.id;
+                self.waiting(move |registry| match again_ms {
+                    Some(again_ms) => registry.notice_muted(id, again_ms),
+                    None => registry.notice_dropped(id, "muted"),
+                })
+                .await?;
                 Ok(None)
             }
         }
@@ -133,7 +140,7 @@ impl Outbox {
         };
         let again = *phase == Phase::Again;
         if again && verdict.cleared_ms.is_some() {
-            return Ok(Some(Obstacle::Drop("over", None)));
+            return Ok(Some(Obstacle::Drop("over")));
         }
         // It has silences and acknowledgements of its own, and must know what is open.
         if self.is_alertmanager(&parcel.due.channel) {
@@ -155,11 +162,12 @@ impl Outbox {
             let look_ms = now_ms + self.config.repeat_ms.unwrap_or(DAY_MS);
             return Ok(Some(Obstacle::Wait(until_ms.min(look_ms))));
         }
-        if muted.is_some() {
-            return Ok(Some(Obstacle::Drop("muted", Some(Outcome::Muted))));
+        if let Some(until_ms) = muted {
+            let open = verdict.cleared_ms.is_none();
+            return Ok(Some(Obstacle::Muted(open.then_some(until_ms))));
         }
         if seen {
-            return Ok(Some(Obstacle::Drop("acknowledged", None)));
+            return Ok(Some(Obstacle::Drop("acknowledged")));
         }
         let quiet = self.config.quiet.as_ref().filter(|_| parcel.gathers());
         let ends_ms = quiet.and_then(|quiet| quiet.ends_ms(now_ms));
@@ -177,5 +185,7 @@ enum Obstacle {
     /// Not before then.
     Wait(i64),
     /// Never, and why.
-    Drop(&'static str, Option<Outcome>),
+    Drop(&'static str),
+    /// Nobody wants to hear of it; what is open still is told again then.
+    Muted(Option<i64>),
 }

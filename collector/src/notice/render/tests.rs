@@ -173,15 +173,25 @@ fn what_takes_the_processor_or_multiplies_or_idles_is_said_in_a_sentence() {
 fn shares_of_a_machine_and_of_a_disk_are_said_in_a_sentence() {
     let quotas = vec![
         ("cpu_mean_cores", Evidence::Number(12.4)),
+        ("cpu_from_cores", Evidence::Number(1.8)),
         ("quota_cores", Evidence::Number(4.0)),
-        ("memory_used_bytes", Evidence::Integer(3_000_000_000)),
+        ("memory_used_bytes", Evidence::Integer(1_000_000)),
+        ("memory_mean_bytes", Evidence::Integer(3_000_000_000)),
+        ("memory_from_bytes", Evidence::Integer(1_000_000_000)),
         ("quota_bytes", Evidence::Integer(2_000_000_000)),
     ];
+    let mut memory_alone = quotas.clone();
+    memory_alone.retain(|(name, _)| !name.contains("cpu"));
     assert_eq!(
         for_admin(&verdict(Rule::Overuse, quotas)),
-        "alice's default server has used more than its share of the machine for a while: \
-         12 cores, 4.00 cores are its share; 2.8 GiB of memory, 1.9 GiB is its share; most by \
+        "alice's default server has used too much of the machine for too long: 12 cores, where \
+         1.80 cores may be used for long; 2.8 GiB of memory, where 954 MiB may be; most by \
          train.ipynb."
+    );
+    assert_eq!(
+        for_admin(&verdict(Rule::Overuse, memory_alone)),
+        "alice's default server has used too much of the machine for too long: 2.8 GiB of \
+         memory, where 954 MiB may be used for long; most by train.ipynb."
     );
     let disk = |quota| {
         let mut verdict = verdict(

@@ -20,6 +20,20 @@ fn killed_at(after_ms: u64, named: bool, back: bool) -> Fact {
     report(1, after_ms / 5_000 + 1, vec![died])
 }
 
+/// A kernel's end that the out-of-memory killer was to blame for.
+fn killed_end(id: &str) -> WorkloadEnd {
+    WorkloadEnd {
+        key: WorkloadKey {
+            kind: WorkloadKind::Kernel,
+            id: label(id),
+        },
+        name: label("python3"),
+        notebook: None,
+        cause: EndCause::OutOfMemory,
+        memory_used_bytes: 1_800 * MB,
+    }
+}
+
 fn growing() -> Vec<Fact> {
     let of = |i: u64| report(1, i + 1, vec![sample(i * 5_000, 150 * MB + i * 300 * MB)]);
     [connected(1, 0)]
@@ -157,6 +171,70 @@ fn a_kill_that_only_the_counter_saw_gets_its_name_when_it_is_told() {
     let named = find(&state);
     assert_eq!(named.len(), 1, "one death, one episode");
     assert_eq!(named[0].workload.as_ref().unwrap().id.as_str(), "8f3a");
+}
+
+#[test]
+fn two_kills_in_a_row_that_the_counter_saw_first_are_two_episodes_with_a_name_each() {
+    let mut state = after(&growing());
+    for (i, kills) in [(6, 1), (7, 2)] {
+        let mut counted = sample(i * 5_000, 120 * MB);
+        counted.oom_kills = Some(kills);
+        state.apply(&report(1, i + 1, vec![counted]));
+    }
+    let mut told = sample(40_000, 120 * MB);
+    told.oom_kills = Some(2);
+    told.ended = ["8f3a", "77b1"].map(killed_end).into();
+    state.apply(&report(1, 9, vec![told]));
+    let kills = server(&state).verdicts.iter();
+    let names: Vec<_> = kills
+        .filter(|verdict| verdict.rule == Rule::Killed)
+        .map(|verdict| verdict.workload.as_ref().map(|named| named.id.as_str()))
+        .collect();
+    assert_eq!(names, [Some("8f3a"), Some("77b1")]);
+}
+
+#[test]
+fn a_victim_that_is_named_four_slow_samples_later_is_the_same_death() {
+    let mut state = after(&[connected(1, 0)]);
+    for i in 0..8_u64 {
+        let mut sample = sample(i * 30_000, 150 * MB);
+        sample.interval_ms = 30_000;
+        sample.oom_kills = Some(u64::from(i >= 3));
+        if i == 7 {
+            sample.ended.push(killed_end("8f3a"));
+        }
+        state.apply(&report(1, i + 1, vec![sample]));
+    }
+    let all = server(&state).verdicts.iter().chain(&state.cleared);
+    let kills: Vec<_> = all.filter(|v| v.rule == Rule::Killed).collect();
+    assert_eq!(kills.len(), 1, "{kills:?}");
+    assert!(kills[0].workload.is_some());
+}
+
+#[test]
+fn a_runaway_ends_at_the_kill_also_where_the_counter_saw_it_before_the_victim_was_gone() {
+    let mut state = after(&growing());
+    assert!(episode::is_open(
+        &server(&state).verdicts,
+        Rule::RunawayMemory
+    ));
+    // The victim is a zombie still: memory is free, its kernel is on the list.
+    let changed = state.apply(&killed_at(30_000, false, true)).verdicts;
+    let runaway = changed.iter().find(|v| v.rule == Rule::RunawayMemory);
+    assert!(
+        runaway.is_some_and(|v| v.cleared_ms.is_some()),
+        "{changed:?}"
+    );
+    for seq in 8..20 {
+        let mut next = sample((seq - 1) * 5_000, 120 * MB);
+        next.oom_kills = Some(1);
+        if seq == 9 {
+            next.ended.push(killed_end("8f3a"));
+        }
+        let told = state.apply(&report(1, seq, vec![next])).verdicts;
+        let again = told.iter().find(|v| v.rule == Rule::RunawayMemory);
+        assert_eq!(again, None, "at sample {seq}");
+    }
 }
 
 #[test]

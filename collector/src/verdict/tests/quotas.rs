@@ -59,6 +59,37 @@ fn cores_and_memory_count_together_and_a_burst_is_forgiven() {
 }
 
 #[test]
+fn what_overuse_says_of_a_resource_is_the_use_that_made_its_score() {
+    // Bursts of half a minute in a minute, on a share of a tenth of a core that is full at once: the
+    // mean of five minutes says nothing of them.
+    let policy = Policy {
+        overuse_cpu_cores: 0.1,
+        overuse_memory_bytes: 8_000 * MB,
+        overuse_rise_ms: 20_000,
+        overuse_fall_ms: 3_600_000,
+        ..Policy::default()
+    };
+    let (_, state) = play(policy, 400, |at_s, sample| {
+        let burst_s = at_s.saturating_sub(300).min(20);
+        sample.cpu_millis = burst_s * 100;
+        sample.workloads[0].cpu_millis = burst_s * 100;
+        sample.memory_used_bytes = 1_000 * MB;
+    });
+    let verdict = open_of(&state, Rule::Overuse).unwrap();
+    let number = |name| super::super::number_of(verdict, name);
+    let (mean, from) = (number("cpu_mean_cores"), number("cpu_from_cores"));
+    assert!((mean.unwrap() - 0.1).abs() < 1e-9, "{mean:?}");
+    assert!((from.unwrap() - 0.045).abs() < 1e-9, "{from:?}");
+    assert!(mean > from);
+    assert_eq!(number("memory_score"), Some(0.0));
+    assert_eq!(
+        number("memory_mean_bytes"),
+        None,
+        "memory is no part of the score, so it is not blamed"
+    );
+}
+
+#[test]
 fn without_a_quota_nothing_is_overuse() {
     let (course, _) = play(Policy::default(), 3_000, |at_s, sample| {
         sample.cpu_millis = at_s * 64_000;
