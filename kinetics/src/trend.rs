@@ -146,19 +146,54 @@ impl Window {
         self.bytes[step + 1] - self.bytes[step]
     }
 
+    fn rate(&self, step: usize) -> f64 {
+        self.rise(step) / (self.seconds[step + 1] - self.seconds[step])
+    }
+
+    /// Among few steps: the first of two side by side that are a jump, because the steps after them,
+    /// and all others, are next to nothing. While they are the newest they may as well be a take-off.
+    fn ended_pair(&self) -> Option<usize> {
+        let steps = self.len - 1;
+        if steps >= STEPS_TO_JOIN_MIN {
+            return None;
+        }
+        (0..steps.saturating_sub(2)).find(|&first| {
+            let rise = self.bytes[first + 2] - self.bytes[first];
+            let rate = rise / (self.seconds[first + 2] - self.seconds[first]);
+            let mut others = (0..steps).filter(|&i| i != first && i != first + 1);
+            self.rise(first) > 0.0
+                && self.rise(first + 1) > 0.0
+                && others.all(|i| LONE_JUMP_RATIO * self.rate(i).abs() <= rate)
+        })
+    }
+
+    /// What a step makes a second: the median of all, without the two of a jump that ended. Of two steps
+    /// the smaller one says: one step is no trend.
+    fn usual_rate(&self, ended: Option<usize>) -> f64 {
+        let steps = self.len - 1;
+        let mut rates = [0_i64; POINTS_MAX];
+        let mut count = 0;
+        for i in (0..steps).filter(|&i| ended.is_none_or(|first| i != first && i != first + 1)) {
+            rates[count] = ordered(self.rate(i));
+            count += 1;
+        }
+        let rates = &mut rates[..count];
+        rates.sort_unstable();
+        let least = unordered(rates[0]);
+        if steps == 2 && least >= 0.0 {
+            return least;
+        }
+        median_sorted(rates)
+    }
+
     /// Replaces the one step up that is out of line, if there is exactly one and it stayed, by
     /// what the median step would have been. An array that was filled while a sample was taken makes
     /// two steps side by side: they are one. Steps down stay as they are: to forget them would make a
     /// climb of every saw-tooth.
     fn take_out_lone_jump(&mut self) {
         let steps = self.len - 1;
-        let mut rates = [0_i64; POINTS_MAX];
-        for (i, rate) in rates[..steps].iter_mut().enumerate() {
-            *rate = ordered(self.rise(i) / (self.seconds[i + 1] - self.seconds[i]));
-        }
-        rates[..steps].sort_unstable();
-        let usual = median_sorted(&rates[..steps]);
-
+        let ended = self.ended_pair();
+        let usual = self.usual_rate(ended);
         let mut excess = [0.0_f64; POINTS_MAX];
         let mut largest = 0;
         for i in 0..steps {
@@ -167,10 +202,10 @@ impl Window {
                 largest = i;
             }
         }
-        let (first, last) = if steps >= STEPS_TO_JOIN_MIN {
-            joined(&excess[..steps], largest)
-        } else {
-            (largest, largest)
+        let (first, last) = match ended {
+            Some(first) => (first, first + 1),
+            None if steps >= STEPS_TO_JOIN_MIN => joined(&excess[..steps], largest),
+            None => (largest, largest),
         };
         let is_other = |&i: &usize| i < first || i > last;
         let others = (0..steps).filter(is_other).map(|i| excess[i].abs());

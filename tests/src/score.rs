@@ -10,6 +10,7 @@
 
 pub mod baselines;
 pub mod corpus;
+pub mod cross;
 pub mod detector;
 pub mod generated;
 pub mod outcome;

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::text::Label;
+use crate::{text::Label, verdict::runaway::Patience};
 
 /// Combinations of groups whose policy is kept; beyond it they are worked out again.
 const COMBINATIONS_MAX: usize = 1_024;
@@ -25,6 +25,8 @@ pub struct Policy {
     pub gone_kept_ms: i64,
     /// Growth that reaches the limit within this time is `runaway_memory`.
     pub runaway_within_ms: i64,
+    /// How long growth is watched before it is believed.
+    pub patience: Patience,
     /// How long a cleared verdict names its notebook.
     pub names_kept_ms: i64,
     /// Cores in use without a cell for this long are `runaway_cpu`.
@@ -109,6 +111,7 @@ impl Default for Policy {
             servers_max: 100_000,
             gone_kept_ms: 24 * 60 * 60 * 1000,
             runaway_within_ms: 60 * 60 * 1000,
+            patience: Patience::default(),
             names_kept_ms: 30 * 24 * 60 * 60 * 1000,
             runaway_cpu_after_ms: 5 * 60 * 1000,
             runaway_cpu_cores: 0.9,

@@ -3,14 +3,16 @@
 //! It asks what somebody watching the graph would ask. Does memory keep what it takes, or is it one
 //! allocation, a spike, a collector's saw-tooth (the *sustained* level)? Does it rise by many steps
 //! alike, and has it gone on for long enough to be believed (a *climb*)? Do the troughs of a
-//! saw-tooth rise (*teeth*)? Is it so fast that one more step like the last reaches the limit (a
-//! *burst*)? Was memory this high before, and came down by itself (an *excuse*)? It clears when
-//! growth stopped or was undone, and for no other reason.
+//! saw-tooth rise (*teeth*)? Is it so fast that few more steps like the last reach the limit (a
+//! *burst*)? Is hardly anything left? Was memory this high before, and came down by itself (an
+//! *excuse*)? What is young or quick mostly ends by itself, so that is left alone while much of the
+//! limit is free (*patience*). It clears when growth stopped or was undone, and for no other reason.
 
 mod burst;
 mod climb;
 mod excuse;
 mod growth;
+mod patience;
 mod sustained;
 mod teeth;
 
@@ -18,6 +20,8 @@ use hubmeter_kinetics::series::Point;
 
 use super::{Evidence, Finding, Severity, View, WorkloadName};
 use growth::{Ahead, Growth};
+
+pub use patience::Patience;
 
 /// Growth slower than this is not growth: 64 KiB/s fills a gigabyte in four and a half hours.
 pub const FLOOR_BYTES_PER_SECOND: f64 = 65_536.0;
@@ -31,6 +35,9 @@ pub const STOPPED_AFTER_MS: u64 = 60_000;
 
 /// however long it rose, no rest is longer than this.
 pub const STOPPED_AFTER_MS_MAX: u64 = 300_000;
+
+/// From this share of the limit on hardly anything is left.
+pub const NEAR_SHARE: f64 = 0.92;
 
 /// How long a peak that came down by itself excuses the next climb to it.
 pub const PEAK_KEPT_MS: u64 = 30 * 60 * 1000;
@@ -58,13 +65,17 @@ impl Runaway {
     }
 
     fn opens(&self, view: &View<'_>) -> bool {
-        left_bytes(view).is_some_and(|left_bytes| {
+        let sample = view.sample;
+        let limit = left_bytes(view).zip(sample.memory_limit_bytes);
+        limit.is_some_and(|(left_bytes, limit_bytes)| {
             self.growth.reaches(&Ahead {
                 left_bytes,
+                limit_bytes: limit_bytes as f64,
                 trend: view.trend,
                 seconds_to_limit: view.forecast.map(|forecast| forecast.seconds_to_limit),
                 within_seconds: view.policy.runaway_within_ms as f64 / 1000.0,
                 interval_ms: view.interval_ms,
+                patience: view.policy.patience,
             })
         })
     }

@@ -65,6 +65,35 @@ fn an_array_that_was_filled_over_two_samples_is_not_a_rate() {
 }
 
 #[test]
+fn one_load_shows_no_trend_once_it_is_over_whatever_was_seen_before() {
+    let loads = [[1_000, 0], [400, 600], [900, 100], [600, 400]];
+    for (steps, before) in loads.iter().flat_map(|steps| [(steps, 3), (steps, 40)]) {
+        let mut tracker = Tracker::default();
+        let mut used_mb = 300;
+        let mut mono_ms = 0;
+        let mut see = |mb: u64| {
+            used_mb += mb;
+            mono_ms += 5_000;
+            let bytes = used_mb * MB;
+            tracker.push(Point { mono_ms, bytes });
+            tracker.trend().map(|trend| trend.bytes_per_second)
+        };
+        for _ in 0..before {
+            see(0);
+        }
+        assert_eq!(
+            see(steps[0]),
+            Some(0.0),
+            "{steps:?} after {before}: one step"
+        );
+        see(steps[1]);
+        for after in 1..20 {
+            assert_eq!(see(0), Some(0.0), "{steps:?} after {before}, {after} later");
+        }
+    }
+}
+
+#[test]
 fn a_flat_saw_tooth_is_not_believed_to_rise() {
     let points = regular(5_000, (0..16).map(|i| 400 * MB + (i % 4) * 50 * MB));
     let trend = slope(&points);

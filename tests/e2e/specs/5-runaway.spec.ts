@@ -9,12 +9,12 @@ import { openNotebook, runCell } from '../support/lab.ts';
 import { mails } from '../support/mail.ts';
 import { openPanel, toast } from '../support/panel.ts';
 
-/** A growth that leaves some 40 s from start to limit. */
+/** A growth that leaves some 55 s from start to limit. */
 const GROWTH = `import time
 hoard = []
 while True:
     hoard.append(b"x" * (20 * 1000**2))
-    time.sleep(0.5)`;
+    time.sleep(0.7)`;
 
 // Runs last: the kernel really dies, and the verdicts stay on the page.
 test('a growing kernel is flagged before its limit, an admin is told once, and its death is explained', async ({ browser }) => {

@@ -13,6 +13,7 @@ use hubmeter_collector::{state::Policy, verdict::Rule};
 use hubmeter_tests::score::{
     baselines::{Badness, Holt, Level, PredictLinear},
     corpus::{Corpus, Episode},
+    cross,
     detector::{Detector, Ours},
     generated,
     outcome::{Outcome, judge},
@@ -38,6 +39,13 @@ struct Cli {
     /// Only the families detectors may be tuned on; the others stay unseen
     #[arg(long)]
     tuning_only: bool,
+    /// Fit the thresholds of ours without each family in turn and judge it by them, and print what each choice
+    /// gives; all families that are not held out take part
+    #[arg(long)]
+    cross: bool,
+    /// Lay the limits closer and further than corpus.toml does
+    #[arg(long)]
+    elsewhere: bool,
     /// List misses and false alarms, and what each family did
     #[arg(long)]
     list: bool,
@@ -88,7 +96,19 @@ fn run(cli: &Cli) -> Result<()> {
         Some(seed) => generated::corpus(seed),
         None => Corpus::read(&cli.corpus)?,
     };
-    let episodes = corpus.episodes();
+    let episodes = if cli.elsewhere {
+        corpus.episodes_elsewhere()
+    } else {
+        corpus.episodes()
+    };
+    if cli.cross {
+        let seen: Vec<Episode<'_>> = episodes
+            .into_iter()
+            .filter(|episode| !episode.trace.held_out)
+            .collect();
+        cross::print(&mut out, &seen)?;
+        return Ok(());
+    }
     let halves: &[(bool, &str)] = if cli.generated.is_some() {
         &[(false, "behaviours made up")]
     } else if cli.tuning_only {

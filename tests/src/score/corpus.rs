@@ -12,6 +12,10 @@ const BEGIN_MS: i64 = 15_000;
 /// this share of its highest.
 const STILL_RISING_SHARE: f64 = 0.01;
 
+/// Where else limits may be, as `cross` and `stay` in `corpus.toml` say where they are.
+const CROSS_ELSEWHERE: [f64; 7] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+const STAY_ELSEWHERE: [f64; 8] = [1.05, 1.15, 1.2, 1.3, 1.4, 1.5, 1.8, 2.2];
+
 /// One row of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
@@ -145,14 +149,30 @@ impl Corpus {
     /// Every episode, in the order of the files.
     #[must_use]
     pub fn episodes(&self) -> Vec<Episode<'_>> {
-        let of = |(trace, limits): &'_ (Trace, Limits)| {
+        self.under(|limits| (limits.cross.as_slice(), limits.stay.as_slice()))
+    }
+
+    /// The same under limits that are laid closer and further, to see what hangs on where they lie.
+    #[must_use]
+    pub fn episodes_elsewhere(&self) -> Vec<Episode<'_>> {
+        self.under(|limits| {
+            let none = limits.cross.is_empty();
+            let cross: &[f64] = if none { &[] } else { &CROSS_ELSEWHERE };
+            (cross, &STAY_ELSEWHERE[..])
+        })
+    }
+
+    fn under<'a>(
+        &'a self,
+        shares: impl Fn(&'a Limits) -> (&'a [f64], &'a [f64]),
+    ) -> Vec<Episode<'a>> {
+        let of = |(trace, limits): &'a (Trace, Limits)| {
             let (begin, highest) = (trace.begin_bytes(), trace.highest_bytes());
-            let cross = limits
-                .cross
+            let (cross, stay) = shares(limits);
+            let cross = cross
                 .iter()
                 .map(move |share| begin + (highest.saturating_sub(begin) as f64 * share) as u64);
-            let stay = limits
-                .stay
+            let stay = stay
                 .iter()
                 .map(move |times| (highest as f64 * times) as u64);
             cross.chain(stay).collect::<Vec<_>>()

@@ -2,7 +2,7 @@
 
 use hubmeter_kinetics::series::Point;
 
-use super::FLOOR_BYTES_PER_SECOND;
+use super::{FLOOR_BYTES_PER_SECOND, NEAR_SHARE, growth::Ahead};
 
 /// A rise of which the one before was less than this share, per second, begins a burst.
 const ALIKE_SHARE: f64 = 0.2;
@@ -13,14 +13,20 @@ const RISES_MIN: u32 = 3;
 /// if they went on for this long
 const WENT_ON_MS: u64 = 5_000;
 
-/// and are, without the largest, this share of what is left.
+/// and are, without the largest, this share of what is left,
 const RISEN_SHARE_MIN: f64 = 0.7;
 
-/// A step that is this share of what is left may be the last but one.
-const LAST_STEP_SHARE: f64 = 0.8;
+/// and the last of them has this share of their mean pace: it does not end.
+const LAST_SHARE_MIN: f64 = 0.5;
 
-/// From this share of the limit on two such rises are enough.
-const NEAR_SHARE: f64 = 0.92;
+/// Or so many more like the last reach the limit: after two rises, and after more.
+const STEPS_LEFT_OF_TWO: f64 = 2.0;
+const STEPS_LEFT: f64 = 3.0;
+
+/// From this share of the limit on a burst that nobody was told of yet is mostly over, since half of what is
+/// left is little: it must be of so many rises, and the next step says nothing.
+const LATE_SHARE: f64 = 0.82;
+const RISES_MIN_LATE: u32 = 4;
 
 /// Rises of the newest samples.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,25 +70,40 @@ impl Burst {
         self.largest = self.largest.max(self.last);
     }
 
-    /// Whether it goes on to the limit, of which `left_bytes` are left, within so many seconds.
-    pub(super) fn reaches(&self, left_bytes: f64, within_seconds: f64) -> bool {
-        if self.rises < 2 {
+    /// Whether it goes on to the limit.
+    pub(super) fn reaches(&self, ahead: &Ahead) -> bool {
+        if !self.rises_again() {
             return false;
         }
-        let now = self.previous;
-        let limit_bytes = now.bytes as f64 + left_bytes;
-        let near = now.bytes as f64 >= NEAR_SHARE * limit_bytes;
-        let enough = near || self.rises >= RISES_MIN;
-        let one_more = enough && self.last as f64 >= LAST_STEP_SHARE * left_bytes;
+        let (now, left_bytes) = (self.previous, ahead.left_bytes);
+        let used_share = ahead.used_share();
+        if used_share < ahead.patience.used_share_min {
+            return false;
+        }
+        let late = (LATE_SHARE..NEAR_SHARE).contains(&used_share);
+        let steps_left = if self.rises < RISES_MIN {
+            STEPS_LEFT_OF_TWO
+        } else {
+            STEPS_LEFT
+        };
+        let few_more = !late && steps_left * self.last as f64 >= left_bytes;
         // A large array among small rises says nothing of the next.
         let risen = now.bytes.saturating_sub(self.from.bytes);
         let trimmed = risen.saturating_sub(self.largest) as f64;
         let rose_ms = now.mono_ms - self.from.mono_ms;
-        let goes_on = self.rises >= RISES_MIN
+        // By pace, since samples come closer when it matters.
+        let mean_bytes_per_second = risen as f64 * 1000.0 / rose_ms.max(1) as f64;
+        let goes_on = self.rises >= if late { RISES_MIN_LATE } else { RISES_MIN }
             && rose_ms >= WENT_ON_MS
             && trimmed >= RISEN_SHARE_MIN * left_bytes
-            && left_bytes * rose_ms as f64 <= within_seconds * 1000.0 * risen as f64;
-        one_more || goes_on
+            && f64::from(self.last_bytes_per_second) >= LAST_SHARE_MIN * mean_bytes_per_second
+            && left_bytes * rose_ms as f64 <= ahead.within_seconds * 1000.0 * risen as f64;
+        few_more || goes_on
+    }
+
+    /// Whether more than one sample rose.
+    pub(super) fn rises_again(&self) -> bool {
+        self.rises >= 2
     }
 
     /// The pace of its last rise.
@@ -100,10 +121,23 @@ impl Burst {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::patience::Patience, *};
 
     const MB: u64 = 1_000_000;
     const LIMIT_MB: u64 = 1_000;
+
+    /// What is ahead at so many megabytes.
+    fn ahead(used_mb: u64) -> Ahead {
+        Ahead {
+            left_bytes: (LIMIT_MB.saturating_sub(used_mb) * MB) as f64,
+            limit_bytes: (LIMIT_MB * MB) as f64,
+            trend: None,
+            seconds_to_limit: None,
+            within_seconds: 3_600.0,
+            interval_ms: 1_000,
+            patience: Patience::default(),
+        }
+    }
 
     /// Megabytes at which it is said to reach the limit first, with samples a second apart.
     fn said_at(used_mb: &[u64]) -> Option<u64> {
@@ -113,26 +147,54 @@ mod tests {
                 mono_ms: second * 1_000,
                 bytes: **mb * MB,
             });
-            burst.reaches(((LIMIT_MB - **mb) * MB) as f64, 3_600.0)
+            burst.reaches(&ahead(**mb))
         });
         said.map(|(_, mb)| *mb)
     }
 
     #[test]
-    fn it_is_said_when_one_more_step_would_reach_the_limit() {
-        assert_eq!(said_at(&[100, 100, 400, 650, 850]), Some(850));
+    fn it_is_said_when_few_more_steps_like_the_last_reach_the_limit() {
+        assert_eq!(said_at(&[100, 100, 400, 650, 850]), Some(650));
         assert_eq!(said_at(&[100, 100, 500, 930]), Some(930));
+        assert_eq!(said_at(&[100, 100, 350, 500, 650, 800]), Some(650));
     }
 
     #[test]
-    fn two_gigabytes_a_second_are_too_fast_and_one_array_is_nothing() {
+    fn nothing_is_said_while_most_is_left_nor_of_one_step() {
+        assert_eq!(said_at(&[100, 100, 350, 600, 600, 600]), None);
         assert_eq!(said_at(&[100, 100, 700, 700, 700]), None);
         assert_eq!(said_at(&[100, 100, 890, 895, 900, 905]), None);
     }
 
     #[test]
-    fn what_rises_all_the_time_is_said_at_half_of_the_way() {
+    fn from_four_fifths_on_only_many_rises_that_do_not_dwindle_are_said() {
+        assert_eq!(said_at(&[100, 100, 500, 880]), None);
+        assert_eq!(said_at(&[600, 600, 690, 730, 830, 840, 845, 850]), None);
+        let many = [450, 450, 520, 580, 630, 710, 790, 850, 910];
+        assert!(said_at(&many).is_some_and(|mb| mb < 910));
+    }
+
+    #[test]
+    fn what_rises_all_the_time_is_said_at_two_thirds_of_the_way() {
         let said = said_at(&(0..40).map(|i| 100 + i * 20).collect::<Vec<_>>());
-        assert!((500..620).contains(&said.unwrap()), "{said:?}");
+        assert!((640..680).contains(&said.unwrap()), "{said:?}");
+    }
+
+    #[test]
+    fn a_burst_does_not_dwindle_because_samples_come_closer_when_it_matters() {
+        let mut burst = Burst::default();
+        let mut said_mb = None;
+        // 20 MB a second: every 5 s up to half of the limit, then every second.
+        for second in (0..25).step_by(5).chain(25..60) {
+            let mb = 50 + second * 20;
+            burst.take(Point {
+                mono_ms: second * 1_000,
+                bytes: mb * MB,
+            });
+            if burst.reaches(&ahead(mb)) {
+                said_mb = said_mb.or(Some(mb));
+            }
+        }
+        assert!((630..680).contains(&said_mb.unwrap()), "{said_mb:?}");
     }
 }

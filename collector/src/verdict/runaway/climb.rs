@@ -2,7 +2,10 @@
 
 use hubmeter_kinetics::series::Point;
 
-use super::{FLOOR_BYTES_PER_SECOND, STOPPED_AFTER_MS, STOPPED_AFTER_MS_MAX, UNDONE_SHARE};
+use super::{
+    FLOOR_BYTES_PER_SECOND, STOPPED_AFTER_MS, STOPPED_AFTER_MS_MAX, UNDONE_SHARE,
+    patience::Patience,
+};
 
 /// A climb is of so many steps of its usual size at least; one large step among small ones counts
 /// for little.
@@ -14,16 +17,10 @@ const WENT_ON_MS: u64 = 10_000;
 /// Its last step is not longer ago.
 const FRESH_MS: u64 = 20_000;
 
-/// Up to this age a climb is young: reading a file, filling an array.
-const YOUNG_MS: u64 = 60_000;
+/// A young climb must be this share of what is left,
+const RISEN_SHARE_YOUNG: f64 = 0.5;
 
-/// From this age on it is old: what has gone on for so long will go on.
-const OLD_MS: u64 = 120_000;
-
-/// A young climb must be so many times what is left,
-const RISEN_SHARE_YOUNG: f64 = 2.0;
-
-/// an old one this share of it.
+/// an old one this share.
 const RISEN_SHARE_OLD: f64 = 0.2;
 
 /// A rise from a low.
@@ -126,10 +123,9 @@ impl Climb {
 
     /// The share of what is left that it must have risen by, to be believed to go on to the limit: the
     /// longer it has gone on, the less.
-    pub(super) fn risen_share_min(&self) -> f64 {
-        let age_ms = self.rising_ms().clamp(YOUNG_MS, OLD_MS);
-        let part = (age_ms - YOUNG_MS) as f64 / (OLD_MS - YOUNG_MS) as f64;
-        RISEN_SHARE_YOUNG * (RISEN_SHARE_OLD / RISEN_SHARE_YOUNG).powf(part)
+    pub(super) fn risen_share_min(&self, patience: &Patience) -> f64 {
+        let age_share = patience.age_share(self.rising_ms());
+        RISEN_SHARE_YOUNG * (RISEN_SHARE_OLD / RISEN_SHARE_YOUNG).powf(age_share)
     }
 
     /// Moves its levels by `bytes`.
@@ -172,14 +168,19 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_it_goes_on_the_less_it_must_have_risen() {
-        let share = |samples: u64| {
-            climb((1..=samples).map(|i| i * 1_000_000))
-                .0
-                .risen_share_min()
+    fn the_longer_it_goes_on_the_less_it_must_have_risen_and_the_less_must_be_in_use() {
+        let patience = Patience::default();
+        let of = |samples: u64| {
+            let climb = climb((1..=samples).map(|i| i * 1_000_000)).0;
+            let used_share = patience.used_share_min(climb.rising_ms());
+            (climb.risen_share_min(&patience), used_share)
         };
-        assert_eq!(share(5), RISEN_SHARE_YOUNG);
-        assert!((RISEN_SHARE_OLD..RISEN_SHARE_YOUNG).contains(&share(18)));
-        assert!((share(60) - RISEN_SHARE_OLD).abs() < 1e-9);
+        assert_eq!(of(5), (RISEN_SHARE_YOUNG, patience.used_share_min));
+        let (risen, used) = of(24);
+        assert!((RISEN_SHARE_OLD..RISEN_SHARE_YOUNG).contains(&risen));
+        assert!((0.1..patience.used_share_min).contains(&used));
+        let (risen, used) = of(60);
+        assert!((risen - RISEN_SHARE_OLD).abs() < 1e-9);
+        assert_eq!(used, 0.0);
     }
 }

@@ -3,16 +3,20 @@
 use hubmeter_kinetics::{series::Point, trend::Trend};
 
 use super::{
-    STOPPED_AFTER_MS,
+    NEAR_SHARE, STOPPED_AFTER_MS,
     burst::Burst,
     climb::{Climb, Step},
     excuse::Excuse,
+    patience::Patience,
     sustained::Sustained,
     teeth::Teeth,
 };
 
 /// Now it rises at this share of the climb's pace at least, where a trend says so.
 const ALIVE_SHARE: f64 = 0.4;
+
+/// From [`NEAR_SHARE`] of the limit on a climb goes on that has risen by so many times what is left.
+const RISEN_SHARE_NEAR: f64 = 1.0;
 
 /// Whoever watched for less does not know what is usual.
 const WATCHED_MS: u64 = 10_000;
@@ -35,10 +39,21 @@ pub(super) struct Growth {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
     pub(super) left_bytes: f64,
+    pub(super) limit_bytes: f64,
     pub(super) trend: Option<Trend>,
     pub(super) seconds_to_limit: Option<f64>,
     pub(super) within_seconds: f64,
     pub(super) interval_ms: u32,
+    pub(super) patience: Patience,
+}
+
+// === impl Ahead ===
+
+impl Ahead {
+    /// The share of the limit that is in use, by all who use it.
+    pub(super) fn used_share(&self) -> f64 {
+        1.0 - self.left_bytes / self.limit_bytes
+    }
 }
 
 // === impl Growth ===
@@ -96,7 +111,8 @@ impl Growth {
         let Some(climb) = self.climb.as_ref() else {
             return false;
         };
-        self.climb_reaches(climb, ahead) || self.burst_reaches(ahead) || {
+        let quickly = self.burst_reaches(ahead) || self.ends_near(climb, ahead);
+        quickly || self.climb_reaches(climb, ahead) || {
             let seconds = self.teeth_seconds(ahead.left_bytes);
             seconds.is_some_and(|seconds| seconds <= ahead.within_seconds)
         }
@@ -106,23 +122,46 @@ impl Growth {
         let (Some(pace), left) = (climb.bytes_per_second(), ahead.left_bytes) else {
             return false;
         };
-        let alive = |trend: Trend| trend.bytes_per_second >= ALIVE_SHARE * pace;
         let seconds = ahead.seconds_to_limit.unwrap_or(f64::INFINITY);
         let risen = self.sustained_bytes.saturating_sub(climb.from_bytes) as f64;
         climb.is_steady(self.now.mono_ms, ahead.interval_ms)
-            && risen >= climb.risen_share_min() * left
+            && ahead.used_share() >= ahead.patience.used_share_min(climb.rising_ms())
+            && risen >= climb.risen_share_min(&ahead.patience) * left
             && seconds.min(left / pace) <= ahead.within_seconds
-            && ahead.trend.is_none_or(alive)
+            && ahead
+                .trend
+                .is_none_or(|trend| goes_on(&trend, pace, risen, left))
             && !self.excuse.excuses_climb(self.now.bytes, left)
     }
 
     fn burst_reaches(&self, ahead: &Ahead) -> bool {
-        let began_ms = self.began_ms.unwrap_or(self.now.mono_ms);
-        self.now.mono_ms - began_ms >= WATCHED_MS
-            && self.burst.reaches(ahead.left_bytes, ahead.within_seconds)
+        self.watched_for_long()
+            && self.burst.reaches(ahead)
             && !self
                 .excuse
                 .excuses_samples(self.now.bytes, ahead.left_bytes)
+    }
+
+    /// Hardly anything is left, and it is as high as it ever was in a rise that large. One step is no rise.
+    fn ends_near(&self, climb: &Climb, ahead: &Ahead) -> bool {
+        let left = ahead.left_bytes;
+        let pace = climb
+            .bytes_per_second()
+            .or_else(|| self.burst.bytes_per_second());
+        let risen = self.now.bytes.saturating_sub(climb.from_bytes) as f64;
+        let rises = climb.rising_ms() > 0 || self.burst.rises_again();
+        self.watched_for_long()
+            && rises
+            && ahead.used_share() >= NEAR_SHARE
+            && self.now.bytes >= climb.top_bytes
+            && risen >= RISEN_SHARE_NEAR * left
+            && pace.is_some_and(|pace| left <= ahead.within_seconds * pace)
+            && !self.excuse.excuses_samples(self.now.bytes, left)
+    }
+
+    fn watched_for_long(&self) -> bool {
+        let began_ms = self.began_ms.unwrap_or(self.now.mono_ms);
+        self.now.mono_ms - began_ms >= WATCHED_MS
     }
 
     fn teeth_seconds(&self, left_bytes: f64) -> Option<f64> {
@@ -165,5 +204,48 @@ impl Growth {
         if let Some(teeth) = &mut self.teeth {
             teeth.correct(bytes);
         }
+    }
+}
+
+/// Whether a climb by `risen` bytes, `pace` bytes a second on average, goes on for `left` bytes by what the
+/// trend says of now. What slows down is taken for an exponential that ends where such paces lead to: a
+/// cache that fills, a search that has nearly seen all.
+fn goes_on(trend: &Trend, pace: f64, risen: f64, left: f64) -> bool {
+    let at_most = trend.high_bytes_per_second.max(trend.bytes_per_second) / pace;
+    let reaches = at_most >= 1.0 || at_most * risen >= 2.0 * (1.0 - at_most) * left;
+    reaches && trend.bytes_per_second >= ALIVE_SHARE * pace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trend(bytes_per_second: f64) -> Trend {
+        Trend {
+            bytes_per_second,
+            low_bytes_per_second: bytes_per_second,
+            high_bytes_per_second: bytes_per_second,
+            rising_share: 1.0,
+            span_ms: 60_000,
+            points: 10,
+        }
+    }
+
+    #[test]
+    fn a_climb_that_slows_down_goes_on_for_as_long_as_an_exponential_would() {
+        // 1000 · (1 − e^(−t/100)): where it is after so many seconds, and how fast on average and now.
+        for (seconds, until) in [(30.0, 1_300.0), (70.0, 1_150.0), (110.0, 1_100.0)] {
+            let share = (-seconds / 100.0_f64).exp();
+            let (risen, now) = (1_000.0 * (1.0 - share), trend(10.0 * share));
+            let pace = risen / seconds;
+            assert!(goes_on(&now, pace, risen, 0.8 * (1_000.0 - risen)));
+            assert!(!goes_on(&now, pace, risen, until - risen), "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_keeps_its_pace_goes_on_for_ever_and_what_nearly_rests_for_nothing() {
+        assert!(goes_on(&trend(10.0), 10.0, 1.0, 1e12));
+        assert!(!goes_on(&trend(3.0), 10.0, 1e12, 1.0));
     }
 }
