@@ -364,7 +364,7 @@ mod tests {
             });
         };
         let breaks: [&dyn Fn(); 2] = [&|| board.set_link_state(LinkState::Connecting), &|| {
-            board.streams_over(&url)
+            board.streams_over(&url);
         }];
         for breaks in breaks {
             tell();
