@@ -105,13 +105,14 @@ class Follower:
                 if framing.done:
                     return
                 left_s = heard_s + self._feed.quiet_s() - time.monotonic()
-                if left_s <= 0:
-                    raise TimeoutError("the agent says nothing")
                 data = b""
+                # Who was held up itself looks at what lies there before it calls that silence.
                 if self._wait(left_s, connection):
                     data = connection.read_now()
                     if not data:
                         framing.take(data)
+                elif left_s <= 0:
+                    raise TimeoutError("the agent says nothing")
 
     def _pause(self, seconds: float) -> None:
         """Between two streams; what is looked at meanwhile is not told."""

@@ -3,7 +3,8 @@
 The collector orders by the notice that warns the user: of the rule `idle_hog`, with the kernel and when.
 Only here is it known at that moment whether the kernel idles still, so it is done here: no token leaves
 the hub, no request goes through its proxy, nothing counts as activity. What nobody can take back is not
-done: while the agent or its collector is away, kernels stay. They stay as well once they were used.
+done: while the agent or its collector is away, kernels stay. They stay as well once they were used. The agent
+says again what is open whenever its stream begins: each order is decided once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.serverapp import ServerApp
@@ -22,7 +23,16 @@ from .told import said
 
 RULE = "idle_hog"
 ORDERS_MAX = 64  # more than a server has verdicts
+EPISODES_MAX = 64  # more than the agent says again
 LEAD_S_MAX = 24 * 3600.0  # a time further away is a mistake
+
+
+class Order(NamedTuple):
+    """A kernel is to go."""
+
+    episode: str
+    #: What carries it out when it is time.
+    task: asyncio.Task[None]
 
 
 class IdleKernels:
@@ -32,8 +42,10 @@ class IdleKernels:
         self._server = server
         self._feed = feed
         self._log = log
-        #: Kernel id → when it is to go, and what carries that out.
-        self._orders: dict[str, asyncio.Task[None]] = {}
+        #: Kernel id → what is to be done.
+        self._orders: dict[str, Order] = {}
+        #: Episode → when it was said first; None: decided, taken back, or another took its place.
+        self._heard: dict[str, datetime | None] = {}
 
     def start(self) -> None:
         bus = self._server.event_logger
@@ -44,35 +56,55 @@ class IdleKernels:
         bus = self._server.event_logger
         if bus is not None:
             bus.remove_listener(schema_id=events.NOTICE_SCHEMA, listener=self._on_notice)
-        for task in self._orders.values():
-            task.cancel()
+        for order in self._orders.values():
+            order.task.cancel()
         self._orders.clear()
 
     async def _on_notice(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
         """A notice for the user of this server; most are of something else."""
-        kernel_id = data.get("workload_id")
-        if data.get("rule") != RULE or not kernel_id:
+        kernel_id, episode = data.get("workload_id"), data.get("episode")
+        if data.get("rule") != RULE or not kernel_id or not episode:
             return
         ends_at = _time(data.get("stops_at"))
-        # The offer to shut it down has no time, and says nothing about an order.
-        if ends_at is None and not data.get("cleared"):
-            return
-        if (before := self._orders.pop(kernel_id, None)) is not None:
-            before.cancel()
-        if data.get("cleared") or ends_at is None:
-            return
+        if data.get("cleared"):
+            self._take_back(kernel_id)
+            self._hear(episode, None)
+        elif ends_at is not None:
+            # The offer to shut it down has no time, and says nothing about an order.
+            self._order(kernel_id, episode, ends_at)
+
+    def _order(self, kernel_id: str, episode: str, ends_at: datetime) -> None:
         now = datetime.now(timezone.utc)
+        # "Used since" means since it was said first, however often it is said.
+        told = self._heard.get(episode, now)
+        if told is None:
+            return
+        self._take_back(kernel_id)
         wait_s = (ends_at - now).total_seconds()
         if wait_s > LEAD_S_MAX or len(self._orders) >= ORDERS_MAX:
             self._log.warning("hubmeter: kernel %s is not shut down: an order of ours is not so", kernel_id)
             return
-        carry_out = self._carry_out(kernel_id, max(0.0, wait_s), now)
-        self._orders[kernel_id] = asyncio.create_task(carry_out, name="hubmeter idle kernel")
+        self._hear(episode, told)
+        carry_out = self._carry_out(kernel_id, max(0.0, wait_s), told)
+        task = asyncio.create_task(carry_out, name="hubmeter idle kernel")
+        self._orders[kernel_id] = Order(episode, task)
+
+    def _take_back(self, kernel_id: str) -> None:
+        if (order := self._orders.pop(kernel_id, None)) is not None:
+            order.task.cancel()
+            self._hear(order.episode, None)
+
+    def _hear(self, episode: str, told: datetime | None) -> None:
+        self._heard.pop(episode, None)
+        self._heard[episode] = told
+        while len(self._heard) > EPISODES_MAX:
+            del self._heard[next(iter(self._heard))]
 
     async def _carry_out(self, kernel_id: str, wait_s: float, told: datetime) -> None:
         await asyncio.sleep(wait_s)
         # From here on it is not taken back any more: shutting down cancels nothing half way.
-        self._orders.pop(kernel_id, None)
+        if (order := self._orders.pop(kernel_id, None)) is not None:
+            self._hear(order.episode, None)
         if (why_not := self._obstacle(kernel_id, told)) is not None:
             self._log.info("hubmeter: kernel %s is not shut down: %s", kernel_id, why_not)
             return

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -141,7 +140,7 @@ class Answer:
 
 
 class Connection:
-    """One request and its answer, in ANSWER_S_MAX; closed on leaving. Any thread may end it."""
+    """One request and its answer, in ANSWER_S_MAX; closed on leaving."""
 
     def __init__(self, path: str, method: str, target: str, body: bytes = b"") -> None:
         self._path = path
@@ -151,25 +150,19 @@ class Connection:
         self._request = head.encode("latin-1") + b"\r\n" + body
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._deadline = 0.0
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Answer:
         try:
             return self._ask()
         except BaseException:
-            self._close()
+            self._socket.close()
             raise
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self._socket.close()
 
     def fileno(self) -> int:
         return self._socket.fileno()
-
-    def abort(self) -> None:
-        """Ends it now; whoever reads finds that there is no more."""
-        with self._lock, contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
 
     def read(self) -> bytes:
         """What comes next, in what is left of the time for an answer."""
@@ -210,10 +203,6 @@ class Connection:
             if colon:
                 headers[name.strip().lower()] = value.strip()
         return Answer(_number(rest.split(" ")[0], 10), headers, held[end + 4 :], self)
-
-    def _close(self) -> None:
-        with self._lock:
-            self._socket.close()
 
 
 async def within(work: Awaitable[T], seconds: float) -> T:

@@ -35,6 +35,7 @@ class Outlet:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._waiting: deque[Waiting] = deque(maxlen=WAITING_MAX)
+        self._dropped = 0
 
     def begin(self) -> None:
         """Takes the loop that runs; before that nothing is sent."""
@@ -61,6 +62,7 @@ class Outlet:
                 kept = [one for one in self._waiting if one[0] != schema_id]
                 self._waiting.clear()
                 self._waiting.extend(kept)
+            self._dropped += len(self._waiting) == WAITING_MAX
             self._waiting.append((schema_id, data, text))
         # RuntimeError: the loop is closed, and nobody listens any more.
         if not is_asked:
@@ -69,8 +71,11 @@ class Outlet:
 
     def _flush(self) -> None:
         with self._lock:
-            waiting = [*self._waiting]
+            waiting, dropped = [*self._waiting], self._dropped
             self._waiting.clear()
+            self._dropped = 0
+        if dropped:
+            self._log.warning("hubmeter: %d notices were not shown: the server's loop was busy", dropped)
         for schema_id, data, text in waiting:
             try:
                 self._emit(schema_id, data, text)
@@ -88,6 +93,8 @@ class Outlet:
             except WebSocketClosedError:
                 # As the listener itself would: a browser that went without a word.
                 self._bus.remove_listener(listener=listener)
+            except Exception:  # noqa: BLE001 - one browser's trouble is not the others'
+                self._log.debug("hubmeter: event was not taken", exc_info=True)
 
     def _browsers(self, schema_id: str) -> list[Any] | None:
         """The listeners, if they are browsers' event sockets and nobody else has part in the event."""

@@ -25,6 +25,14 @@ INTERVAL_MS_MAX = 60_000  # the longest there is: a number beyond it must not ma
 GARBAGE_LINES_MAX = 20  # in a row; then the other end is no agent of ours
 
 
+class Newest:
+    """A sample as the agent said it, and as we keep it once somebody asked."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.raw = raw
+        self.kept: dict[str, Any] | None = None
+
+
 class Feed:
     """What the agent says, as it says it."""
 
@@ -44,8 +52,8 @@ class Feed:
         self._up_s = up_s
         self._watched = watched
         self._garbage = 0
-        #: As the agent said it, and as we keep it once somebody asked. Changed as one.
-        self._newest: tuple[Mapping[str, Any] | None, dict[str, Any] | None] = (None, None)
+        #: Only our thread sets it: whoever else put something here might put back what was lost meanwhile.
+        self._newest: Newest | None = None
         self._link: Mapping[str, Any] = {}
         self._notable = Notable()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,17 +62,17 @@ class Feed:
     @property
     def live(self) -> bool:
         """Whether there is a sample."""
-        return self._newest[0] is not None
+        return self._newest is not None
 
     @property
     def sample(self) -> dict[str, Any] | None:
         """The newest sample, checked and bounded."""
-        raw, kept = self._newest
-        if kept is None and (made := events.sample(raw)):
-            kept = {**made, "agent_up_seconds": self._up_s()}
-            if self._newest[0] is raw:
-                self._newest = (raw, kept)
-        return kept
+        newest = self._newest
+        if newest is None:
+            return None
+        if newest.kept is None and (made := events.sample(newest.raw)):
+            newest.kept = {**made, "agent_up_seconds": self._up_s()}
+        return newest.kept
 
     @property
     def link(self) -> Mapping[str, Any]:
@@ -85,10 +93,10 @@ class Feed:
 
     def quiet_s(self) -> float:
         """How long the stream may say nothing."""
-        raw = self._newest[0]
-        if raw is None:
+        newest = self._newest
+        if newest is None:
             return FIRST_S_MAX
-        interval_ms = raw.get("interval_ms")
+        interval_ms = newest.raw.get("interval_ms")
         known = isinstance(interval_ms, int) and 0 < interval_ms <= INTERVAL_MS_MAX
         return max(QUIET_S_MIN, QUIET_INTERVALS * interval_ms / 1000 if known else 0)
 
@@ -115,7 +123,7 @@ class Feed:
         """Forgets the sample; whether there was one."""
         if not self.live:
             return False
-        self._newest = (None, None)
+        self._newest = None
         self._notable.forget()
         self._outlet.send(events.SAMPLE_SCHEMA, events.sample_event(None), newest_only=True)
         if self._loop is not None:
@@ -126,7 +134,7 @@ class Feed:
     def _take_sample(self, raw: Mapping[str, Any]) -> None:
         if not self.live:
             self.connections += 1
-        self._newest = (raw, None)
+        self._newest = Newest(raw)
         link = raw.get("link")
         self._link = link if isinstance(link, Mapping) else {}
         if not self._outlet.is_heard(events.SAMPLE_SCHEMA):

@@ -173,7 +173,11 @@ class Teller:
                 self._loop.call_soon_threadsafe(self._happened.set)
 
     async def _settle(self) -> None:
-        every = running(self._server, self._notebooks)
+        try:
+            every = running(self._server, self._notebooks)
+        except Exception:  # noqa: BLE001 - a manager of somebody else's making
+            self._log.debug("hubmeter: cannot read the server's kernels", exc_info=True)
+            return  # asked again at the next look
         try:
             self._ends.look({row["id"]: row["pid"] for row in every if row["pid"] is not None})
             self._notebooks = await self._names()

@@ -12,7 +12,7 @@ import pytest
 from conftest import until
 
 from hubmeter import events
-from hubmeter.idle_kernels import IdleKernels
+from hubmeter.idle_kernels import EPISODES_MAX, IdleKernels
 
 SOON_S = 0.3
 
@@ -124,6 +124,44 @@ async def test_an_order_that_is_taken_back_is_not_carried_out(jp_serverapp, tell
     assert runs(jp_serverapp, kernel_id)
 
 
+async def test_an_order_that_is_said_again_counts_from_the_first_time(jp_serverapp, tell, kernel_id):
+    kernel = idles(jp_serverapp, kernel_id)
+    await tell(60)
+    kernel.last_activity = now()
+    await tell(SOON_S)  # the agent's stream began anew
+    await decided(tell)
+    assert runs(jp_serverapp, kernel_id)
+
+
+@pytest.mark.parametrize("ends", ["decided", "taken back", "another came"])
+async def test_an_order_that_is_over_is_not_carried_out_when_it_is_said_again(
+    jp_serverapp, feed, tell, kernel_id, ends
+):
+    idles(jp_serverapp, kernel_id)
+    if ends == "decided":
+        # The collector is away, comes back, and does not know of it: nobody takes it back.
+        feed.link = {"state": "connecting"}
+        await tell(0)
+        await decided(tell)
+        feed.link = {"state": "streaming"}
+    elif ends == "taken back":
+        await tell(60)
+        await tell(None, cleared=True)
+    else:
+        await tell(60)
+        await tell(60, episode="e2")
+    before = dict(tell.orders._orders)
+    await tell(-600)
+    await asyncio.sleep(0.2)
+    assert runs(jp_serverapp, kernel_id) and tell.orders._orders == before
+
+
+async def test_as_many_orders_are_remembered_as_the_agent_says_again_and_no_more(tell, kernel_id):
+    for number in range(2 * EPISODES_MAX):
+        await tell.orders._on_notice(None, "", notice(kernel_id, 60, episode=f"e{number}"))
+    assert len(tell.orders._heard) == EPISODES_MAX and len(tell.orders._orders) == 1
+
+
 async def test_an_offer_or_another_rule_or_a_time_that_is_none_orders_nothing(jp_serverapp, tell, kernel_id):
     await tell(None)
     await tell(SOON_S, rule="idle")
@@ -156,9 +194,9 @@ async def test_a_kernel_that_is_gone_or_cannot_be_shut_down_is_nobodys_trouble(
 
 async def test_what_is_ordered_ends_with_the_server(jp_serverapp, tell, kernel_id):
     await tell(60)
-    (task,) = tell.orders._orders.values()
+    (order,) = tell.orders._orders.values()
     tell.orders.stop()
     await asyncio.sleep(0.05)
-    assert task.cancelled()
+    assert order.task.cancelled()
     await tell(60)
     assert not tell.orders._orders

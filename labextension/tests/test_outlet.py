@@ -87,7 +87,7 @@ async def test_a_tab_that_went_without_a_word_is_forgotten(outlet, bus, jp_ws_fe
         pass
 
 
-async def test_of_samples_that_wait_for_a_busy_loop_only_the_newest_goes_out_and_notices_all():
+async def test_of_samples_that_wait_for_a_busy_loop_only_the_newest_goes_out_and_notices_all(caplog):
     bus = Bus()
     outlet = Outlet(bus, logging.getLogger("test"))
     outlet.begin()
@@ -101,6 +101,28 @@ async def test_of_samples_that_wait_for_a_busy_loop_only_the_newest_goes_out_and
     bus.seen.clear()
     await until(lambda: bus.seen, "the newest of too many")
     assert [data["episode"] for _, data in bus.seen] == list(range(WAITING_MAX, 2 * WAITING_MAX))
+    assert f"{WAITING_MAX} notices were not shown" in caplog.text, "what is dropped is counted"
+
+
+async def test_one_tab_that_takes_nothing_keeps_no_other_from_it(outlet, bus, jp_ws_fetch, monkeypatch):
+    outlet.begin()
+    tabs = [await jp_ws_fetch("api", "events", "subscribe") for _ in range(2)]
+    # Whichever of the two comes first.
+    (first, second) = bus._modified_listeners[events.SAMPLE_SCHEMA]
+
+    def refuse(text):
+        raise RuntimeError("buffer is full")
+
+    for broken, other in ((first, second), (second, first)):
+        with monkeypatch.context() as patch:
+            patch.setattr(broken.__self__, "write_message", refuse)
+            written = []
+            patch.setattr(other.__self__, "write_message", written.append)
+            outlet.send(events.SAMPLE_SCHEMA, EVENT)
+            await until(lambda written=written: written, "the other tab's event")
+    assert outlet.is_heard(events.SAMPLE_SCHEMA)
+    for tab in tabs:
+        tab.close()
 
 
 async def test_samples_that_nobody_would_see_do_not_wake_the_loop(

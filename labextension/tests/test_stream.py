@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import sys
+import threading
+
 from agent_sample import SAMPLE
-from conftest import Bus, chunked, line_of, until
+from conftest import Bus, Still, chunked, line_of, until
 
 from hubmeter import stream
 from hubmeter.events import NOTICE_SCHEMA, SAMPLE_SCHEMA
+from hubmeter.outlet import Outlet
+from hubmeter.stream import Feed
 
 
 def states(bus):
@@ -38,6 +45,67 @@ async def test_silence_leaves_no_number(socket_of, follow, monkeypatch):
     bus = Bus()
     follow(await socket_of(serve), bus)
     await until(lambda: "no_data" in states(bus), "the end of a silent stream")
+
+
+def test_a_sample_that_is_lost_while_somebody_reads_it_stays_lost():
+    log = logging.getLogger("test")
+    code = Feed.sample.fget.__code__
+    # Every opcode of the reading is a moment at which our thread may come between.
+    for moment in range(10_000):
+        feed = Feed(Outlet(Bus(), log), log)
+        feed.take(line_of("sample", SAMPLE))
+        passed = 0
+
+        def trace(frame, event, _arg, moment=moment, feed=feed):
+            nonlocal passed
+            if frame.f_code is not code:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                if passed == moment:
+                    feed.lose()
+                passed += 1
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            feed.sample  # noqa: B018 - what it leaves behind is looked at
+        finally:
+            sys.settrace(before)
+        if passed <= moment:
+            break  # there are no more
+        assert not feed.live and feed.sample is None, moment
+    assert moment > 10
+
+
+async def test_what_came_while_our_thread_was_held_up_is_read_and_no_silence(socket_of, follow, monkeypatch):
+    monkeypatch.setattr(stream, "QUIET_S_MIN", 0.2)
+    monkeypatch.setattr(stream, "QUIET_INTERVALS", 0)
+    back, held = threading.Event(), threading.Event()
+
+    class Holds(Still):
+        def due_s(self):
+            return 0.0 if not held.is_set() and feeds and feeds[0].live else 60.0
+
+        def look(self):
+            held.set()
+            back.wait(30)
+
+    async def serve(reader, writer):
+        writer.write(chunked(line_of("sample", SAMPLE)))
+        while True:
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(chunked(line_of("sample", SAMPLE)).split(b"\r\n\r\n", 1)[1])
+
+    bus, feeds = Bus(), []
+    feeds.append(follow(await socket_of(serve), bus, Holds()))
+    await until(held.is_set, "the thread to be held up")
+    await asyncio.sleep(0.4)
+    back.set()
+    await asyncio.sleep(0.3)
+    assert feeds[0].live and feeds[0].connections == 1 and "no_data" not in states(bus)
 
 
 async def test_garbage_lines_are_passed_over_and_too_many_end_the_stream(socket_of, follow):

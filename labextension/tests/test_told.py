@@ -274,6 +274,31 @@ async def test_a_table_of_sessions_that_does_not_say_when_it_changes_is_read_now
     task.cancel()
 
 
+async def test_a_manager_that_fails_once_does_not_end_the_telling():
+    woken, fails = threading.Event(), [True]
+
+    def kernels():
+        if fails:
+            raise RuntimeError("away")
+        return []
+
+    server = SimpleNamespace(
+        kernel_manager=SimpleNamespace(list_kernel_ids=kernels),
+        session_manager=SimpleNamespace(list_sessions=list),
+        web_app=SimpleNamespace(settings={}),
+        event_logger=None,
+    )
+    feed = SimpleNamespace(live=True, connections=1)
+    teller = told.Teller(server, feed, logging.getLogger("test"), lambda: None, woken.set)
+    task = asyncio.create_task(teller.run())
+    await asyncio.sleep(0.05)
+    assert not task.done() and not woken.is_set()
+    fails.clear()
+    await aside(teller.look)
+    await until(woken.is_set, "the loop's part")
+    task.cancel()
+
+
 async def test_a_server_where_nothing_happens_is_read_once(meter, jp_serverapp, monkeypatch):
     listed = []
     sessions = jp_serverapp.session_manager

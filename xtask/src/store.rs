@@ -28,7 +28,7 @@ mod victoria;
 #[derive(Args, Debug)]
 pub(crate) struct Store {
     /// Servers of each kind
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 400)]
     servers: usize,
 
     /// Hours of each server, at most: a recording is never stored twice

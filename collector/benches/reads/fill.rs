@@ -14,11 +14,16 @@ use hubmeter_collector::{
 
 use super::MONTHS;
 
+/// Servers that are asked about; they lie evenly among the others, whose hour has a sample a minute.
+const ASKED: usize = 500;
+
 /// 2019-11-17T21:56:36.500Z
 pub const NOW_MS: i64 = 1_574_027_796_500;
 
 const MINUTE_MS: i64 = 60_000;
 const INTERVAL_MS: i64 = 5_000;
+/// What servers nobody asks about tell: their chunks are as many, and the files' trees as deep.
+const SPARSE_MS: i64 = MINUTE_MS;
 /// Past the hour that is asked for.
 const SPAN_MS: i64 = 65 * MINUTE_MS;
 const MONTH_MS: i64 = 30 * 24 * 60 * MINUTE_MS;
@@ -75,10 +80,20 @@ fn sample(server: usize, at_ms: i64) -> Sample {
     }
 }
 
-/// An hour of every server in samples, and a month of some in minutes.
+/// Of so many servers one is asked about.
+pub fn asked_every(servers: usize) -> usize {
+    servers.div_ceil(ASKED).max(1)
+}
+
+/// An hour of every server in samples, of those that are asked about as many as there are, and a
+/// month of some in minutes.
 pub fn history(history: &History, servers: usize) {
     let first_ms = NOW_MS - SPAN_MS;
-    let per_server = (SPAN_MS / INTERVAL_MS) as usize;
+    let every = asked_every(servers);
+    let interval_ms = |server: usize| match server % every {
+        0 => INTERVAL_MS,
+        _ => SPARSE_MS,
+    };
     let mut row = 0;
     let mut append = |server: usize, from_ms: i64, interval_ms: i64, count: usize| {
         row += 1;
@@ -99,10 +114,16 @@ pub fn history(history: &History, servers: usize) {
     let flush = || {
         history.flush().expect("written");
     };
-    let together = ROWS_MAX / per_server;
+    let together = ROWS_MAX / (SPAN_MS / INTERVAL_MS) as usize;
     for begin in (0..servers).step_by(together) {
         for server in begin..servers.min(begin + together) {
-            append(server, first_ms, INTERVAL_MS, per_server);
+            let interval_ms = interval_ms(server);
+            append(
+                server,
+                first_ms,
+                interval_ms,
+                (SPAN_MS / interval_ms) as usize,
+            );
         }
         flush();
         eprint!("\r{begin} of {servers} servers filled ");

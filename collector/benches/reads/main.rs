@@ -33,7 +33,7 @@ use hubmeter_collector::{
 
 use ask::{Client, Cost};
 
-/// Servers whose month is filled; they lie evenly among the others.
+/// Servers whose month is filled, of those that are asked about.
 pub const MONTHS: usize = 20;
 
 /// Cells stored for a minute that an answer of all columns is made of: its begin, and four of each of
@@ -156,7 +156,8 @@ fn measure(servers: usize, reads: usize, only: &str, dir: &std::path::Path) {
             if line.month {
                 at % MONTHS * (servers / MONTHS)
             } else {
-                at % servers
+                let every = fill::asked_every(servers);
+                at % (servers / every) * every
             }
         };
         let ask = |client: &mut Client, at: usize| {

@@ -198,6 +198,7 @@ fn size(servers: usize, hours: usize, export: Option<&Path>) {
         let tables = (0..servers).map(|server| table(&history, &key(server)));
         let tables: Vec<Table> = tables.collect();
         drop(history);
+        settle(&dir.path().join("history/raw"));
         let (values, cells) = tables
             .iter()
             .map(changed_and_known)
@@ -215,6 +216,18 @@ fn size(servers: usize, hours: usize, export: Option<&Path>) {
             let prometheus = folder.join(format!("{name}.openmetrics"));
             write_text(&prometheus, &tables, true).unwrap();
             write_text(&folder.join(format!("{name}.prom")), &tables, false).unwrap();
+        }
+    }
+}
+
+/// Puts what is still in logs into the files: the last to close them may have been a reader.
+fn settle(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "db") {
+            let file = rusqlite::Connection::open(&path).unwrap();
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            file.query_row(checkpoint, [], |_| Ok(())).unwrap();
         }
     }
 }

@@ -4,17 +4,20 @@
 //! costs nothing ([`column`]); the rest is coded by how often it came before ([`entropy`]). A
 //! CRC32C guards what is stored. Arithmetic wraps, so every i64 comes back as it went in.
 //!
-//! Stored: the format's byte; as varints the rows, columns, instances (each 16 bytes follow) and
-//! how long the two next parts are; what foresees each column; bits; symbols; CRC32C.
+//! Stored: the format's byte; as varints the rows, columns and instances (each 16 bytes follow); a
+//! bit for each column, whether it is all zeros; as varints how long the two next parts are; what
+//! foresees each other column; bits; symbols; CRC32C.
 
+mod alphabet;
 mod column;
 mod entropy;
 mod first;
+mod foresee;
 mod number;
 
 use self::{
     entropy::{Reader, Writer},
-    number::{put_varint, take_byte, take_count, take_instances},
+    number::{put_bits, put_varint, take_bits, take_byte, take_count, take_instances},
 };
 
 /// Rows of one chunk. A server at one sample a second has 3,600 in its hour; the rest is room for
@@ -33,17 +36,28 @@ const SPARE_CELLS_MAX: usize = 1024;
 /// Cells of one column.
 pub(super) type Column = Vec<Option<i64>>;
 
-/// The column that a column's changes resemble, for those that have one.
-pub(super) type Hint = fn(usize) -> Option<usize>;
+/// What a column resembles, for those that resemble another.
+pub(super) type Hint = fn(usize) -> Option<Like>;
+
+/// What a column resembles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Like {
+    /// The column whose changes are like this one's.
+    pub(super) column: usize,
+    /// The one by which goes how far the two are apart.
+    pub(super) key: Option<usize>,
+}
 
 /// How a chunk is told, and which columns its tier gave it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Format {
     /// Until November 2026: read, never written.
     First,
+    /// Until the end of November 2026: read, never written.
+    Second,
     /// Now.
     #[default]
-    Second,
+    Third,
 }
 
 /// What a chunk holds, before it means anything.
@@ -87,6 +101,20 @@ pub(super) struct Codec {
     spare: Vec<Column>,
 }
 
+// === impl Like ===
+
+impl Like {
+    /// The column that changes as this one, and nothing else.
+    pub(super) const fn column(column: usize) -> Self {
+        Self { column, key: None }
+    }
+
+    /// Whether what it needs is told before the column at `place`.
+    fn is_before(self, place: usize) -> bool {
+        self.column < place && self.key.is_none_or(|key| key < place)
+    }
+}
+
 // === impl Format ===
 
 impl Format {
@@ -94,6 +122,7 @@ impl Format {
         match self {
             Self::First => 1,
             Self::Second => 2,
+            Self::Third => 3,
         }
     }
 }
@@ -110,17 +139,19 @@ impl Codec {
 
     /// The bytes to be stored, in the format of now.
     pub(super) fn encode(&self, chunk: &Chunk, hint: Hint) -> Vec<u8> {
-        let mut stored = vec![Format::Second.byte()];
+        let mut stored = vec![Format::Third.byte()];
         put_varint(&mut stored, chunk.rows as u64);
         put_varint(&mut stored, chunk.columns.len() as u64);
         put_varint(&mut stored, chunk.instances.len() as u64);
         for instance in &chunk.instances {
             stored.extend_from_slice(instance);
         }
+        let nothing: Vec<bool> = chunk.columns.iter().map(column::is_nothing).collect();
+        put_bits(&mut stored, &nothing);
         let mut head = Vec::new();
         let mut rest = Writer::default();
         let mut stir = vec![0; chunk.rows];
-        for place in 0..chunk.columns.len() {
+        for place in (0..chunk.columns.len()).filter(|place| !nothing[*place]) {
             column::put(
                 &mut head,
                 &mut rest,
@@ -158,7 +189,12 @@ impl Codec {
         }
         match take_byte(&mut body)? {
             byte if byte == Format::First.byte() => first::decode(&mut self.expand, body),
-            byte if byte == Format::Second.byte() => decode_second(body, &mut self.spare, columns),
+            byte if byte == Format::Second.byte() => {
+                decode_columns(body, Format::Second, &mut self.spare, columns)
+            }
+            byte if byte == Format::Third.byte() => {
+                decode_columns(body, Format::Third, &mut self.spare, columns)
+            }
             byte => Err(ChunkError::Format(byte)),
         }
     }
@@ -175,8 +211,11 @@ impl Codec {
     }
 }
 
-fn decode_second(
+/// Reads what follows the byte of the second or third format; in the second no column is without a
+/// head.
+fn decode_columns(
     mut from: &[u8],
+    format: Format,
     spare: &mut Vec<Column>,
     wanted: usize,
 ) -> Result<Chunk, ChunkError> {
@@ -187,6 +226,10 @@ fn decode_second(
         return Err(ChunkError::TooLarge);
     }
     let instances = take_instances(from, ROWS_MAX)?;
+    let nothing = match format {
+        Format::First | Format::Second => vec![false; columns],
+        Format::Third => take_bits(from, columns)?,
+    };
     let head_bytes = take_count(from, usize::MAX)?;
     let bits_bytes = take_count(from, usize::MAX)?;
     let (mut head, coded) = from.split_at_checked(head_bytes).ok_or(ChunkError::Short)?;
@@ -196,13 +239,18 @@ fn decode_second(
     let mut rest = Reader::new(bits, symbols)?;
     let mut stir = vec![0; rows];
     let mut chunk = Chunk {
-        format: Format::Second,
+        format,
         instances,
         rows,
         columns: Vec::with_capacity(columns),
     };
-    for _ in 0..columns.min(wanted) {
-        let cells = spare.pop().unwrap_or_default();
+    for nothing in nothing.into_iter().take(wanted) {
+        let mut cells = spare.pop().unwrap_or_default();
+        if nothing {
+            cells.resize(rows, Some(0));
+            chunk.columns.push(cells);
+            continue;
+        }
         let column = column::take(cells, &mut head, &mut rest, &mut stir, &chunk.columns, rows)?;
         chunk.columns.push(column);
     }

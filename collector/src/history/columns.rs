@@ -83,7 +83,7 @@ impl Wanted {
     pub(super) fn columns_of_rows(&self) -> usize {
         // Momentum is told by rss.
         let momentum = self.momentum.then_some(row::RSS);
-        row::columns_of(self.metrics().chain(momentum).max().map_or(0, |at| at + 1))
+        row::columns_of(self.metrics().chain(momentum))
     }
 
     /// The same of a chunk of steps.

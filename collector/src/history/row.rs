@@ -14,8 +14,9 @@ use super::{Column, HistoryEntry};
 pub(super) use layout::column_name;
 pub(super) use layout::{columns_of, each, from_chunk, hint, to_chunk};
 
-/// What is kept of a sample in every tier; the order is the layout. New ones come last: a chunk
-/// says how many it has, and what was written before they were there has none of them.
+/// What is kept of a sample in every tier; the order is that of steps, samples have their own
+/// ([`layout`]). New ones come last in both: a chunk says how many it has, and what was written
+/// before they were there has none of them.
 pub(super) const METRICS: [Column; 17] = [
     Column::MemoryUsedBytes,
     Column::MemoryWorkingSetBytes,

@@ -1,5 +1,6 @@
 mod answers;
 mod closing;
+mod corpus;
 mod damage;
 mod earlier;
 mod figures;

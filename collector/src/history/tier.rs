@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     DAY_MS, HOUR_MS, HistoryConfig,
-    chunk::{self, Chunk, ChunkError, Format},
+    chunk::{self, Chunk, ChunkError, Format, Like},
     row::{METRICS, METRICS_MIN, Row},
     used::Used,
 };
@@ -240,7 +240,7 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
         }
     }
     Chunk {
-        format: Format::Second,
+        format: Format::default(),
         instances: Vec::new(),
         rows: steps.len().min(chunk::ROWS_MAX),
         columns,
@@ -248,8 +248,8 @@ pub(super) fn to_chunk(steps: &Steps, chunk_start_ms: i64) -> Chunk {
 }
 
 /// Which column a column's changes resemble: all metrics are of the same samples nearly always.
-pub(super) fn hint(column: usize) -> Option<usize> {
-    (column > 4 && column % 4 == 1).then(|| column - 4)
+pub(super) fn hint(column: usize) -> Option<Like> {
+    (column > 4 && column % 4 == 1).then(|| Like::column(column - 4))
 }
 
 /// How many columns hold the first `metrics` of a chunk of steps.

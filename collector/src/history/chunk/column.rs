@@ -1,13 +1,15 @@
 //! One column: what is foreseen of each cell, and the coded rest.
 //!
-//! A cell is foreseen as the first one, the one before, the one before and the last change again,
-//! or the one before and what another column changed by. Which of them, how many low bits no
-//! difference has (memory comes in pages) and what the usual difference is (a counter's step) the
-//! writer tries out and puts before the differences.
+//! A cell is foreseen ([`super::foresee`]) as the first one, the one before, the one before and the
+//! last change again, or by other columns. Which of them, how many low bits no difference has
+//! (memory comes in pages), what the usual difference is (a counter's step) and how numbers are
+//! spelled ([`super::alphabet`]) the writer tries out and puts before the differences.
 
 use super::{
-    ChunkError, Column,
-    entropy::{Model, Reader, SYMBOLS, Writer},
+    ChunkError, Column, Like,
+    alphabet::{Alphabet, Speller, Spelling},
+    entropy::{Reader, Writer},
+    foresee::{self, AGAIN, BEFORE, BESIDE, FIRST, Foresee, KEYED},
     number::{put_mask, put_signed, take_byte, take_mask, take_signed, unzigzag, zigzag},
 };
 
@@ -23,27 +25,30 @@ const CENTER: u8 = 1 << 7;
 /// In place of an order: no cell is known.
 const UNKNOWN: u8 = 3;
 
-/// The symbol of lengths outside of a column's usual ones; the length follows in six bits.
-const ESCAPE: usize = SYMBOLS - 1;
-const LENGTH_BITS: u32 = 6;
+/// A flag beside the shift: numbers may be whole pages.
+const PAGED: u8 = 1 << 7;
 
-/// Lengths that have a symbol of their own.
-const LENGTHS: usize = SYMBOLS - 2;
-
-/// What a model is chosen by: whether this column's last difference and the same row's difference
-/// in the column before were something, a little or nothing.
-const CIRCUMSTANCES: usize = 9;
-
-/// Differences up to this many bits are a little.
-const LITTLE: u32 = 4;
+/// Where the alphabet's number begins, beside the shortest usual length.
+const ALPHABET_AT: u32 = 6;
+const BASE: u8 = (1 << ALPHABET_AT) - 1;
 
 /// What became of each row's cells in the columns so far: nothing, a little, much.
 pub(super) type Stir = Vec<u8>;
 
+/// What foresees a column: one of [`foresee`]'s kinds, and the columns it needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Likeness {
+    pub(super) kind: u8,
+    other: usize,
+    key: usize,
+}
+
+/// The cells of the columns that foresee another: whose changes are like it, and the key.
+pub(super) type Others<'a> = (&'a [Option<i64>], &'a [Option<i64>]);
+
 /// What a column's first bytes say.
 struct Head {
-    order: u8,
-    reference: Option<usize>,
+    like: Likeness,
     /// Which cells are known; `None` if all are.
     mask: Option<Vec<bool>>,
     first: i64,
@@ -55,24 +60,23 @@ struct Head {
 enum Rest {
     /// Nothing: every difference is the usual one.
     Constant,
-    /// A code for each known cell but the first.
-    Coded {
-        shift: u32,
-        unsigned: bool,
-        /// The shortest length with a symbol of its own.
-        base: u32,
-    },
+    /// A code for each known cell but the first, without the lowest `shift` bits.
+    Coded { shift: u32, spelling: Spelling },
 }
 
 /// How a column's cells are told.
 struct Plan {
-    order: u8,
-    reference: Option<usize>,
+    like: Likeness,
     shift: u32,
     center: i64,
     /// Differences from the first known cell on.
     differences: Vec<i64>,
     cost: u64,
+}
+
+/// Whether a column is nothing but zeros, as many are; it then has no head.
+pub(super) fn is_nothing(cells: &Column) -> bool {
+    cells.iter().all(|cell| *cell == Some(0))
 }
 
 // === writing ===
@@ -84,7 +88,7 @@ pub(super) fn put(
     stir: &mut Stir,
     columns: &[Column],
     place: usize,
-    hint: Option<usize>,
+    like: Option<Like>,
 ) {
     let cells = &columns[place];
     let known: Vec<(usize, i64)> = cells
@@ -96,89 +100,50 @@ pub(super) fn put(
         head.push(UNKNOWN);
         return;
     };
-    let plan = plan(&known, columns, hint.filter(|hint| *hint < place));
+    let plan = plan(&known, columns, like.filter(|like| like.is_before(place)));
     let codes = plan.codes();
     let masked = known.len() < cells.len();
-    Head {
-        order: plan.order,
-        reference: plan.reference,
+    let head_of = |rest| Head {
+        like: plan.like,
         mask: masked.then(|| cells.iter().map(Option::is_some).collect()),
         first,
         center: plan.center,
-        rest: match &codes {
-            None => Rest::Constant,
-            Some((codes, unsigned)) => Rest::Coded {
-                shift: plan.shift,
-                unsigned: *unsigned,
-                base: usual_lengths(codes),
-            },
-        },
+        rest,
+    };
+    let Some((codes, unsigned)) = codes else {
+        head_of(Rest::Constant).put(head);
+        return;
+    };
+    let spelling = Spelling::of(&codes, unsigned, plan.shift);
+    let shift = plan.shift;
+    head_of(Rest::Coded { shift, spelling }).put(head);
+    let mut speller = Speller::new(spelling);
+    for (code, (row, _)) in codes.iter().zip(&known[1..]) {
+        speller.put(rest, &mut stir[*row], *code);
     }
-    .put(head);
-    if let Some((codes, _)) = codes {
-        let rows = known[1..].iter().map(|(row, _)| *row);
-        put_codes(rest, stir, &codes, rows);
-    }
-}
-
-fn put_codes(rest: &mut Writer, stir: &mut Stir, codes: &[u64], rows: impl Iterator<Item = usize>) {
-    let base = usual_lengths(codes);
-    let mut models = [const { Model::new() }; CIRCUMSTANCES];
-    let mut before = 0;
-    for (code, row) in codes.iter().zip(rows) {
-        let length = u64::BITS - code.leading_zeros();
-        let symbol = match length {
-            0 => 0,
-            _ if (base..base + LENGTHS as u32).contains(&length) => (length - base + 1) as usize,
-            _ => ESCAPE,
-        };
-        rest.symbol(&mut models[circumstance(before, stir[row])], symbol);
-        if symbol == ESCAPE {
-            rest.bits(u64::from(length - 1), LENGTH_BITS);
-        }
-        if length > 1 {
-            rest.bits(code & !(1 << (length - 1)), length - 1);
-        }
-        before = stirred(length);
-        stir[row] = before;
-    }
-}
-
-#[inline]
-fn stirred(length: u32) -> u8 {
-    u8::from(length > 0) + u8::from(length > LITTLE)
-}
-
-#[inline]
-fn circumstance(before: u8, beside: u8) -> usize {
-    usize::from(before * 3 + beside)
-}
-
-/// The shortest of the fourteen lengths in a row that most of `codes` have.
-fn usual_lengths(codes: &[u64]) -> u32 {
-    let mut counts = [0_usize; u64::BITS as usize + 1];
-    for code in codes {
-        counts[(u64::BITS - code.leading_zeros()) as usize] += 1;
-    }
-    let covers = |base: usize| -> usize { counts[base..].iter().take(LENGTHS).sum() };
-    let best =
-        (1..=counts.len() - LENGTHS).max_by_key(|base| (covers(*base), u64::MAX - *base as u64));
-    best.unwrap_or(1) as u32
 }
 
 /// Tries what foresees `known` best.
-fn plan(known: &[(usize, i64)], columns: &[Column], hint: Option<usize>) -> Plan {
+fn plan(known: &[(usize, i64)], columns: &[Column], like: Option<Like>) -> Plan {
     let mut best: Option<Plan> = None;
-    let plain = [(0, None), (1, None), (2, None)];
-    let beside = hint.map(|hint| (1, Some(hint)));
-    for (order, reference) in plain.into_iter().chain(beside) {
-        let differences = match (order, reference) {
-            (_, Some(at)) => differences::<BESIDE>(known, &columns[at]),
-            (0, None) => differences::<0>(known, &[]),
-            (1, None) => differences::<1>(known, &[]),
-            _ => differences::<2>(known, &[]),
-        };
-        let planned = Plan::of(order, reference, differences);
+    let plain = [FIRST, BEFORE, AGAIN].map(|kind| Likeness {
+        kind,
+        ..Likeness::default()
+    });
+    let beside = like.map(|like| Likeness {
+        kind: BESIDE,
+        other: like.column,
+        key: 0,
+    });
+    let keyed = like.and_then(|like| {
+        Some(Likeness {
+            kind: KEYED,
+            other: like.column,
+            key: like.key?,
+        })
+    });
+    for like in plain.into_iter().chain(beside).chain(keyed) {
+        let planned = Plan::of(like, foresee::differences(known, like, columns));
         if best.as_ref().is_none_or(|best| planned.cost < best.cost) {
             best = Some(planned);
         }
@@ -187,13 +152,65 @@ fn plan(known: &[(usize, i64)], columns: &[Column], hint: Option<usize>) -> Plan
         }
     }
     // There is always a first try.
-    best.unwrap_or_else(|| Plan::of(0, None, Vec::new()))
+    best.unwrap_or_else(|| Plan::of(Likeness::default(), Vec::new()))
+}
+
+// === impl Likeness ===
+
+impl Likeness {
+    /// The columns it needs, where it needs any.
+    pub(super) fn columns(self, columns: &[Column]) -> Option<Others<'_>> {
+        let nothing: &[Option<i64>] = &[];
+        match self.kind {
+            FIRST | BEFORE | AGAIN => Some((nothing, nothing)),
+            BESIDE => Some((columns.get(self.other)?, nothing)),
+            _ => Some((columns.get(self.other)?, columns.get(self.key)?)),
+        }
+    }
+
+    /// The order and whether columns follow it.
+    fn order(self) -> (u8, bool) {
+        match self.kind {
+            BESIDE => (BEFORE, true),
+            KEYED => (AGAIN, true),
+            kind => (kind, false),
+        }
+    }
+
+    fn put(self, to: &mut Vec<u8>) {
+        if matches!(self.kind, BESIDE | KEYED) {
+            to.push(self.other as u8); // below COLUMNS_MAX, as is the next
+        }
+        if self.kind == KEYED {
+            to.push(self.key as u8);
+        }
+    }
+
+    fn take(from: &mut &[u8], order: u8, refers: bool) -> Result<Self, ChunkError> {
+        let kind = match (order, refers) {
+            (order, false) => order,
+            (BEFORE, true) => BESIDE,
+            (AGAIN, true) => KEYED,
+            _ => return Err(ChunkError::Coding),
+        };
+        let mut like = Self {
+            kind,
+            ..Self::default()
+        };
+        if refers {
+            like.other = usize::from(take_byte(from)?);
+        }
+        if kind == KEYED {
+            like.key = usize::from(take_byte(from)?);
+        }
+        Ok(like)
+    }
 }
 
 // === impl Plan ===
 
 impl Plan {
-    fn of(order: u8, reference: Option<usize>, differences: Vec<i64>) -> Self {
+    fn of(like: Likeness, differences: Vec<i64>) -> Self {
         let bits = differences.iter().fold(0, |bits, d| bits | d);
         let shift = if bits == 0 { 0 } else { bits.trailing_zeros() };
         let mut sorted = differences.clone();
@@ -211,8 +228,7 @@ impl Plan {
             false => (0, plain),
         };
         Self {
-            order,
-            reference,
+            like,
             shift,
             center,
             differences,
@@ -237,27 +253,41 @@ impl Plan {
     }
 }
 
+/// About how many quarters of a bit `differences` take.
+fn cost(differences: &[i64], center: i64, shift: u32) -> u64 {
+    let of = |d: &i64| {
+        let length = u64::BITS - zigzag(d.wrapping_sub(center) >> shift).leading_zeros();
+        u64::from(if length == 0 { 0 } else { 4 * length + 4 })
+    };
+    differences.iter().map(of).sum()
+}
+
 // === impl Head ===
 
 impl Head {
     fn put(&self, to: &mut Vec<u8>) {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        let (constant, shift, unsigned) = match self.rest {
-            Rest::Constant => (true, 0, false),
-            Rest::Coded {
-                shift, unsigned, ..
-            } => (false, shift, unsigned),
+        let coded = match self.rest {
+            Rest::Constant => None,
+            Rest::Coded { shift, spelling } => Some((shift, spelling)),
         };
+        let low = coded.map_or(0, |(shift, spelling)| {
+            shift as u8 | flag(spelling.page > 0, PAGED) // the shift is below 64
+        });
+        let (order, refers) = self.like.order();
         to.push(
-            self.order
-                | flag(self.reference.is_some(), REFERENCE)
-                | flag(unsigned, UNSIGNED)
+            order
+                | flag(refers, REFERENCE)
+                | flag(
+                    coded.is_some_and(|(_, spelling)| spelling.unsigned),
+                    UNSIGNED,
+                )
                 | flag(self.mask.is_some(), MASK)
-                | flag(constant, CONSTANT)
-                | flag(shift > 0, SHIFT)
+                | flag(coded.is_none(), CONSTANT)
+                | flag(low > 0, SHIFT)
                 | flag(self.center != 0, CENTER),
         );
-        to.extend(self.reference.map(|at| at as u8)); // below COLUMNS_MAX
+        self.like.put(to);
         if let Some(mask) = &self.mask {
             put_mask(to, mask);
         }
@@ -265,11 +295,12 @@ impl Head {
         if self.center != 0 {
             put_signed(to, self.center);
         }
-        if shift > 0 {
-            to.push(shift as u8); // below 64
+        if low > 0 {
+            to.push(low);
         }
-        if let Rest::Coded { base, .. } = self.rest {
-            to.push(base as u8); // below 64
+        if let Some((_, spelling)) = coded {
+            // The base is below 64.
+            to.push(spelling.base as u8 | spelling.alphabet.number() << ALPHABET_AT);
         }
     }
 
@@ -285,103 +316,48 @@ impl Head {
                 Err(ChunkError::Coding)
             };
         }
-        let reference = has(REFERENCE).then(|| take_byte(from)).transpose()?;
+        let like = Likeness::take(from, order, has(REFERENCE))?;
         let mask = has(MASK).then(|| take_mask(from, rows)).transpose()?;
         let first = take_signed(from)?;
         let center = has(CENTER).then(|| take_signed(from)).transpose()?;
-        let shift = has(SHIFT).then(|| take_byte(from)).transpose()?;
-        let shift = u32::from(shift.unwrap_or(0));
-        if shift >= u64::BITS || (order != 1 && reference.is_some()) {
+        let low = has(SHIFT)
+            .then(|| take_byte(from))
+            .transpose()?
+            .unwrap_or(0);
+        let shift = u32::from(low & !PAGED);
+        if shift >= u64::BITS {
             return Err(ChunkError::Coding);
         }
         let rest = if has(CONSTANT) {
             Rest::Constant
         } else {
-            let base = u32::from(take_byte(from)?);
-            if base == 0 || base + LENGTHS as u32 > u64::BITS + 1 {
+            let told = take_byte(from)?;
+            let alphabet = Alphabet::of(told >> ALPHABET_AT)?;
+            let base = u32::from(told & BASE);
+            let page = if low & PAGED > 0 {
+                Spelling::page_above(shift)?
+            } else {
+                0
+            };
+            let spelling = Spelling {
+                alphabet,
+                base,
+                page,
+                unsigned: has(UNSIGNED),
+            };
+            if !spelling.is_sound() {
                 return Err(ChunkError::Coding);
             }
-            Rest::Coded {
-                shift,
-                unsigned: has(UNSIGNED),
-                base,
-            }
+            Rest::Coded { shift, spelling }
         };
         Ok(Some(Self {
-            order,
-            reference: reference.map(usize::from),
+            like,
             mask,
             first,
             center: center.unwrap_or(0),
             rest,
         }))
     }
-}
-
-/// About how many quarters of a bit `differences` take.
-fn cost(differences: &[i64], center: i64, shift: u32) -> u64 {
-    let of = |d: &i64| {
-        let length = u64::BITS - zigzag(d.wrapping_sub(center) >> shift).leading_zeros();
-        u64::from(if length == 0 { 0 } else { 4 * length + 4 })
-    };
-    differences.iter().map(of).sum()
-}
-
-// === foreseeing ===
-
-/// What the next cell is thought to be; `KIND` is the column's order, or [`BESIDE`].
-struct Foresee<'a, const KIND: u8> {
-    other: &'a [Option<i64>],
-    /// The cell before, and the row it is in; of order 0 the first.
-    value: i64,
-    row: usize,
-    change: i64,
-}
-
-/// The kind that another column's changes foresee.
-const BESIDE: u8 = 3;
-
-impl<'a, const KIND: u8> Foresee<'a, KIND> {
-    fn new(other: &'a [Option<i64>], first: (usize, i64)) -> Self {
-        Self {
-            other,
-            value: first.1,
-            row: first.0,
-            change: 0,
-        }
-    }
-
-    #[inline]
-    fn next(&self, row: usize) -> i64 {
-        match KIND {
-            BESIDE => match (self.other[self.row], self.other[row]) {
-                (Some(before), Some(now)) => self.value.wrapping_add(now.wrapping_sub(before)),
-                _ => self.value,
-            },
-            2 => self.value.wrapping_add(self.change),
-            _ => self.value,
-        }
-    }
-
-    #[inline]
-    fn learn(&mut self, row: usize, value: i64) {
-        if KIND == 0 {
-            return;
-        }
-        self.change = value.wrapping_sub(self.value);
-        self.value = value;
-        self.row = row;
-    }
-}
-
-fn differences<const KIND: u8>(known: &[(usize, i64)], other: &[Option<i64>]) -> Vec<i64> {
-    let mut foresee = Foresee::<KIND>::new(other, known[0]);
-    let difference = |&(row, value): &(usize, i64)| {
-        let difference = value.wrapping_sub(foresee.next(row));
-        foresee.learn(row, value);
-        difference
-    };
-    known[1..].iter().map(difference).collect()
 }
 
 // === reading ===
@@ -400,15 +376,13 @@ pub(super) fn take(
         return Ok(cells);
     };
     cells.reserve_exact(rows);
-    let other = match head.reference {
-        Some(at) => &columns.get(at).ok_or(ChunkError::Coding)?[..],
-        None => &[],
-    };
-    match (head.order, head.reference) {
-        (_, Some(_)) => take_cells::<BESIDE>(cells, &head, rest, stir, other, rows),
-        (0, None) => take_cells::<0>(cells, &head, rest, stir, other, rows),
-        (1, None) => take_cells::<1>(cells, &head, rest, stir, other, rows),
-        _ => take_cells::<2>(cells, &head, rest, stir, other, rows),
+    let like = head.like.columns(columns).ok_or(ChunkError::Coding)?;
+    match head.like.kind {
+        FIRST => take_cells::<FIRST>(cells, &head, rest, stir, like, rows),
+        BEFORE => take_cells::<BEFORE>(cells, &head, rest, stir, like, rows),
+        AGAIN => take_cells::<AGAIN>(cells, &head, rest, stir, like, rows),
+        BESIDE => take_cells::<BESIDE>(cells, &head, rest, stir, like, rows),
+        _ => take_cells::<KEYED>(cells, &head, rest, stir, like, rows),
     }
 }
 
@@ -417,7 +391,7 @@ fn take_cells<const KIND: u8>(
     head: &Head,
     rest: &mut Reader<'_>,
     stir: &mut Stir,
-    other: &[Option<i64>],
+    (other, key): Others<'_>,
     rows: usize,
 ) -> Result<Column, ChunkError> {
     let first = match &head.mask {
@@ -432,14 +406,10 @@ fn take_cells<const KIND: u8>(
     }
     cells.resize(first, None);
     cells.push(Some(head.first));
-    let mut foresee = Foresee::<KIND>::new(other, (first, head.first));
-    let (shift, unsigned, base) = match head.rest {
-        Rest::Coded {
-            shift,
-            unsigned,
-            base,
-        } => (shift, unsigned, base),
-        Rest::Constant if KIND == 0 && head.mask.is_none() => {
+    let mut foresee = Foresee::<KIND>::new(other, key, (first, head.first));
+    let (shift, spelling) = match head.rest {
+        Rest::Coded { shift, spelling } => (shift, spelling),
+        Rest::Constant if KIND == FIRST && head.mask.is_none() => {
             cells.resize(rows, Some(head.first.wrapping_add(head.center)));
             return Ok(cells);
         }
@@ -455,16 +425,14 @@ fn take_cells<const KIND: u8>(
             return Ok(cells);
         }
     };
-    let mut models = [const { Model::new() }; CIRCUMSTANCES];
-    let mut before = 0;
+    let mut speller = Speller::new(spelling);
     for (row, stir) in stir.iter_mut().enumerate().skip(first + 1) {
         if head.mask.as_ref().is_some_and(|mask| !mask[row]) {
             cells.push(None);
             continue;
         }
-        let model = &mut models[circumstance(before, *stir)];
-        let (code, length) = take_code(rest, model, base);
-        let difference = if unsigned {
+        let code = speller.take(rest, stir);
+        let difference = if spelling.unsigned {
             code as i64
         } else {
             unzigzag(code)
@@ -474,20 +442,7 @@ fn take_cells<const KIND: u8>(
             .wrapping_add(difference << shift)
             .wrapping_add(head.center);
         foresee.learn(row, value);
-        before = stirred(length);
-        *stir = before;
         cells.push(Some(value));
     }
     Ok(cells)
-}
-
-/// A code and its length.
-#[inline]
-fn take_code(rest: &mut Reader<'_>, model: &mut Model, base: u32) -> (u64, u32) {
-    let length = match rest.symbol(model) {
-        0 => return (0, 0),
-        ESCAPE => rest.bits(LENGTH_BITS) as u32 + 1,
-        symbol => base + symbol as u32 - 1,
-    };
-    (1 << (length - 1) | rest.bits(length - 1), length)
 }

@@ -66,6 +66,26 @@ pub(super) fn take_instances(from: &mut &[u8], max: usize) -> Result<Vec<[u8; 16
     Ok(instances)
 }
 
+/// Eight to a byte, the first the lowest.
+pub(super) fn put_bits(to: &mut Vec<u8>, bits: &[bool]) {
+    let byte = |bits: &[bool]| {
+        let bits = bits.iter().enumerate();
+        bits.fold(0, |byte, (at, bit)| byte | u8::from(*bit) << at)
+    };
+    to.extend(bits.chunks(8).map(byte));
+}
+
+pub(super) fn take_bits(from: &mut &[u8], count: usize) -> Result<Vec<bool>, ChunkError> {
+    let (bytes, rest) = from
+        .split_at_checked(count.div_ceil(8))
+        .ok_or(ChunkError::Short)?;
+    *from = rest;
+    let bits = bytes
+        .iter()
+        .flat_map(|byte| (0..8).map(move |at| byte >> at & 1 == 1));
+    Ok(bits.take(count).collect())
+}
+
 // === which cells are known ===
 
 /// `mask` as lengths of known, unknown, known, … runs, up to the last cell.

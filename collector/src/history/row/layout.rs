@@ -7,7 +7,7 @@ use super::{
     CPU_MILLICORES, MEMORY_USED, METRICS, METRICS_MIN, PROCESSES, READ, RSS, Row, RowId, Rows,
     THREADS, WORKING_SET, WRITTEN, first, foresight::Foresight, whole,
 };
-use crate::history::chunk::{self, Chunk, ChunkError, Format};
+use crate::history::chunk::{self, Chunk, ChunkError, Format, Like};
 
 /// Columns before the metrics: seconds, how far off them, instance, report, place in it, offset
 /// of the agent's clock, interval, burst, momentum.
@@ -26,6 +26,43 @@ const MOMENTUM: usize = 8;
 /// Intervals are whole seconds.
 const BEAT_MS: i64 = 1_000;
 
+/// Metrics in the order of their columns: what another is foreseen by comes before it. Processes
+/// say how far rss and used memory are apart, since what forked children share counts in rss for
+/// each; what is written comes in whole pages more often than what is read.
+const ORDER: [usize; METRICS.len()] = [
+    PROCESSES,
+    THREADS,
+    MEMORY_USED,
+    WORKING_SET,
+    2,
+    RSS,
+    4,
+    5,
+    CPU_MILLICORES,
+    9,
+    10,
+    WRITTEN,
+    READ,
+    13,
+    14,
+    15,
+    16,
+];
+
+/// Where each metric's column is behind the head.
+const PLACES: [usize; METRICS.len()] = {
+    let mut places = [usize::MAX; METRICS.len()];
+    let mut at = 0;
+    while at < ORDER.len() {
+        places[ORDER[at]] = at;
+        at += 1;
+    }
+    places
+};
+
+/// Metrics of the first chunks in that order.
+const ORDERED_MIN: usize = 17;
+
 /// The rhythm of a chunk's rows.
 struct Beat {
     /// Begin of the rhythm's seconds, known with the first row.
@@ -34,15 +71,21 @@ struct Beat {
     seconds: i64,
 }
 
-/// Which column a column's changes resemble.
-pub(in crate::history) fn hint(column: usize) -> Option<usize> {
-    let like = match column.checked_sub(HEAD_COLUMNS)? {
-        RSS | WORKING_SET => MEMORY_USED,
-        THREADS => PROCESSES,
-        WRITTEN => READ,
+/// What a column resembles.
+pub(in crate::history) fn hint(column: usize) -> Option<Like> {
+    let metric = *ORDER.get(column.checked_sub(HEAD_COLUMNS)?)?;
+    let (other, key) = match metric {
+        RSS => (MEMORY_USED, Some(PROCESSES)),
+        WORKING_SET => (MEMORY_USED, None),
+        THREADS => (PROCESSES, None),
+        READ => (WRITTEN, None),
         _ => return None,
     };
-    Some(HEAD_COLUMNS + like)
+    let place = |metric: usize| HEAD_COLUMNS + PLACES[metric];
+    Some(Like {
+        column: place(other),
+        key: key.map(place),
+    })
 }
 
 /// What a column holds, for tables of figures.
@@ -61,7 +104,7 @@ pub(in crate::history) fn column_name(column: usize) -> &'static str {
     ];
     match column.checked_sub(HEAD_COLUMNS) {
         None => HEAD[column],
-        Some(metric) => METRICS[metric].as_str(),
+        Some(place) => METRICS[ORDER[place]].as_str(),
     }
 }
 
@@ -118,7 +161,7 @@ impl Beat {
 /// Lays `rows` out in columns; beyond a chunk's bound the newest are left out.
 pub(in crate::history) fn to_chunk(rows: &Rows, start_ms: i64) -> Chunk {
     let mut chunk = Chunk {
-        format: Format::Second,
+        format: Format::Third,
         instances: Vec::new(),
         rows: rows.len().min(chunk::ROWS_MAX),
         columns: vec![Vec::with_capacity(rows.len()); HEAD_COLUMNS + METRICS.len()],
@@ -149,8 +192,8 @@ pub(in crate::history) fn to_chunk(rows: &Rows, start_ms: i64) -> Chunk {
         cells[MOMENTUM] = row
             .momentum_bytes
             .map(|now| now.wrapping_sub(foreseen.momentum));
-        cells[HEAD_COLUMNS..].copy_from_slice(&row.metrics);
-        if let Some(now) = &mut cells[HEAD_COLUMNS + CPU_MILLICORES] {
+        cells[HEAD_COLUMNS..].copy_from_slice(&ORDER.map(|metric| row.metrics[metric]));
+        if let Some(now) = &mut cells[HEAD_COLUMNS + PLACES[CPU_MILLICORES]] {
             *now = now.wrapping_sub(foreseen.millicores);
         }
         for (column, cell) in chunk.columns.iter_mut().zip(cells) {
@@ -162,9 +205,11 @@ pub(in crate::history) fn to_chunk(rows: &Rows, start_ms: i64) -> Chunk {
     chunk
 }
 
-/// How many columns hold what is before the metrics and the first `metrics`.
-pub(in crate::history) fn columns_of(metrics: usize) -> usize {
-    HEAD_COLUMNS + metrics
+/// How many columns, from the first on, hold what is before the metrics and these `metrics`, in a
+/// chunk of any layout.
+pub(in crate::history) fn columns_of(metrics: impl Iterator<Item = usize>) -> usize {
+    let ends = metrics.map(|metric| metric.max(PLACES[metric]) + 1);
+    HEAD_COLUMNS + ends.max().unwrap_or(0)
 }
 
 /// Reads what [`to_chunk`] laid out, or what the first layout was.
@@ -180,14 +225,18 @@ pub(in crate::history) fn from_chunk(chunk: &Chunk, start_ms: i64) -> Result<Row
     Ok(rows.into_iter().collect())
 }
 
-/// Hands on the rows of a chunk of now in their order. What needs a column without cells is
+/// Hands on the rows of a chunk of the second format or of now in their order. What needs a column without cells is
 /// unknown, or wrong if it is foreseen by it: momentum by rss, cores by CPU time.
 pub(in crate::history) fn each(
     chunk: &Chunk,
     start_ms: i64,
     mut each: impl FnMut(&Row),
 ) -> Result<(), ChunkError> {
-    let layouts = HEAD_COLUMNS + METRICS_MIN..=HEAD_COLUMNS + METRICS.len();
+    let (least, places) = match chunk.format {
+        Format::First | Format::Second => (METRICS_MIN, std::array::from_fn(|metric| metric)),
+        Format::Third => (ORDERED_MIN, PLACES),
+    };
+    let layouts = HEAD_COLUMNS + least..=HEAD_COLUMNS + METRICS.len();
     if !layouts.contains(&chunk.columns.len()) {
         return Err(ChunkError::Short);
     }
@@ -214,7 +263,7 @@ pub(in crate::history) fn each(
             interval_ms: must(INTERVAL)?,
             burst: must(BURST)? != 0,
             momentum_bytes: None,
-            metrics: std::array::from_fn(|metric| cell(HEAD_COLUMNS + metric)),
+            metrics: places.map(|place| cell(HEAD_COLUMNS + place)),
         };
         let foreseen = foresight.of(&row);
         row.interval_ms = row.interval_ms.wrapping_add(foreseen.interval_ms);
@@ -266,7 +315,11 @@ mod tests {
         ) {
             let mut rows: Rows = rows.into_iter().map(|row| (row.id, Box::new(row))).collect();
             let mut chunk = to_chunk(&rows, 0);
+            // Columns were in the order of the metrics.
+            let ordered = chunk.columns.split_off(HEAD_COLUMNS);
+            chunk.columns.extend(PLACES.map(|place| ordered[place].clone()));
             chunk.columns.truncate(HEAD_COLUMNS + metrics);
+            chunk.format = Format::Second;
             for row in rows.values_mut() {
                 row.metrics[metrics..].fill(None);
             }
@@ -281,6 +334,9 @@ mod tests {
             let mut chunk = to_chunk(&rows, 0);
             chunk.columns.push(vec![None; chunk.rows]);
             prop_assert_eq!(from_chunk(&chunk, 0), Err(ChunkError::Short));
+            chunk.columns.truncate(HEAD_COLUMNS + ORDERED_MIN - 1);
+            prop_assert_eq!(from_chunk(&chunk, 0), Err(ChunkError::Short));
+            chunk.format = Format::Second;
             chunk.columns.truncate(HEAD_COLUMNS + METRICS_MIN - 1);
             prop_assert_eq!(from_chunk(&chunk, 0), Err(ChunkError::Short));
         }

@@ -26,8 +26,9 @@ use crate::{
 };
 
 /// What the files of a data directory look like. Version 1 had no number of its own: chunks of ten
-/// minutes, written again and again, in a table that is read and no longer written.
-pub(super) const VERSION: u32 = 2;
+/// minutes, written again and again, in a table that is read and no longer written. Version 2 had
+/// chunks of the second format, which are read.
+pub(super) const VERSION: u32 = 3;
 
 /// Files of chunks.
 pub(in crate::history) struct Files {

@@ -1,24 +1,50 @@
 //! Files of earlier versions, read for as long as there are any; files of later ones, refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::history::{
+    chunk::{Codec, Format},
+    row,
+};
 
-/// When the first layout's files were made, and their answers asked for.
-const ASKED_MS: i64 = 1_795_877_420_000; // 2026-11-28T14:50:20Z
-
-/// A copy of `tests/fixtures/data-dir-1`, to write to.
-fn first_version() -> Fixture {
-    let fixture = Fixture::new();
-    fixture.clock.advance(ASKED_MS - NOW_MS);
-    copy(&recorded("data"), fixture.dir.path());
-    fixture
+/// A data directory of an earlier version, and when its collector was asked what it knows.
+#[derive(Clone, Copy)]
+struct Earlier {
+    folder: &'static str,
+    asked_ms: i64,
 }
 
-fn recorded(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/fixtures/data-dir-1")
-        .join(name)
+/// Chunks of ten minutes, of varints.
+const FIRST: Earlier = Earlier {
+    folder: "data-dir-1",
+    asked_ms: 1_795_877_420_000, // 2026-11-28T14:50:20Z
+};
+
+/// Pieces of the second format.
+const SECOND: Earlier = Earlier {
+    folder: "data-dir-2",
+    asked_ms: 1_795_907_636_000, // 2026-11-28T23:13:56Z
+};
+
+// === impl Earlier ===
+
+impl Earlier {
+    /// A copy, to write to.
+    fn copied(self) -> Fixture {
+        let fixture = Fixture::new();
+        fixture.clock.advance(self.asked_ms - NOW_MS);
+        copy(&self.recorded("data"), fixture.dir.path());
+        fixture
+    }
+
+    fn recorded(self, name: &str) -> PathBuf {
+        fixtures().join(self.folder).join(name)
+    }
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -35,8 +61,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// What the collector that wrote the files answered, row by row as it wrote them.
-fn told(name: &str) -> (Vec<String>, Vec<Vec<String>>) {
-    let mut reader = csv::Reader::from_path(recorded(name)).unwrap();
+fn told(path: &Path) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = csv::Reader::from_path(path).unwrap();
     let names = reader
         .headers()
         .unwrap()
@@ -65,17 +91,17 @@ fn in_words(table: &Table) -> Vec<Vec<String>> {
     rows.collect()
 }
 
-fn assert_reads_as_told(history: &History) {
+fn assert_reads_as_told(earlier: Earlier, history: &History) {
     for server in ["one", "two"] {
         for (suffix, step_ms) in [("", None), ("-60s", Some(60_000)), ("-1h", Some(HOUR_MS))] {
             let file = format!("{server}{suffix}.csv");
-            let (names, rows) = told(&file);
+            let (names, rows) = told(&earlier.recorded(&file));
             let fields = names[1..].iter().map(|name| Field::parse(name).unwrap());
             let table = history
                 .read(&ReadQuery {
                     key: ServerKey::new("root", server),
-                    from_ms: ASKED_MS - 2 * HOUR_MS,
-                    to_ms: ASKED_MS + 5_000,
+                    from_ms: earlier.asked_ms - 2 * HOUR_MS,
+                    to_ms: earlier.asked_ms + 5_000,
                     step_ms,
                     fields: fields.collect(),
                 })
@@ -86,23 +112,46 @@ fn assert_reads_as_told(history: &History) {
 }
 
 #[test]
-fn a_data_directory_of_the_first_layout_reads_as_when_it_was_written() {
-    let fixture = first_version();
-    let history = fixture.open();
-    assert_reads_as_told(&history);
-    assert_eq!(history.stats().chunks_corrupt, 0);
+fn a_data_directory_of_any_earlier_version_reads_as_when_it_was_written() {
+    for earlier in [FIRST, SECOND] {
+        let fixture = earlier.copied();
+        let history = fixture.open();
+        assert_reads_as_told(earlier, &history);
+        assert_eq!(history.stats().chunks_corrupt, 0, "{}", earlier.folder);
+    }
+}
+
+/// `second/*.chunk` are these recordings as the last collector that wrote the second format closed
+/// them. Not to be made again.
+#[test]
+fn closed_chunks_of_the_second_format_read_as_what_was_recorded() {
+    for name in ["idle", "mixed", "busy"] {
+        let path = fixtures().join(format!("store/second/{name}.chunk"));
+        let mut codec = Codec::new().unwrap();
+        let chunk = codec.decode(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(chunk.format, Format::Second);
+        let (rows, begin_ms) = figures::rows_of(name, chunk.rows);
+        assert_eq!(row::from_chunk(&chunk, begin_ms), Ok(rows), "{name}");
+    }
 }
 
 #[test]
-fn rows_of_now_join_a_chunk_of_the_first_layout_and_closing_it_leaves_them_there_once() {
-    let fixture = first_version();
+fn rows_of_now_join_a_chunk_of_any_earlier_version_and_closing_it_leaves_them_there_once() {
+    for earlier in [FIRST, SECOND] {
+        assert_rows_of_now_join(earlier);
+    }
+}
+
+fn assert_rows_of_now_join(earlier: Earlier) {
+    let asked_ms = earlier.asked_ms;
+    let fixture = earlier.copied();
     let history = fixture.open();
     let key = ServerKey::new("root", "one");
     let read = |step_ms| {
         let asked = ReadQuery {
             key: key.clone(),
-            from_ms: ASKED_MS - HOUR_MS,
-            to_ms: ASKED_MS + HOUR_MS,
+            from_ms: asked_ms - HOUR_MS,
+            to_ms: asked_ms + HOUR_MS,
             step_ms,
             fields: vec![Column::RssBytes.into()],
         };
@@ -111,7 +160,7 @@ fn rows_of_now_join_a_chunk_of_the_first_layout_and_closing_it_leaves_them_there
     let before = read(None).time.len();
     let fresh = HistoryEntry {
         key: key.clone(),
-        ..entry(1, sample(ASKED_MS + 60_000, 77), None)
+        ..entry(1, sample(asked_ms + 60_000, 77), None)
     };
     history.append(1, vec![fresh]);
     history.flush().unwrap();
@@ -140,7 +189,7 @@ fn files_of_a_newer_version_are_refused_with_both_versions() {
             .unwrap();
         let text = error.to_string();
         assert!(
-            text.contains(name) && text.contains("99") && text.contains('2'),
+            text.contains(name) && text.contains("99") && text.contains('3'),
             "{text}"
         );
     }
