@@ -31,6 +31,9 @@ pub const MINUTE_MS: u64 = 60_000;
 /// Notices that are open at once; of more, the oldest are forgotten.
 pub const NOTICES_MAX: usize = 32;
 
+/// The rule of a notice that, with a time, has the server's extension shut a kernel down.
+const ORDERING_RULE: &str = "idle_hog";
+
 /// Bytes of a notice's text; more is cut.
 pub const NOTICE_TEXT_BYTES_MAX: usize = 2 * 1024;
 
@@ -214,10 +217,24 @@ impl Board {
     /// The link is in another state now.
     pub fn set_link_state(&self, state: LinkState) {
         self.link.lock().state = state;
+        self.take_orders_back();
     }
 
-    /// Reports go out over `url`.
+    /// Takes back what was ordered over a stream that is no more: its collector may have changed its
+    /// mind meanwhile, and nobody would hear of it. It orders anew.
+    fn take_orders_back(&self) {
+        let open = self.open_notices.lock().clone();
+        for order in open.iter().filter(|notice| notice.is_order()) {
+            self.notify(Notice {
+                cleared: true,
+                ..Notice::clone(order)
+            });
+        }
+    }
+
+    /// Reports go out over `url`, by a new stream.
     pub fn streams_over(&self, url: &CollectorUrl) {
+        self.take_orders_back();
         let mut link = self.link.lock();
         let collector = url.to_string();
         link.passed_over
@@ -240,6 +257,14 @@ impl Board {
     /// The collector said where it is reached.
     pub fn set_api_url(&self, url: String) {
         self.link.lock().api_url = Some(url);
+    }
+}
+
+// === impl Notice ===
+
+impl Notice {
+    fn is_order(&self) -> bool {
+        self.rule == ORDERING_RULE && self.stops_at.is_some()
     }
 }
 
@@ -317,5 +342,41 @@ mod tests {
         let (open, _) = board.notices();
         assert_eq!(open.len(), NOTICES_MAX - 1);
         assert!(open.iter().all(|notice| notice.episode != "98"));
+    }
+
+    #[test]
+    fn what_a_collector_ordered_goes_with_its_stream_and_what_it_only_told_stays() {
+        let board = board();
+        let url = CollectorUrl::parse("grpc://127.0.0.1:1", false).unwrap();
+        board.streams_over(&url);
+        let timed = |episode: &str, rule: &str| Notice {
+            rule: rule.to_owned(),
+            stops_at: Some(WallTime(1)),
+            ..notice(episode, false)
+        };
+        let tell = || {
+            board.notify(timed("order", ORDERING_RULE));
+            board.notify(timed("warning", "idle"));
+            let offer = ORDERING_RULE.to_owned();
+            board.notify(Notice {
+                rule: offer,
+                ..notice("offer", false)
+            });
+        };
+        let breaks: [&dyn Fn(); 2] = [&|| board.set_link_state(LinkState::Connecting), &|| {
+            board.streams_over(&url);
+        }];
+        for breaks in breaks {
+            tell();
+            let (open, mut to_come) = board.notices();
+            assert_eq!(open.len(), 3);
+            breaks();
+            let told = to_come.try_recv().unwrap();
+            assert_eq!((told.episode.as_str(), told.cleared), ("order", true));
+            assert!(to_come.try_recv().is_err());
+            let (open, _) = board.notices();
+            let open: Vec<_> = open.iter().map(|notice| notice.episode.as_str()).collect();
+            assert_eq!(open, ["warning", "offer"]);
+        }
     }
 }

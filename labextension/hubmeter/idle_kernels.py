@@ -101,11 +101,16 @@ class IdleKernels:
             del self._heard[next(iter(self._heard))]
 
     async def _carry_out(self, kernel_id: str, wait_s: float, told: datetime) -> None:
+        heard_by = self._feed.connections
         await asyncio.sleep(wait_s)
         # From here on it is not taken back any more: shutting down cancels nothing half way.
         if (order := self._orders.pop(kernel_id, None)) is not None:
             self._hear(order.episode, None)
-        if (why_not := self._obstacle(kernel_id, told)) is not None:
+        why_not = self._obstacle(kernel_id, told)
+        if self._feed.connections != heard_by:
+            # What is open still came again by the new stream, and is waited for anew.
+            why_not = "the agent was away and could not take it back"
+        if why_not is not None:
             self._log.info("hubmeter: kernel %s is not shut down: %s", kernel_id, why_not)
             return
         try:

@@ -40,7 +40,7 @@ def notice(kernel_id: str, in_s: float | None, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def feed() -> SimpleNamespace:
-    return SimpleNamespace(live=True, link={"state": "streaming"})
+    return SimpleNamespace(live=True, link={"state": "streaming"}, connections=1)
 
 
 @pytest.fixture
@@ -102,8 +102,9 @@ async def test_an_idle_kernel_is_shut_down_when_it_is_time_and_not_before(jp_ser
         lambda server, feed, kernel: setattr(feed, "live", False),
         lambda server, feed, kernel: setattr(feed, "link", {"state": "connecting"}),
         lambda server, feed, kernel: setattr(feed, "link", {}),
+        lambda server, feed, kernel: setattr(feed, "connections", 2),
     ],
-    ids=["busy", "unknown", "used", "agent away", "collector away", "no collector"],
+    ids=["busy", "unknown", "used", "agent away", "collector away", "no collector", "agent was away"],
 )
 async def test_a_kernel_that_works_or_was_used_or_whose_order_nobody_could_take_back_stays(
     jp_serverapp, feed, tell, kernel_id, change

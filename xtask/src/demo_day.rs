@@ -90,7 +90,7 @@ fn with(space: &Workspace, parts: &Parts, hub: &Hub, plan: &Plan, web: u16) -> R
         "memory_limit_bytes": hub::MEMORY_LIMIT_BYTES,
         "broken": access.dir.join("broken"),
     });
-    fs::write(&file, format!("{text:#}\n"))?;
+    hub::write_private(&file, &format!("{text:#}\n"))?;
     process::show(script(space, parts, "--play", &file))
 }
 

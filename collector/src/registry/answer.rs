@@ -205,22 +205,25 @@ impl Registry {
         })
     }
 
-    /// What `audience` said and holds at `now_ms`, the newest first.
+    /// What `audience` said and holds at `now_ms`, the newest first: of what is open, and mutes; only
+    /// about servers of `user`, where one is named.
     pub fn said(
         &self,
         audience: Audience,
+        user: Option<&str>,
         now_ms: i64,
         limit: u32,
     ) -> Result<Vec<Said>, RegistryError> {
         self.with("read what was said about notices", |db| {
             db.prepare_cached(
                 "SELECT a.episode, e.rule, e.user, e.server, a.user, a.acked_ms AS at_ms, NULL
-                 FROM ack a JOIN episode e ON e.episode = a.episode WHERE a.audience = ?1
+                 FROM ack a JOIN episode e ON e.episode = a.episode
+                 WHERE a.audience = ?1 AND e.cleared_ms IS NULL AND (?4 IS NULL OR e.user = ?4)
                  UNION ALL SELECT episode, rule, user, server, muted_by, muted_ms, until_ms
-                 FROM mute WHERE audience = ?1 AND until_ms > ?2
+                 FROM mute WHERE audience = ?1 AND until_ms > ?2 AND (?4 IS NULL OR user = ?4)
                  ORDER BY at_ms DESC LIMIT ?3",
             )?
-            .query_map(params![audience.as_str(), now_ms, limit], said)?
+            .query_map(params![audience.as_str(), now_ms, limit, user], said)?
             .collect()
         })
     }

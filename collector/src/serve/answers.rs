@@ -74,15 +74,19 @@ pub(crate) async fn answers(
     let order = Order::take(&mut query, &SORT_FIELDS, "-time")?;
     query.finish(&PARAMETERS)?;
     let (audience, now_ms) = (audience_of(&viewer), site.clock.now_ms());
+    let whose = if viewer.sight == Sight::All {
+        user
+    } else {
+        // Whoever sees a group sees no user's own answers. None of those is about nobody.
+        let own = viewer.user.as_deref().unwrap_or_default();
+        let other = user.is_some_and(|user| user != own);
+        Some(if other { String::new() } else { own.to_owned() })
+    };
     let said = site
-        .kept(move |registry| registry.said(audience, now_ms, SAID_MAX))
+        .kept(move |registry| registry.said(audience, whose.as_deref(), now_ms, SAID_MAX))
         .await?;
-    let all = viewer.sight == Sight::All;
     let rows = said
         .into_iter()
-        // Whoever sees a group sees no user's own answers.
-        .filter(|said| all || viewer.user.as_ref() == Some(&said.key.user))
-        .filter(|said| user.as_deref().is_none_or(|user| user == &*said.key.user))
         .map(|said| (place(&said, order.field), AnswerJson::from(said)))
         .collect();
     let (items, next) = order.page(rows);
@@ -129,11 +133,11 @@ fn place(said: &Said, field: &str) -> Place {
         "user" => Rank::text(&said.key.user),
         _ => Rank::integer(Some(said.at_ms)),
     };
-    // An episode may be acknowledged and its rule muted.
-    let what = what(said).to_owned();
+    // An episode may be acknowledged and its rule muted; a mute may know of no episode.
+    let user = format!("{} {} {}", said.episode, said.rule, said.key.user);
     Place {
         rank,
-        name: (format!("{} {}", said.episode, said.rule), what),
+        name: (user, format!("{} {}", what(said), said.key.server)),
     }
 }
 

@@ -38,6 +38,8 @@ impl State {
         host: &Label,
         interval_ms: u32,
     ) -> Changed {
+        // The agent takes back what was ordered over the stream before; it is ordered anew.
+        self.promises.kernels.remove(key);
         let Some(server) = self.server_mut(key) else {
             return Changed::default();
         };

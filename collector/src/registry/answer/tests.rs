@@ -16,6 +16,10 @@ fn key(user: &str) -> ServerKey {
 }
 
 fn episode(registry: &Registry, episode: &str, user: &str) {
+    put(registry, episode, user, None);
+}
+
+fn put(registry: &Registry, episode: &str, user: &str, cleared_ms: Option<i64>) {
     let verdict = Verdict {
         rule: Rule::NearLimit,
         episode: episode.to_owned(),
@@ -24,7 +28,7 @@ fn episode(registry: &Registry, episode: &str, user: &str) {
         severity: Severity::Warning,
         since_ms: 1,
         updated_ms: 1,
-        cleared_ms: None,
+        cleared_ms,
         evidence: Vec::new(),
         clears_when: String::new(),
     };
@@ -46,7 +50,7 @@ fn mute(registry: &Registry, user: &str, by: &str, until_ms: Option<i64>) {
 
 /// By whom, and until when a mute is.
 fn said(registry: &Registry, now_ms: i64) -> Vec<(String, Option<i64>)> {
-    let said = registry.said(Audience::Admins, now_ms, 10).unwrap();
+    let said = registry.said(Audience::Admins, None, now_ms, 10).unwrap();
     said.into_iter()
         .map(|said| (said.by, said.until_ms))
         .collect()
@@ -62,13 +66,35 @@ fn it_is_known_who_said_what_and_when_while_it_holds() {
     mute(&registry, "ann", "ops", Some(100));
     let both = [("ops".to_owned(), Some(100)), ("root".to_owned(), None)];
     assert_eq!(said(&registry, 50), both);
-    let first = registry.said(audience, 50, 10).unwrap().remove(1);
+    let first = registry.said(audience, None, 50, 10).unwrap().remove(1);
     let whose = (first.key, first.rule.as_str(), first.at_ms);
     assert_eq!(whose, (key("ann"), "near_limit", 10));
-    assert!(registry.said(Audience::User, 50, 10).unwrap().is_empty());
+    assert!(
+        registry
+            .said(Audience::User, None, 50, 10)
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(said(&registry, 100).len(), 1, "a mute that is over is none");
     mute(&registry, "ann", "ops", None);
     assert_eq!(said(&registry, 50), [("root".to_owned(), None)]);
+}
+
+#[test]
+fn what_was_said_about_others_or_is_over_takes_no_place_from_what_holds() {
+    let (_dir, registry) = registry();
+    let audience = Audience::User;
+    for (name, user) in [("e1", "ann"), ("e2", "bob"), ("e3", "ann"), ("e4", "ann")] {
+        episode(&registry, name, user);
+        registry.acknowledge(name, audience, user, 10).unwrap();
+    }
+    put(&registry, "e3", "ann", Some(15));
+    put(&registry, "e4", "ann", Some(16));
+    let of = |user| registry.said(audience, user, 50, 1).unwrap();
+    assert_eq!(of(Some("ann"))[0].episode, "e1");
+    assert_eq!(of(Some("bob"))[0].episode, "e2");
+    assert!(of(Some("cleo")).is_empty());
+    assert_eq!(registry.said(audience, None, 50, 10).unwrap().len(), 2);
 }
 
 #[test]

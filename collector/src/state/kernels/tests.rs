@@ -162,6 +162,20 @@ fn a_server_that_hears_nothing_is_told_when_it_comes_back_and_has_the_whole_time
 }
 
 #[test]
+fn a_stream_that_was_cut_and_is_back_between_two_looks_is_told_anew_all_the_same() {
+    let mut state = hog(policy());
+    let first = look(&mut state, HOG_MINUTES).remove(0);
+    let now_ms = HOG_MINUTES as i64 * MINUTE_MS;
+    state.apply(&disconnected(1, now_ms + 1_000, false));
+    state.apply(&connected(1, now_ms + 2_000));
+    let again = look(&mut state, HOG_MINUTES + 1);
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0].episode, first.episode);
+    let ends_at_ms = START_MS + now_ms + 16 * MINUTE_MS;
+    assert_eq!(again[0].ends_at_ms, Some(ends_at_ms));
+}
+
+#[test]
 fn a_kernel_that_is_still_there_long_after_it_was_to_go_is_ordered_anew() {
     let mut state = hog(policy());
     let first = look(&mut state, HOG_MINUTES).remove(0);
