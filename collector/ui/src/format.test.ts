@@ -31,6 +31,8 @@ describe('numbers as people read them', () => {
     expect(evidence('trend_bytes_per_second', 1024 ** 2)).toEqual({ label: 'grows', text: '+1.00 MiB/s' });
     expect(evidence('seconds_to_limit', 30)).toEqual({ label: 'full in', text: '30 s' });
     expect(evidence('page_cache_bytes', 1024 ** 2)).toEqual({ label: 'page cache', text: '1.00 MiB' });
+    expect(evidence('cause', 'out_of_memory')).toEqual({ label: 'cause', text: 'out of memory' });
+    expect(evidence('victim', 'a_b')).toEqual({ label: 'victim', text: 'a_b' });
     expect(evidence('inferred', true)).toEqual({ label: 'inferred', text: 'yes' });
   });
   it('names a workload by its title, else by its id', () => {

@@ -174,7 +174,11 @@ function byUnit(name: string, value: number | string | boolean | null): { label:
     }
     return { label: name.replaceAll('_', ' '), text: Number.isInteger(value) ? String(value) : value.toFixed(2) };
   }
-  const text = value === null ? UNKNOWN : typeof value === 'boolean' ? (value ? 'yes' : 'no') : value;
+  if (typeof value === 'string') {
+    // Of what others wrote nothing is changed; a cause is a word of ours.
+    return { label: name.replaceAll('_', ' '), text: name === 'cause' ? value.replaceAll('_', ' ') : value };
+  }
+  const text = value === null ? UNKNOWN : value ? 'yes' : 'no';
   return { label: name.replaceAll('_', ' '), text };
 }
 
