@@ -192,6 +192,24 @@ impl<'a> Judge<'a> {
 
     /// The earlier of too idle and too old, but never while its user holds it, which is not for ever.
     fn due(&self, server: &Server, work: Work<'_>, terms: &Arc<Terms>) -> Option<Due> {
+        let kept = kept(server, terms.hold_max_ms, self.now_ms);
+        let put_off = |mut due: Due| {
+            if let Some((until_ms, _)) = kept {
+                due.at_ms = due.at_ms.max(until_ms.min(due.latest_ms));
+            }
+            due
+        };
+        let dues = self.dues(server, work, terms).map(put_off);
+        dues.min_by_key(|due| due.at_ms)
+    }
+
+    /// When it is too idle and when too old, whoever holds it.
+    fn dues(
+        &self,
+        server: &Server,
+        work: Work<'_>,
+        terms: &Terms,
+    ) -> impl Iterator<Item = Due> + use<> {
         let idle = match work {
             Work::IdleSince { at_ms, .. } => {
                 let base_ms = self.state.policy_of(server).idle_after_ms;
@@ -218,26 +236,20 @@ impl<'a> Judge<'a> {
                 latest_ms: at_ms.saturating_add(terms.hold_total_max_ms),
             }
         });
-        let kept = kept(server, terms.hold_max_ms, self.now_ms);
-        let put_off = |mut due: Due| {
-            if let Some((until_ms, _)) = kept {
-                due.at_ms = due.at_ms.max(until_ms.min(due.latest_ms));
-            }
-            due
-        };
-        let dues = idle.into_iter().chain(old).map(put_off);
-        dues.min_by_key(|due| due.at_ms)
+        idle.into_iter().chain(old)
     }
 }
 
-/// The latest moment until which `server` may be kept, and by how much beyond its time that is; `None`
-/// where nothing bounds it, since somebody works there.
+/// The latest moment until which `server` may be kept, and by how much beyond its time that is: the earlier
+/// of what bounds it for its idling and for its age; `None` where neither does.
 #[must_use]
 pub fn kept_latest_ms(state: &State, server: &Server, now_ms: i64) -> Option<(i64, i64)> {
     let mut judge = Judge::new(state, Question::default(), now_ms);
-    let due = judge.judge(server).due?;
-    let beyond_ms = judge.book.terms(&server.groups).hold_total_max_ms;
-    Some((due.latest_ms, beyond_ms))
+    let terms = judge.book.terms(&server.groups);
+    let work = heard::work(server, judge.listens_since_ms, now_ms);
+    let dues = judge.dues(server, work, &terms);
+    let latest_ms = dues.map(|due| due.latest_ms).min()?;
+    Some((latest_ms, terms.hold_total_max_ms))
 }
 
 /// Until when its user keeps it, if that is still to come: by a hold, or by what they asked

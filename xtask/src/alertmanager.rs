@@ -5,7 +5,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     process,
@@ -39,10 +39,18 @@ pub(crate) fn find(space: &Workspace) -> Result<Option<PathBuf>> {
         }
     }
     let mut step = Step::begin("Alertmanager: Debian's package, unpacked under target/tools");
-    match unpack(&mut step, space, &dir) {
+    let unpacked = unpack(&mut step, space, &dir).and_then(|()| {
+        ensure!(
+            program.is_file(),
+            "its package has no {}",
+            program.display()
+        );
+        Ok(())
+    });
+    match unpacked {
         Ok(()) => {
             step.done();
-            Ok(program.is_file().then_some(program))
+            Ok(Some(program))
         }
         Err(error) => {
             step.failed();

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsStr, path::PathBuf, thread};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
 use crate::{
     build::{self, Profile, Programs},
@@ -62,7 +62,10 @@ pub(crate) fn run() -> Result<()> {
         let second = beside
             .join()
             .unwrap_or_else(|_| Err(anyhow!("{newer}: this program panicked")));
-        first.and(second)
+        match (first, second) {
+            (Err(first), Err(second)) => bail!("{older}: {first:#}; {newer}: {second:#}"),
+            (first, second) => first.and(second),
+        }
     })
 }
 

@@ -251,3 +251,31 @@ fn a_hold_of_somebody_at_work_has_no_end_but_its_own() {
     assert_eq!(kept_latest_ms(&state, server, now_ms), None);
     assert!(!rows(&state, &Question::default(), now_ms)[0].cull);
 }
+
+#[test]
+fn of_the_bounds_for_idling_and_for_age_the_earlier_holds_whichever_is_due_first() {
+    let mut state = after(&two_hours(WorkloadState::Idle));
+    let now_ms = START_MS + 2 * HOUR_MS;
+    // Nights let it idle for half a day: it is due by now for its idling, its age comes a bit later.
+    let nights = schedule::tests::nights([false; 7]);
+    state.cull = Arc::new(CullPolicy {
+        timeout_ms: Some(HOUR_MS),
+        max_age_ms: Some(3 * HOUR_MS),
+        schedules: vec![schedule::Schedule {
+            timeout_ms: 12 * HOUR_MS,
+            ..nights
+        }],
+        hold_max_ms: 24 * HOUR_MS,
+        hold_total_max_ms: 24 * HOUR_MS,
+        ..CullPolicy::default()
+    });
+    let server = &state.servers[&ada()];
+    let latest = kept_latest_ms(&state, server, now_ms);
+    let by_age_ms = START_MS + 27 * HOUR_MS;
+    assert_eq!(latest, Some((by_age_ms, 24 * HOUR_MS)));
+    // And so it is when it is held: the end comes no later than was granted.
+    let server = state.servers.get_mut(&ada()).unwrap();
+    server.held_until_ms = Some(by_age_ms + HOUR_MS);
+    let row = rows(&state, &Question::default(), now_ms).remove(0);
+    assert_eq!(row.stops_at_ms, Some(by_age_ms));
+}

@@ -21,7 +21,7 @@ use crate::{
     },
     limits,
     text::Label,
-    verdict::Verdict,
+    verdict::{Rule, Verdict},
 };
 
 mod batches;
@@ -133,6 +133,13 @@ pub struct Notice {
     pub text: String,
     /// When its server stops, from now.
     pub stops_in_ms: Option<u64>,
+}
+
+impl Notice {
+    /// Whether an order to shut a kernel down may end with it: if it is lost, the kernel goes all the same.
+    pub(super) fn may_end_order(&self) -> bool {
+        self.verdict.rule == Rule::IdleHog && self.verdict.cleared_ms.is_some()
+    }
 }
 
 /// Why the collector ends a stream.

@@ -15,7 +15,13 @@ use std::{
 use bytes::Bytes;
 use hubmeter_proto::{PROTOCOL_BATCHES, limits as wire};
 use parking_lot::Mutex;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+    },
+    time::timeout,
+};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
@@ -65,7 +71,7 @@ struct Shared {
     refusals: Refusals,
     stats: Stats,
     /// Streams of servers nobody knew: the hub's list is asked for soon after.
-    strangers: tokio::sync::Notify,
+    strangers: Notify,
 }
 
 /// What streams are told, and how many there may be.
@@ -84,6 +90,8 @@ struct Live {
     id: u64,
     commands: mpsc::Sender<Command>,
     watch: Watch,
+    /// The end of an order found no room.
+    drowned: Arc<Notify>,
 }
 
 /// What others ask of a stream.
@@ -139,20 +147,32 @@ impl Sessions {
             refusals: Refusals::new(clock.clone(), stats.clone()),
             clock,
             stats,
-            strangers: tokio::sync::Notify::new(),
+            strangers: Notify::new(),
         }))
     }
 
     /// Sends a notice to the person at `key`'s server. False when its agent is not here or its
-    /// queue is full; nothing waits.
+    /// queue is full; nothing waits. Where the end of an order has no room, the stream ends: its agent
+    /// carries nothing out then.
     #[must_use]
     pub fn notify(&self, key: &ServerKey, notice: Notice) -> bool {
         let live = self.0.live.lock();
-        live.get(key).is_some_and(|live| {
-            live.commands
-                .try_send(Command::Notice(Box::new(notice)))
-                .is_ok()
-        })
+        let Some(live) = live.get(key) else {
+            return false;
+        };
+        let ends_order = notice.may_end_order();
+        match live.commands.try_send(Command::Notice(Box::new(notice))) {
+            Ok(()) => true,
+            // The stream is ending already.
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                self.0.stats.limit_dropped(Limit::Notices);
+                if ends_order {
+                    live.drowned.notify_one();
+                }
+                false
+            }
+        }
     }
 
     /// Ends the stream of `key`, if there is one.
@@ -308,6 +328,7 @@ impl Sessions {
             notices: VecDeque::new(),
             batches: (hello.protocol >= PROTOCOL_BATCHES).then(Box::default),
             watch: Watch::new(now_ms),
+            drowned: Arc::default(),
             hello,
         };
         let commands = session.enter(message, now_ms)?;

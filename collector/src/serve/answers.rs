@@ -19,7 +19,10 @@ use super::{
     shape::rfc3339,
     told::{AckJson, EpisodePath, answered, audience_of},
 };
-use crate::registry::Said;
+use crate::{
+    fact::ServerKey,
+    registry::{Audience, Said},
+};
 
 /// Answers that a list goes through: the newest.
 const SAID_MAX: u32 = 5_000;
@@ -52,7 +55,8 @@ pub(crate) struct AnswerJson {
 // === handlers ===
 
 /// What holds of what was said about notices, newest first unless told: what admins said for who sees
-/// all rows, else what the user said.
+/// all rows, else what the user said. Who sees all rows and answers for themselves alone sees of their own
+/// servers what they said.
 #[utoipa::path(
     get,
     path = "/api/v1/answers",
@@ -82,8 +86,17 @@ pub(crate) async fn answers(
         let other = user.is_some_and(|user| user != own);
         Some(if other { String::new() } else { own.to_owned() })
     };
+    let own =
+        own_answers(&viewer).filter(|own| whose.as_ref().is_none_or(|whose| **whose == **own));
     let said = site
-        .kept(move |registry| registry.said(audience, whose.as_deref(), now_ms, SAID_MAX))
+        .kept(move |registry| {
+            let mut said = registry.said(audience, whose.as_deref(), now_ms, SAID_MAX)?;
+            if let Some(own) = own {
+                said.retain(|said| said.key.user != own);
+                said.extend(registry.said(Audience::User, Some(&own), now_ms, SAID_MAX)?);
+            }
+            Ok(said)
+        })
         .await?;
     let rows = said
         .into_iter()
@@ -126,6 +139,13 @@ pub(crate) async fn take_back(
         episode,
         acknowledged: None,
     }))
+}
+
+/// Who sees what admins said, but whose own answers are a user's.
+fn own_answers(viewer: &Viewer) -> Option<Arc<str>> {
+    let by_admins = audience_of(viewer) == Audience::Admins && !viewer.hand.reaches_all();
+    let own = viewer.user.clone().filter(|_| by_admins)?;
+    viewer.hand.is_own(&ServerKey::new(&own, "")).then_some(own)
 }
 
 fn place(said: &Said, field: &str) -> Place {

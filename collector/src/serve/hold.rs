@@ -205,8 +205,7 @@ fn until_ms(site: &Site, key: &ServerKey, text: &str) -> Result<i64, Problem> {
     if let Some((latest_ms, beyond_ms)) = latest.filter(|(latest_ms, _)| until_ms > *latest_ms) {
         let latest = rfc3339(latest_ms).unwrap_or_default();
         return Err(bad(format!(
-            "policy lets you keep a server in which nobody works for {} beyond its time at most, until \
-             {latest}",
+            "policy lets you keep this server for {} beyond its time at most, until {latest}",
             in_words(beyond_ms)
         )));
     }

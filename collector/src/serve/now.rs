@@ -59,6 +59,9 @@ pub(crate) struct Me {
     user: Option<String>,
     /// Whether all rows are seen.
     admin: bool,
+    /// Whether something about every server may be changed: holds, and answers to notices for admins. Who
+    /// sees all rows need not.
+    changes_all: bool,
     /// The hub's home page; `null` without a hub.
     hub_home: Option<String>,
     /// Where a browser logs out; `null` without a hub.
@@ -191,6 +194,7 @@ pub(crate) async fn me(State(site): State<Arc<Site>>, viewer: Viewer) -> Json<Me
         },
         user: viewer.user.as_deref().map(str::to_owned),
         admin: viewer.sight == Sight::All,
+        changes_all: viewer.hand.reaches_all(),
         hub_home: hub.map(|hub| hub.page("home")),
         logout: hub.map(|_| format!("{}logout", site.prefix)),
     })

@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{
     causes::chain,
+    limits::LOGGED_BYTES_MAX,
     notice::{LAB, NoticeEvent, Outbox},
     registry::{Audience, Mute, Registry, RegistryError, ToldNotice},
+    text::Label,
     verdict::{Rule, Verdict},
 };
 
@@ -247,6 +249,7 @@ pub(crate) async fn mute(
         .map(|until| until_ms(&until, now_ms))
         .transpose()?;
     let (by, told) = (actor_of(&viewer), verdict.clone());
+    let actor = Label::clean(&by, LOGGED_BYTES_MAX);
     let rule = verdict.rule.as_str();
     site.kept(move |registry| {
         registry.mute(&Mute {
@@ -262,10 +265,12 @@ pub(crate) async fn mute(
     .await?;
     // A mute that ends early lets out what it kept.
     site.told.outbox.wake();
-    tracing::info!(
-        server = ?verdict.key, rule, until_ms, audience = audience.as_str(),
-        "a rule is muted"
-    );
+    let what = match until_ms {
+        Some(_) => "a rule is muted",
+        None => "a rule is no longer muted",
+    };
+    let (server, audience) = (&verdict.key, audience.as_str());
+    tracing::info!(?server, rule, until_ms, audience, by = %actor, "{what}");
     Ok(Json(MuteJson {
         rule,
         user: verdict.key.user.to_string(),

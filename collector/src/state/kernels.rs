@@ -18,12 +18,18 @@ use crate::{
 /// told. It is ordered anew.
 const ANEW_AFTER_MS: i64 = 5 * 60_000;
 
+/// After an order that changed nothing, the next waits twice as long, up to this: where nothing ever shuts
+/// the kernel down, its user is told of it once a day, not all day.
+const ANEW_AFTER_MS_MAX: i64 = 24 * 60 * 60_000;
+
 /// What a server's extension was told of one kernel. As many as there are open verdicts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ordered {
     kernel: WorkloadName,
     episode: String,
     ends_at_ms: i64,
+    /// So long after its end it is ordered anew.
+    anew_after_ms: i64,
 }
 
 /// Orders by server.
@@ -35,6 +41,8 @@ impl State {
     /// Orders what is due, and takes back what no longer is.
     pub(super) fn look_at_kernels(&mut self, now_ms: i64, changed: &mut Changed) {
         let due = self.due_kernels(now_ms);
+        // Without a warning there is no time to wait for.
+        let lead_ms = self.cull.warn_ms.first().copied().unwrap_or(0);
         let before = std::mem::take(&mut self.promises.kernels);
         let mut after = Orders::new();
         let news = &mut changed.warnings.kernels;
@@ -45,15 +53,18 @@ impl State {
             for order in orders {
                 let is_it = |kernel: &WorkloadName| kernel.id == order.kernel.id;
                 let goes_on = due.get(&key).is_some_and(|due| due.iter().any(is_it));
-                if goes_on && now_ms.saturating_sub(order.ends_at_ms) < ANEW_AFTER_MS {
+                if goes_on && now_ms.saturating_sub(order.ends_at_ms) < order.anew_after_ms {
                     after.entry(key.clone()).or_default().push(order);
-                } else {
-                    news.push(said(server, &order, None, now_ms));
+                    continue;
+                }
+                news.push(said(server, &order, None, now_ms));
+                if goes_on {
+                    let again = order.again(&key, now_ms, lead_ms);
+                    news.push(said(server, &again, Some(again.ends_at_ms), now_ms));
+                    after.entry(key.clone()).or_default().push(again);
                 }
             }
         }
-        // Without a warning there is no time to wait for.
-        let lead_ms = self.cull.warn_ms.first().copied().unwrap_or(0);
         for (key, kernels) in due {
             let Some(server) = self.servers.get(&key) else {
                 continue;
@@ -63,12 +74,7 @@ impl State {
                 if orders.iter().any(|order| order.kernel.id == kernel.id) {
                     continue;
                 }
-                let about = format!("end {}", kernel.id);
-                let order = Ordered {
-                    episode: episode::id(Rule::IdleHog, &key, &about, now_ms),
-                    ends_at_ms: now_ms.saturating_add(lead_ms),
-                    kernel,
-                };
+                let order = Ordered::new(kernel, &key, now_ms, lead_ms);
                 news.push(said(server, &order, Some(order.ends_at_ms), now_ms));
                 orders.push(order);
             }
@@ -93,6 +99,30 @@ impl State {
             }
         }
         due
+    }
+}
+
+// === impl Ordered ===
+
+impl Ordered {
+    /// Of a kernel of `key`, which goes when `lead_ms` are over.
+    fn new(kernel: WorkloadName, key: &ServerKey, now_ms: i64, lead_ms: i64) -> Self {
+        let about = format!("end {}", kernel.id);
+        Self {
+            episode: episode::id(Rule::IdleHog, key, &about, now_ms),
+            ends_at_ms: now_ms.saturating_add(lead_ms),
+            anew_after_ms: ANEW_AFTER_MS,
+            kernel,
+        }
+    }
+
+    /// The same, since nothing came of it.
+    fn again(self, key: &ServerKey, now_ms: i64, lead_ms: i64) -> Self {
+        let anew_after_ms = self.anew_after_ms.saturating_mul(2).min(ANEW_AFTER_MS_MAX);
+        Self {
+            anew_after_ms,
+            ..Self::new(self.kernel, key, now_ms, lead_ms)
+        }
     }
 }
 

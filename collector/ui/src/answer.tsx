@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { acknowledge, answers, mute, takeBack, type Answer, type Me, type Verdict } from './api';
-import { ackOf, answerWords, mayAnswer, MUTES, muteOf } from './answers';
+import { ackOf, answerWords, mayChange, MUTES, muteOf } from './answers';
 import { rule } from './format';
 import { useNow } from './hold';
 
@@ -68,7 +68,7 @@ export function Reply({ verdict, me, said }: { verdict: Verdict; me: Me | null; 
   const { busy, problem, send } = useChange(said.again);
   const ack = ackOf(said.answers, verdict);
   const muted = muteOf(said.answers, verdict);
-  const may = mayAnswer(verdict, me);
+  const may = mayChange(verdict, me);
   const about = `${rule(verdict.rule)} of ${verdict.user}${verdict.server === '' ? '' : `/${verdict.server}`}`;
 
   useEffect(() => {
@@ -112,7 +112,7 @@ export function Reply({ verdict, me, said }: { verdict: Verdict; me: Me | null; 
       {may && muted === null && !muting && button('Mute…', () => setMuting(true))}
       {may && muted === null && muting && (
         <span class="hm-choices">
-          <span>No notices of this to {me?.admin ? 'admins' : 'you'}: </span>
+          <span>No notices of this to {me?.changes_all ? 'admins' : 'you'}: </span>
           {MUTES.map(choice => button(choice.label, () => act(() => mute(verdict.episode, new Date(Date.now() + choice.ms)))))}
           {button('Cancel', () => {
             setMuting(false);
@@ -153,7 +153,7 @@ export function Muted({ me, said }: { me: Me | null; said: Said }) {
               <span class="hm-badge hm-info">{rule(row.rule)}</span>
               <strong>{whose}</strong>
               <span class="hm-of">{answerWords(row, now)}</span>
-              {mayAnswer(row, me) && row.episode !== '' && (
+              {mayChange(row, me) && row.episode !== '' && (
                 <button
                   type="button"
                   class="hm-button"

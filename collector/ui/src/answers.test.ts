@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { ackOf, answerWords, mayAnswer, MUTES, muteOf } from './answers';
+import { ackOf, answerWords, mayChange, MUTES, muteOf } from './answers';
 import type { Answer, Me, Verdict } from './api';
 
 const NOW = new Date('2026-11-28T14:02:00');
 const VERDICT = { rule: 'near_limit', episode: 'e1', user: 'ann', server: '' } as Verdict;
 const ACK: Answer = { what: 'ack', episode: 'e1', rule: 'near_limit', user: 'ann', server: '', by: 'root', time: NOW.toISOString(), until: null };
 const MUTE: Answer = { ...ACK, what: 'mute', episode: 'e0', until: new Date('2026-11-28T15:02:00').toISOString() };
-const ME: Me = { user: 'ann', admin: false };
+const ME: Me = { user: 'ann', admin: false, changes_all: false };
 
 describe('what was said about a verdict', () => {
   it('is an acknowledgement of the episode, and a mute of the rule about the server', () => {
@@ -33,11 +33,16 @@ describe('what was said about a verdict', () => {
 });
 
 describe('who may answer', () => {
-  it('is an admin, and a user for themselves', () => {
-    expect(mayAnswer({ user: 'ann' }, ME)).toBe(true);
-    expect(mayAnswer({ user: 'bob' }, ME)).toBe(false);
-    expect(mayAnswer({ user: 'bob' }, { ...ME, admin: true })).toBe(true);
-    expect(mayAnswer({ user: 'ann' }, null)).toBe(false);
+  it('is who may change everything, and a user for themselves', () => {
+    expect(mayChange({ user: 'ann' }, ME)).toBe(true);
+    expect(mayChange({ user: 'bob' }, ME)).toBe(false);
+    expect(mayChange({ user: 'bob' }, { ...ME, changes_all: true })).toBe(true);
+    expect(mayChange({ user: 'ann' }, null)).toBe(false);
+  });
+
+  it('is nobody who merely sees everything', () => {
+    expect(mayChange({ user: 'bob' }, { ...ME, admin: true })).toBe(false);
+    expect(mayChange({ user: 'ann' }, { ...ME, admin: true })).toBe(true);
   });
 
   it('never mutes for longer than the API takes', () => {

@@ -16,9 +16,9 @@ export const MUTES: { label: string; ms: number }[] = [
   { label: 'for 7 days', ms: 7 * DAY_MS }
 ];
 
-/// Whether who looks may answer for what `row` is about.
-export function mayAnswer(row: { user: string }, me: Me | null): boolean {
-  return me !== null && (me.admin || me.user === row.user);
+/// Whether who looks may change something about the server that `row` is about.
+export function mayChange(row: { user: string }, me: Me | null): boolean {
+  return me !== null && (me.changes_all || me.user === row.user);
 }
 
 export function ackOf(said: Answer[], verdict: Verdict): Answer | null {

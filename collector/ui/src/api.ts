@@ -94,7 +94,9 @@ export interface Answer {
 
 export interface Me {
   user: string;
+  /// Sees all rows, which need not mean that anything about them may be changed.
   admin: boolean;
+  changes_all: boolean;
   hub_home?: string | null;
   logout?: string | null;
   cull?: CullTerms;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hubmeter_proto::limits as wire;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_stream::StreamExt as _;
@@ -48,6 +48,8 @@ pub(super) struct Session {
     /// Reads what is told as differences; `None` in protocol 1.
     pub(super) batches: Option<Box<Batches>>,
     pub(super) watch: Watch,
+    /// Whoever has the end of an order to say finds no room for it.
+    pub(super) drowned: Arc<Notify>,
 }
 
 /// Why a batch was not read to its end.
@@ -81,6 +83,7 @@ impl Session {
             id: self.id,
             commands,
             watch: self.watch.clone(),
+            drowned: self.drowned.clone(),
         };
         if let Some(before) = live.insert(self.key.clone(), this) {
             self.refuse(Reject::Superseded, "a newer stream took over");
@@ -130,7 +133,7 @@ impl Session {
         // What Welcome said; more is said when it changes, to those who come later at once.
         let mut pacing = Pacing::welcomed(self.pace_ms(Level::Calm));
         pacing.want_interval(self.pace_ms(*pressure.borrow_and_update()));
-        let watch = self.watch.clone();
+        let (watch, drowned) = (self.watch.clone(), self.drowned.clone());
         loop {
             let due = receipt_due.is_some() || pacing.is_news() || !self.notices.is_empty();
             let looked_at = self.watch.left_ms(self.sessions.0.clock.now_ms());
@@ -156,11 +159,14 @@ impl Session {
                     pacing.want_interval(self.pace_ms(*pressure.borrow_and_update()));
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Notice(notice)) => self.queue(notice),
+                    Some(Command::Notice(notice)) => if let Err(end) = self.queue(notice) {
+                        return end;
+                    },
                     Some(Command::End(reason)) => return End::Ours(reason, after(reason)),
                     // Replaced in the registry before we looked.
                     None => return End::Ours(ByeReason::Superseded, Duration::ZERO),
                 },
+                () = drowned.notified() => return self.drowned(),
                 () = watch.begun() => if let Err(end) = self.let_hold(&mut pacing) {
                     return end;
                 },
@@ -347,13 +353,23 @@ impl Session {
         })
     }
 
-    fn queue(&mut self, notice: Box<Notice>) {
+    fn queue(&mut self, notice: Box<Notice>) -> Result<(), End> {
         if self.notices.len() >= limits::NOTICES_QUEUED_MAX {
-            self.unqueue();
+            let lost = self.unqueue();
             self.sessions.0.stats.limit_dropped(Limit::Notices);
+            if lost.is_some_and(|lost| lost.may_end_order()) {
+                return Err(self.drowned());
+            }
         }
         self.sessions.0.stats.limit_more(Limit::Notices);
         self.notices.push_back(notice);
+        Ok(())
+    }
+
+    /// An order whose end cannot be said ends with the stream.
+    fn drowned(&self) -> End {
+        tracing::info!(server = ?self.key, "a notice that may end an order has no room: the stream ends");
+        End::Ours(ByeReason::Busy, spread(limits::BYE_BUSY))
     }
 
     fn unqueue(&mut self) -> Option<Box<Notice>> {

@@ -1,4 +1,5 @@
 //! What streams are asked for.
 
+mod drowning;
 mod shedding;
 mod watching;

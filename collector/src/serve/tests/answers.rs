@@ -68,6 +68,44 @@ async fn admins_see_what_admins_said_and_a_user_what_they_said_themselves() {
 }
 
 #[tokio::test]
+async fn who_sees_all_and_answers_for_themselves_alone_is_told_so_and_sees_their_own_answers() {
+    let (bed, _) = bed().await;
+    let scopes = [ACCESS, "custom:hubmeter:read:all"];
+    bed.hub.grant("ann-all", "user", "ann", false, &scopes);
+    let none = json!({});
+    for (token, path, status) in [
+        ("writer", "e1/ack", 200),
+        ("writer", "e2/ack", 200),
+        ("ann-all", "e2/ack", 403),
+    ] {
+        let answer = send(&bed, token, "POST", path, &none).await;
+        assert_eq!(answer.status(), status, "{token} {path}");
+    }
+    let whose = async |query| {
+        let said = said(&bed, "ann-all", query).await;
+        let of = |said: &Value| format!("{} by {}", said["user"], said["by"]).replace('"', "");
+        said.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(whose("?sort=user").await, ["bob by service:writer"]);
+    let answer = send(&bed, "ann-all", "POST", "e1/ack", &none).await;
+    assert_eq!(answer.status(), 200);
+    let both = ["ann by ann", "bob by service:writer"];
+    assert_eq!(whose("?sort=user").await, both);
+    assert_eq!(whose("?user=ann").await, both[..1]);
+    assert_eq!(whose("?user=bob").await, both[1..]);
+    for (token, admin, changes_all) in [
+        ("ann", false, false),
+        ("ann-all", true, false),
+        ("reader", true, false),
+        ("writer", true, true),
+    ] {
+        let me = bed.get_as(token, "api/v1/me").await.json().await;
+        let says = (&me["admin"], &me["changes_all"]);
+        assert_eq!(says, (&json!(admin), &json!(changes_all)), "{token}");
+    }
+}
+
+#[tokio::test]
 async fn an_acknowledgement_is_taken_back_by_who_could_give_it() {
     let (bed, told) = bed().await;
     let none = json!({});

@@ -195,6 +195,33 @@ async fn a_server_that_idles_is_held_no_further_than_holds_together_may_put_off_
 }
 
 #[tokio::test]
+async fn a_server_at_work_that_is_too_old_is_refused_without_a_word_of_idling() {
+    const DAY_MS: i64 = 86_400_000;
+    let bed = bed().await;
+    {
+        let mut state = bed.state.write();
+        state.cull = Arc::new(crate::cull::CullPolicy {
+            max_age_ms: Some(DAY_MS),
+            ..crate::cull::CullPolicy::default()
+        });
+        let server = state.servers.get_mut(&ServerKey::new("ann", ""));
+        let server = server.expect("ann");
+        server.started_ms = Some(NOW_MS - 10 * DAY_MS);
+        server.started_by_hub = true;
+        server.busy_reason = Some("typing 4 min ago".to_owned());
+        server.idle_since_ms = None;
+    }
+    let answer = put(&bed, "ann-lab", HOLD, TOMORROW).await;
+    assert_eq!(answer.status(), 422);
+    let why = answer.json().await["detail"].to_string();
+    assert!(
+        why.contains("keep this server for 3 d beyond its time"),
+        "{why}"
+    );
+    assert!(!why.contains("nobody"), "{why}");
+}
+
+#[tokio::test]
 async fn whoever_changes_a_hold_all_the_time_is_told_to_wait() {
     let bed = bed().await;
     for minute in 0..limits::HOLD_CHANGES_PER_HOUR_MAX {

@@ -99,8 +99,8 @@ async fn a_person_comes_back_from_the_hub_to_the_page_they_asked_for() {
         .await
         .json()
         .await;
-    let wanted = serde_json::json!({"user": "ann", "admin": false, "hub_home": "/jh/hub/home",
-        "logout": format!("{PREFIX}logout"),
+    let wanted = serde_json::json!({"user": "ann", "admin": false, "changes_all": false,
+        "hub_home": "/jh/hub/home", "logout": format!("{PREFIX}logout"),
         "cull": {"mode": "watch", "hold_max_seconds": 86_400, "warns_by": []}});
     assert_eq!(me, wanted);
     let rows = bed

@@ -192,6 +192,44 @@ fn a_kernel_that_is_still_there_long_after_it_was_to_go_is_ordered_anew() {
 }
 
 #[test]
+fn a_kernel_that_nothing_shuts_down_is_ordered_ever_less_often_and_once_a_day_in_the_end() {
+    let mut state = hog(CullPolicy {
+        timeout_ms: Some(100_000 * MINUTE_MS),
+        ..policy()
+    });
+    let mut ordered = Vec::new();
+    for minute in HOG_MINUTES..=HOG_MINUTES + 4_200 {
+        go_on(&mut state, minute, minute, WorkloadState::Idle);
+        let ends = look(&mut state, minute);
+        if ends.iter().any(|end| end.ends_at_ms.is_some()) {
+            ordered.push(minute);
+        }
+    }
+    let gaps: Vec<_> = ordered.windows(2).map(|two| two[1] - two[0]).collect();
+    // A quarter of an hour of warning, and then 5 min, 10 min, … a day.
+    assert_eq!(gaps, [20, 25, 35, 55, 95, 175, 335, 655, 1_295, 1_455]);
+}
+
+#[test]
+fn a_kernel_that_was_used_in_between_is_waited_for_as_at_first() {
+    let mut state = hog(policy());
+    let mut minute = HOG_MINUTES;
+    let mut go = |state: &mut State, minutes: u64, kernel| {
+        let mut orders = 0;
+        for at in minute + 1..=minute + minutes {
+            go_on(state, at, at, kernel);
+            let ends = look(state, at);
+            orders += ends.iter().filter(|end| end.ends_at_ms.is_some()).count();
+        }
+        minute += minutes;
+        orders
+    };
+    assert_eq!(go(&mut state, 21, WorkloadState::Idle), 2, "one, and anew");
+    assert_eq!(go(&mut state, 2, WorkloadState::Busy), 0);
+    assert_eq!(go(&mut state, HOG_MINUTES + 21, WorkloadState::Idle), 2);
+}
+
+#[test]
 fn who_is_forgotten_is_in_no_order() {
     let mut state = hog(policy());
     look(&mut state, HOG_MINUTES);

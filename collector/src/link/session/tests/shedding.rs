@@ -10,26 +10,26 @@ use crate::{
     inbox::{clerk::Clerk, journal::SqliteJournal},
 };
 
-const START_MS: i64 = 1_800_000_000_000;
+pub(super) const START_MS: i64 = 1_800_000_000_000;
 
 /// Streams over an inbox that nobody empties.
-struct Bench {
-    sessions: Sessions,
+pub(super) struct Bench {
+    pub(super) sessions: Sessions,
     inbox: Inbox,
     clock: Arc<ManualClock>,
-    stats: Stats,
+    pub(super) stats: Stats,
     _clerk: Clerk<SqliteJournal>,
     _dir: tempfile::TempDir,
 }
 
 /// An agent at one of them.
-struct Agent {
+pub(super) struct Agent {
     up: mpsc::Sender<Result<Bytes, Status>>,
-    down: mpsc::Receiver<Result<Outgoing, Status>>,
+    pub(super) down: mpsc::Receiver<Result<Outgoing, Status>>,
 }
 
 impl Bench {
-    fn new(interval: Option<Duration>) -> Self {
+    pub(super) fn new(interval: Option<Duration>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = SqliteJournal::open(dir.path()).unwrap();
         let (clock, stats) = (Arc::new(ManualClock::at(START_MS)), Stats::new());
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     /// A stream of `user`'s that says Hello with an interval of five seconds.
-    async fn agent(&self, user: &str) -> Agent {
+    pub(super) async fn agent(&self, user: &str) -> Agent {
         let (up, messages) = mpsc::channel(8);
         let (answers, down) = mpsc::channel(limits::DOWN_QUEUE);
         let hello = v1::Hello {
@@ -81,12 +81,12 @@ impl Bench {
 }
 
 impl Agent {
-    async fn hear(&mut self) -> Option<Outgoing> {
+    pub(super) async fn hear(&mut self) -> Option<Outgoing> {
         let heard = timeout(Duration::from_secs(20), self.down.recv()).await;
         heard.expect("it says something").transpose().unwrap()
     }
 
-    async fn welcome(&mut self) {
+    pub(super) async fn welcome(&mut self) {
         let heard = self.hear().await;
         assert!(matches!(heard, Some(Outgoing::Welcome { .. })), "{heard:?}");
     }
@@ -99,7 +99,7 @@ fn paced(interval_ms: u32) -> Option<Outgoing> {
     })
 }
 
-fn busy(heard: &Option<Outgoing>) -> Option<u32> {
+pub(super) fn busy(heard: &Option<Outgoing>) -> Option<u32> {
     match heard {
         Some(Outgoing::Bye {
             reason: ByeReason::Busy,
