@@ -10,7 +10,7 @@ use std::{
 use hubmeter_proto::v1;
 
 use crate::{
-    rig::{Collector, hello},
+    rig::{Collector, hello, until},
     town::{Town, busy, kept, stream, verdicts},
 };
 
@@ -72,9 +72,9 @@ async fn a_backup_of_a_live_collector_has_all_that_was_acknowledged_and_resends_
     let episodes: Vec<_> = verdicts(&collector, "ann").await;
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let to = dir.path().join("backup");
-    let (from, until) = (dir.path().to_owned(), to.clone());
+    let (from, into) = (dir.path().to_owned(), to.clone());
     let copying = tokio::task::spawn_blocking(move || {
-        let output = back_up(&from, &until);
+        let output = back_up(&from, &into);
         let _ = stop.send(());
         output
     });
@@ -121,8 +121,11 @@ async fn a_backup_of_a_live_collector_has_all_that_was_acknowledged_and_resends_
     let cleos = town.start("cleo", "");
     drop(stream(&collector, &cleos, 3, 1..=4, "x.ipynb").await);
     let all: Vec<u64> = (1..=last).collect();
-    assert_eq!(kept(&collector, "ann", "").await, all);
-    assert_eq!(kept(&collector, "cleo", "").await, [1, 2, 3, 4]);
+    until("all of ann's and of cleo's rows", async || {
+        kept(&collector, "ann", "").await == all
+            && kept(&collector, "cleo", "").await == [1, 2, 3, 4]
+    })
+    .await;
 }
 
 #[tokio::test]

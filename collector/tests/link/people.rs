@@ -3,20 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    rig::{Collector, PATIENCE},
+    rig::{Collector, until},
     town::{Town, kept, server_path, shown, stream, verdicts},
 };
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let so = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, so).await;
-    assert!(waited.is_ok(), "{what}");
-}
 
 /// The names in the table of servers, on the disk.
 fn names_on_disk(dir: &std::path::Path) -> Vec<String> {

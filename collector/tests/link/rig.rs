@@ -375,6 +375,17 @@ fn wrap(body: v1::up::Body) -> v1::Up {
     v1::Up { body: Some(body) }
 }
 
+/// Waits until something is so: what has a receipt is on the disk, and shown a moment later.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let so = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, so).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
 pub(crate) fn hello(instance: u8, first_seq: u64, next_seq: u64) -> v1::Hello {
     v1::Hello {
         protocol: 1,
