@@ -303,7 +303,8 @@ mod tests {
     }
 
     #[test]
-    fn a_step_of_activity_where_there_was_none_is_a_complaint() {
-        assert_eq!(judge(&counts(1, 0), &counts(1, 1)).len(), 1);
+    fn steps_of_activity_where_there_were_none_are_a_complaint() {
+        assert!(judge(&counts(1, 0), &counts(1, CHANCE)).is_empty());
+        assert_eq!(judge(&counts(1, 0), &counts(1, CHANCE + 1)).len(), 1);
     }
 }
