@@ -169,30 +169,30 @@ def idle_hog(agent: str, path: Path) -> None:
         reader.finish()
 
 
-def process_storm(agent: str, path: Path) -> None:
-    """Commands started in a loop that does not wait for them, until somebody interrupts it."""
+def storm(agent: str, path: Path, breaks_out: str, ends: str) -> None:
+    """A kernel at rest, in which something breaks out that somebody ends after a while."""
     with Kernel() as kernel:
         reader = Portrait(agent, kernel.holder.pid, 5, path, **kernel.columns())
         time.sleep(30)
-        storm = "import subprocess, time\nrunning = []\nfor _ in range(260):\n"
-        kernel.run(storm + "    running.append(subprocess.Popen(['sleep', '600'])); time.sleep(0.25)")
+        kernel.run(breaks_out)
         time.sleep(110)
-        kernel.run("for process in running: process.kill()\nfor process in running: process.wait()")
+        kernel.run(ends)
         time.sleep(120)
         reader.finish()
+
+
+def process_storm(agent: str, path: Path) -> None:
+    """Commands started in a loop that does not wait for them, until somebody interrupts it."""
+    loop = "import subprocess, time\nrunning = []\nfor _ in range(260):\n"
+    start = "    running.append(subprocess.Popen(['sleep', '600'])); time.sleep(0.25)"
+    storm(agent, path, loop + start, "for process in running: process.kill()\nfor process in running: process.wait()")
 
 
 def thread_storm(agent: str, path: Path) -> None:
     """Threads that wait for a lock nobody gives back, until somebody does."""
-    with Kernel() as kernel:
-        reader = Portrait(agent, kernel.holder.pid, 5, path, **kernel.columns())
-        time.sleep(30)
-        storm = "import threading, time\nlock = threading.Lock(); lock.acquire()\ndef wait():\n    with lock: pass\n"
-        kernel.run(storm + "for _ in range(1300):\n    threading.Thread(target=wait, daemon=True).start(); time.sleep(0.05)")
-        time.sleep(110)
-        kernel.run("lock.release()")
-        time.sleep(120)
-        reader.finish()
+    wait = "import threading, time\nlock = threading.Lock(); lock.acquire()\ndef wait():\n    with lock: pass\n"
+    start = "for _ in range(1300):\n    threading.Thread(target=wait, daemon=True).start(); time.sleep(0.05)"
+    storm(agent, path, wait + start, "lock.release()")
 
 
 def silent(agent: str, path: Path) -> None:
