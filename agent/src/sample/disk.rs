@@ -15,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::libc;
+
 use self::{
     ask::Answer,
     place::{Mounts, Place},
@@ -170,8 +172,19 @@ fn table(dir: &Path) -> io::Result<Mounts> {
         Some(&last) if last != b'\n' => Err(io::ErrorKind::InvalidData.into()),
         _ => Ok(text),
     });
-    let text = whole.inspect_err(|error| faults::note(&path, error))?;
+    let text = whole.inspect_err(|error| {
+        if !has_ended(error) {
+            faults::note(&path, error);
+        }
+    })?;
     Ok(Mounts::parse(&text))
+}
+
+/// Whether the process whose mounts were asked for has let go of them, which it does at its end:
+/// until somebody waits for it, opening its table is an invalid argument (`mounts_open_common`
+/// in the kernel's `fs/proc_namespace.c`).
+fn has_ended(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// Whether there is more than could be read.

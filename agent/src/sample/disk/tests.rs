@@ -223,3 +223,18 @@ fn a_local_disk_is_asked_at_once_and_once_a_minute() {
     assert_eq!(watch.look(None, 60_002), None);
     assert_eq!(child(&watch), None);
 }
+
+#[test]
+fn a_process_that_has_ended_is_no_failed_reading_before_and_after_it_was_waited_for() {
+    let mut ended = Command::new("true").spawn().unwrap();
+    let process = PathBuf::from(format!("/proc/{}", ended.id()));
+    until(|| {
+        let stat = fs::read_to_string(process.join("stat")).unwrap();
+        stat.contains(") Z ")
+    });
+    let before = faults::Faults::so_far();
+    assert!(table(&process).is_err());
+    ended.wait().unwrap();
+    assert!(table(&process).is_err());
+    assert_eq!(faults::Faults::so_far().since(&before).total(), 0);
+}
