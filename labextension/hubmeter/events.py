@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jsonschema import validators
@@ -58,6 +59,8 @@ _DEEPER = {
     "agent_cpu_millis": ("agent", "cpu_millis"),
     "agent_rss_bytes": ("agent", "rss_bytes"),
 }
+#: What only events have.
+DRIFT = "drift_bytes_per_second"
 _EXTRA = ("link_state", "job_ends_in_seconds", "agent_up_seconds", *_DEEPER)
 
 
@@ -111,14 +114,27 @@ def sample(raw: Any) -> dict[str, Any] | None:
     return kept
 
 
-def sample_event(kept: Mapping[str, Any] | None) -> Event:
-    """The event for a kept sample; None is the event that says that there is no data."""
+def sample_event(
+    kept: Mapping[str, Any] | None, drifts: Mapping[Hashable, float] = MappingProxyType({})
+) -> Event:
+    """The event for a kept sample; None is the event that says that there is no data.
+
+    `drifts` are bytes a second of what grows evenly, by `row_key`, and by None for the server.
+    """
     if kept is None:
-        empty = dict.fromkeys((*_INTEGERS, *_NUMBERS, *_TEXTS, *_FLAGS, *_EXTRA))
+        empty = dict.fromkeys((*_INTEGERS, *_NUMBERS, *_TEXTS, *_FLAGS, *_EXTRA, DRIFT))
         return Event(empty, state="no_data", workloads=[], workloads_left_out=0)
     rows = kept["workloads"]
     left_out = max(0, len(rows) - ROWS_SENT_MAX)
-    return Event(kept, workloads=rows[:ROWS_SENT_MAX], workloads_left_out=left_out)
+    sent = [{**row, DRIFT: _drift(drifts, row_key(row))} for row in rows[:ROWS_SENT_MAX]]
+    event = Event(kept, workloads=sent, workloads_left_out=left_out)
+    event[DRIFT] = _drift(drifts, None)
+    return event
+
+
+def row_key(row: Mapping[str, Any]) -> str:
+    """A workload has the same in every sample."""
+    return f"{row.get('kind')} {row.get('id')}"
 
 
 def notice(raw: Any) -> dict[str, Any] | None:
@@ -140,6 +156,11 @@ def notice(raw: Any) -> dict[str, Any] | None:
         "stops_at": _text(raw.get("stops_at")),
         "cleared": raw.get("cleared") is True,
     }
+
+
+def _drift(drifts: Mapping[Hashable, float], key: Hashable) -> int | None:
+    rate = drifts.get(key)
+    return None if rate is None else round(rate)
 
 
 def _row(raw: Mapping[str, Any]) -> dict[str, Any]:

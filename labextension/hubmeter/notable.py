@@ -1,112 +1,238 @@
 """Which samples are worth an event.
 
-An event wakes the server's loop and every open tab. So a sample goes out at once when it says something new:
-a jump, a kernel that came, went or began to work, a limit that comes near. What creeps or jitters, memory by
-less than a jump and processors' shares, goes out every quarter of a minute: often enough for lines that live.
-What nobody would see waits for the minute, and in tabs that nobody sees all that is not grave does.
+An event wakes the server's loop and every open tab. So a sample goes out when it says something that a tab does
+not show by itself: a tab counts on what grows evenly (`drift`), and the seconds to the limit down. What is
+compared is not the last sample that went out but what tabs make of it by now.
+
+* At once: the state gets graver, the limit changes, a workload comes or goes.
+* Within two seconds: any other change of state, a leap of memory; and a jump or a kernel that begins to work,
+  as long as there were not many of these.
+* Every quarter of a minute: what creeps or jitters, memory by less than a jump and processors' shares.
+* Once a minute: the rest. In tabs that nobody sees all that is not grave waits for it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from .events import INTEGER_MAX
+from .drift import COUNTED_S_MAX, COUNTED_SHARE_MAX, Drift
+from .events import INTEGER_MAX, row_key
 
 QUIET_S = 60.0
+#: What tabs count on by themselves is told again well before they stop.
+RENEW_S = 20.0
 LIVELY_S = 15.0
+APART_S = 2.0
+TICK_S = 0.5  # a sample that comes a little early is the one that was waited for
+
+#: Jumps in a row that each get an event; then one in so many seconds does.
+JUMPS_MAX = 6
+JUMP_S = 12.0
+
 CORES = 0.05
 BYTES_MIN = 1024 * 1024
-#: What a jump is, as a share of the limit and at most; where nobody looks, whoever comes back is first shown
-#: what is as near as this. The line in the status bar has tenths of a GiB.
+#: Steps of memory, as a share of the limit and at most. The line in the status bar has tenths of a GiB.
+LEAP = (0.05, 500 * BYTES_MIN)
+#: Where nobody looks, whoever comes back is first shown what is as near as this.
 JUMP = (0.01, 100 * BYTES_MIN)
 #: What somebody would see: a quarter of a percent is less than a pixel of the meter.
 CREEP = (0.0025, 25 * BYTES_MIN)
-TICK_S = 0.5  # a sample that comes a little early is the one that was waited for
+#: A forecast is never exact: what is off by less is not told.
+SECONDS_SHARE, SECONDS_MIN = 0.2, 3.0
+#: And a pace of the same kind.
+PACE_SHARE = 0.25
 
-#: What is the same or is not; the limit first.
-_SAME = (
-    "memory_limit_bytes",
-    "interval_ms",
-    "memory_source",
-    "memory_limit_source",
-    "memory_limit_enforced",
-    "memory_limit_shared",
-)
+# How grave it is, as `levelOf` in `model.ts` has it: its figures are the same.
+CALM, RISING, CRITICAL = range(3)
+RISING_SHARE, CRITICAL_SHARE = 0.8, 0.95
+RISING_S, CRITICAL_S = 15 * 60.0, 60.0
+FORECAST_SHARE_MIN = 0.25
 
-#: Bytes, cores, and what is the same or is not.
-Seen = tuple[float, float, list[Any]]
+#: What is the same or is not, and no tab shows by a number.
+_SAME = ("memory_source", "memory_limit_source", "memory_limit_enforced", "memory_limit_shared")
 
 
+@dataclass(frozen=True)
+class Row:
+    """A workload, or the server itself."""
+
+    used: float
+    cores: float
+    same: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a sample says, as far as a tab shows it."""
+
+    rows: Mapping[Hashable, Row]
+    limit: float
+    trend: float
+    seconds: float | None
+
+    @property
+    def used(self) -> float:
+        return self.rows[None].used
+
+    @property
+    def level(self) -> int:
+        if self.limit <= 0:
+            return CALM
+        share = self.used / self.limit
+        left_s = math.inf if self.seconds is None or share < FORECAST_SHARE_MIN else self.seconds
+        if share >= CRITICAL_SHARE or left_s <= CRITICAL_S:
+            return CRITICAL
+        return RISING if share >= RISING_SHARE or left_s <= RISING_S else CALM
+
+    def step(self, share_and_most: tuple[float, float]) -> float:
+        share, most = share_and_most
+        return max(BYTES_MIN, min(share * (self.limit or self.used), most))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What went out, and by what tabs go on from there."""
+
+    at_s: float
+    seen: Seen
+    drifts: Mapping[Hashable, float]
+
+    def by_now(self, at_s: float) -> Seen:
+        """What tabs show: `countedOn` in `sample.ts` does the same."""
+        passed_s = at_s - self.at_s
+        seen, counted_s = self.seen, min(passed_s, COUNTED_S_MAX)
+        rows = dict(seen.rows)
+        for key, rate in self.drifts.items():
+            row, most = rows[key], math.inf
+            if key is None and seen.limit > 0:
+                most = max(row.used, COUNTED_SHARE_MAX * seen.limit)
+            rows[key] = Row(min(row.used + rate * counted_s, most), row.cores, row.same)
+        seconds = None if seen.seconds is None else max(0.0, seen.seconds - passed_s)
+        return Seen(rows, seen.limit, seen.trend, seconds)
+
+
+@dataclass
+class Jumps:
+    """Whether one more may go out: a few may in a row, later one now and then."""
+
+    #: When all of them may again.
+    full_s: float = 0.0
+
+    def any(self, at_s: float) -> bool:
+        return self.full_s - at_s <= (JUMPS_MAX - 1) * JUMP_S + TICK_S
+
+    def use(self, at_s: float) -> None:
+        # Events that don't ask for leave make no debt that grows.
+        self.full_s = min(max(self.full_s, at_s) + JUMP_S, at_s + JUMPS_MAX * JUMP_S)
+
+
+@dataclass
 class Notable:
-    """Compares samples, as the agent gives them, with the last one that went out."""
+    """Compares samples, as the agent gives them, with what tabs show."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._sent_s: float | None = None
-        self._before: dict[Any, Seen] = {}
+    clock: Callable[[], float] = time.monotonic
+    _sent: Sent | None = None
+    _drift: Drift = field(default_factory=Drift)
+    _jumps: Jumps = field(default_factory=Jumps)
+
+    @property
+    def drifts(self) -> Mapping[Hashable, float]:
+        """Bytes a second by which tabs count on from the last that went out; the server's is that of None."""
+        return {} if self._sent is None else self._sent.drifts
 
     def take(self, raw: Mapping[str, Any], watched: bool = True) -> bool:
         """Whether this one shall go out; if so the next ones are compared with it."""
-        now, at_s = _seen(raw), self._clock()
-        if not self._is_due(raw, now, at_s, watched):
+        now, at_s = _seen(raw), self.clock()
+        used = {key: row.used for key, row in now.rows.items()}
+        drifts = self._drift.take(at_s, used, now.step(CREEP), now.step(LEAP))
+        if not self._is_due(now, at_s, watched):
             return False
-        self._before, self._sent_s = now, at_s
+        self._sent = Sent(at_s, now, drifts)
+        self._jumps.use(at_s)
         return True
 
     def forget(self) -> None:
         """The next sample goes out whatever it says."""
-        self._sent_s = None
+        self._sent = None
+        self._drift.forget()
 
-    def _is_due(self, raw: Mapping[str, Any], now: Mapping[Any, Seen], at_s: float, watched: bool) -> bool:
-        if self._sent_s is None:
+    def _is_due(self, now: Seen, at_s: float, watched: bool) -> bool:
+        if self._sent is None:
             return True
-        passed_s = at_s - self._sent_s + TICK_S
-        # While a limit comes near, each second counts.
-        if passed_s >= QUIET_S or raw.get("seconds_to_limit") is not None:
+        shown, passed_s = self._sent.by_now(at_s), at_s - self._sent.at_s + TICK_S
+        jumps = self._jumps.any(at_s)
+        if passed_s >= QUIET_S or now.level > shown.level or now.limit != shown.limit:
             return True
+        came = watched and now.rows.keys() != shown.rows.keys()
+        if came and jumps:
+            return True
+        if passed_s < APART_S:
+            return False
         if not watched:
-            return _differs({None: self._before[None]}, {None: now[None]}, JUMP)
-        if _differs(self._before, now, JUMP):
+            return _is_other(shown, now) or (passed_s >= LIVELY_S and _moved(shown, now, JUMP))
+        if came or _is_other(shown, now) or _moved(shown, now, LEAP):
             return True
-        return passed_s >= LIVELY_S and _differs(self._before, now, CREEP, CORES)
+        if jumps and (_row_differs(shown, now, JUMP) or _time_differs(shown, now)):
+            return True
+        if passed_s >= RENEW_S and self._sent.drifts:
+            return True
+        return passed_s >= LIVELY_S and (_row_differs(shown, now, CREEP, CORES) or _pace_differs(shown, now))
 
 
-def _seen(raw: Mapping[str, Any]) -> dict[Any, Seen]:
+def _seen(raw: Mapping[str, Any]) -> Seen:
     """What a sample says of the server and of each workload."""
     get = raw.get
-    link, rows = get("link"), get("workloads")
+    link, every = get("link"), get("workloads")
     state = link.get("state") if isinstance(link, dict) else None
-    same = [*map(get, _SAME), state, get("seconds_to_limit") is None]
-    every: dict[Any, Seen] = {None: (_number(get("memory_used_bytes")), _number(get("cpu_cores")), same)}
-    for row in rows if isinstance(rows, list) else ():
+    same = (*map(get, _SAME), state)
+    rows: dict[Hashable, Row] = {None: Row(_number(get("memory_used_bytes")), _number(get("cpu_cores")), same)}
+    for row in every if isinstance(every, list) else ():
         if isinstance(row, dict):
-            get = row.get
-            key = f"{get('kind')} {get('id')}"
-            moving = _number(get("memory_used_bytes")), _number(get("cpu_cores"))
-            every[key] = (*moving, [get("notebook"), get("state")])
-    return every
+            get_of = row.get
+            moving = _number(get_of("memory_used_bytes")), _number(get_of("cpu_cores"))
+            rows[row_key(row)] = Row(*moving, (get_of("notebook"), get_of("state")))
+    trend, seconds = _number(get("trend_bytes_per_second")), get("seconds_to_limit")
+    # Only growth fills memory: a forecast beside a falling trend is none.
+    left = None if seconds is None or trend <= 0 else _number(seconds)
+    return Seen(rows, _number(get("memory_limit_bytes")), trend, left)
 
 
-def _differs(
-    before: Mapping[Any, Seen],
-    now: Mapping[Any, Seen],
-    bytes_min: tuple[float, float],
-    cores_min: float = math.inf,
-) -> bool:
-    """Whether there is something new, or something moved by so much."""
-    if before.keys() != now.keys():
-        return True
-    used, _, [limit, *_] = now[None]
-    share, most = bytes_min
-    step = max(BYTES_MIN, min(share * (_number(limit) or used), most))
-    for key, (used, cores, same) in now.items():
-        used_before, cores_before, same_before = before[key]
-        if same != same_before or abs(used - used_before) >= step or abs(cores - cores_before) >= cores_min:
+def _is_other(shown: Seen, now: Seen) -> bool:
+    """What is told in words is told in others."""
+    return now.level != shown.level or now.rows[None].same != shown.rows[None].same
+
+
+def _moved(shown: Seen, now: Seen, step: tuple[float, float]) -> bool:
+    return abs(now.used - shown.used) >= now.step(step)
+
+
+def _row_differs(shown: Seen, now: Seen, bytes_min: tuple[float, float], cores_min: float = math.inf) -> bool:
+    """Whether something moved by so much, or is called or does something else."""
+    step = now.step(bytes_min)
+    for key, row in now.rows.items():
+        before = shown.rows.get(key)
+        if before is None or row.same != before.same or abs(row.used - before.used) >= step:
+            return True
+        if abs(row.cores - before.cores) >= cores_min:
             return True
     return False
+
+
+def _time_differs(shown: Seen, now: Seen) -> bool:
+    """Whether the time that is left is another; where all is calm none is shown."""
+    if now.level == CALM:
+        return False
+    if shown.seconds is None or now.seconds is None:
+        return shown.seconds is not now.seconds
+    return abs(now.seconds - shown.seconds) >= max(SECONDS_MIN, SECONDS_SHARE * shown.seconds)
+
+
+def _pace_differs(shown: Seen, now: Seen) -> bool:
+    return now.level != CALM and abs(now.trend - shown.trend) >= PACE_SHARE * max(abs(shown.trend), BYTES_MIN)
 
 
 def _number(value: Any) -> float:

@@ -141,5 +141,6 @@ class Feed:
             # Whoever comes asks for the newest, and gets the next one whatever it says.
             self._notable.forget()
         elif self._notable.take(raw, self._watched()) and (sample := self.sample):
-            self._outlet.send(events.SAMPLE_SCHEMA, events.sample_event(sample), newest_only=True)
+            event = events.sample_event(sample, self._notable.drifts)
+            self._outlet.send(events.SAMPLE_SCHEMA, event, newest_only=True)
         self.on_sample()

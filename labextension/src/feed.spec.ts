@@ -86,6 +86,37 @@ describe('Feed', () => {
     expect(feed.serverNow()).toBe(now);
   });
 
+  it('counts on each second what grows evenly, keeps only what was measured, and stops by itself', () => {
+    const used = LIVE.memory_used_bytes;
+    feed.take({ ...LIVE, drift_bytes_per_second: 1000 });
+    changes = 0;
+    vi.advanceTimersByTime(10_000);
+    expect(changes).toBe(10);
+    expect(feed.sample?.usedBytes).toBe(used + 10_000);
+    expect(feed.points.map(point => point.usedBytes)).toEqual([used]);
+    vi.advanceTimersByTime(60_000);
+    expect(feed.sample?.usedBytes).toBe(used + 30_000);
+    expect(changes).toBe(30);
+  });
+
+  it('counts nothing in a hidden tab, and has counted when somebody looks', () => {
+    feed.take({ ...LIVE, drift_bytes_per_second: 1000 });
+    look(true);
+    changes = 0;
+    vi.advanceTimersByTime(10_000);
+    expect(changes).toBe(0);
+    look(false);
+    expect(changes).toBe(1);
+    expect(feed.sample?.usedBytes).toBe(LIVE.memory_used_bytes + 10_000);
+  });
+
+  it('makes nothing younger when the clock is set back', () => {
+    feed.take({ ...LIVE, drift_bytes_per_second: 1000, seconds_to_limit: 50 });
+    vi.setSystemTime(Date.now() - 3_600_000);
+    expect(feed.sample?.usedBytes).toBe(LIVE.memory_used_bytes);
+    expect(feed.sample?.secondsToLimit).toBe(50);
+  });
+
   it('has a sparkline for each workload that is there, and forgets the others', () => {
     feed.take({ ...LIVE, workloads: [kernel('a', 'a.ipynb', 1), kernel('b', 'b.ipynb', 2)] });
     feed.take({ ...LIVE, workloads: [kernel('a', 'a.ipynb', 3)] });

@@ -1,9 +1,10 @@
 // The newest sample, and the last minutes of what there was. It is never stale: what is too old is
-// gone. In a hidden tab it only remembers; it catches up when somebody looks.
+// gone. What grows evenly is counted on, so that the server need not tell each second of it. In a hidden
+// tab it only remembers; it catches up when somebody looks.
 
 import { Signal } from '@lumino/signaling';
 
-import { ISample, parseSample } from './sample';
+import { countedOn, isMoving, ISample, parseSample } from './sample';
 
 /** What a chart is drawn from; times are this browser's. */
 export interface IPoint {
@@ -19,6 +20,8 @@ export interface IPoint {
  * with nobody at its other end. */
 const STALE_MS_MIN = 150_000;
 const STALE_INTERVALS = 4;
+/** How often what is counted on is shown. */
+const TICK_MS = 1000;
 /** Every sample of the last ten minutes, a sample a second at most. */
 const RECENT_MS = 10 * 60_000;
 const RECENT_MAX = 700;
@@ -40,9 +43,9 @@ export class Feed {
   /** Somebody looks and something is new. Never in a hidden tab. */
   readonly changed = new Signal<this, void>(this);
 
-  /** The newest sample; null when there is none of now. */
+  /** The newest sample, counted on to now; null when there is none of now. */
   get sample(): ISample | null {
-    return this._sample;
+    return this._sample === null ? null : countedOn(this._sample, this._ageSeconds());
   }
 
   /** Whether anything was ever heard. */
@@ -158,7 +161,7 @@ export class Feed {
     }
   };
 
-  /** Forgets what is too old, waits for it to become so, tells. */
+  /** Forgets what is too old, waits for it to become so or to move on, tells. */
   private _look(): void {
     window.clearTimeout(this._timer);
     if (this._sample !== null) {
@@ -167,10 +170,16 @@ export class Feed {
         this._sample = null;
         this._remember(null, Date.now());
       } else {
-        this._timer = window.setTimeout(() => this._look(), left);
+        const moves = isMoving(this._sample, this._ageSeconds());
+        this._timer = window.setTimeout(() => this._look(), moves ? Math.min(TICK_MS, left) : left);
       }
     }
     this.changed.emit();
+  }
+
+  /** How long ago it was told; a clock that is set back makes it no younger. */
+  private _ageSeconds(): number {
+    return Math.max(0, Date.now() - this._atMs) / 1000;
   }
 
   private _atMs = 0;

@@ -16,6 +16,8 @@ export interface IWorkload {
   readonly cpuCores: number | null;
   readonly idleSeconds: number | null;
   readonly trendBytesPerSecond: number | null;
+  /** How fast it grows, where it grows evenly. */
+  readonly driftBytesPerSecond: number | null;
 }
 
 export interface ISample {
@@ -33,6 +35,8 @@ export interface ISample {
   readonly swapBytes: number | null;
   readonly shmBytes: number | null;
   readonly trendBytesPerSecond: number | null;
+  /** How fast memory grows, where it grows evenly: what one may count on by until the next event. */
+  readonly driftBytesPerSecond: number | null;
   readonly secondsToLimit: number | null;
   readonly secondsToLimitLow: number | null;
   readonly secondsToLimitHigh: number | null;
@@ -55,6 +59,11 @@ const NAME_CHARS_MAX = 300;
 /** The longest path there is. */
 const PATH_CHARS_MAX = 4096;
 const ID_CHARS_MAX = 128;
+/** So long one counts on by oneself, and never up to the limit; `drift.py` has the same figures. */
+const COUNTED_SECONDS_MAX = 30;
+const COUNTED_SHARE_MAX = 0.99;
+/** A time that is left is shown in seconds below this. */
+const SECONDS_SHOWN_MAX = 100;
 
 /** Reads an event or the `meter` of `api/metrics/v1`; null when it says "no data" or says nothing sane. */
 export function parseSample(raw: unknown): ISample | null {
@@ -80,6 +89,7 @@ export function parseSample(raw: unknown): ISample | null {
     swapBytes: size(raw.swap_bytes),
     shmBytes: size(raw.shm_bytes),
     trendBytesPerSecond: number(raw.trend_bytes_per_second),
+    driftBytesPerSecond: size(raw.drift_bytes_per_second),
     secondsToLimit: size(raw.seconds_to_limit),
     secondsToLimitLow: size(raw.seconds_to_limit_low),
     secondsToLimitHigh: size(raw.seconds_to_limit_high),
@@ -105,6 +115,40 @@ export function secondsLeft(sample: ISample): number | null {
   return (sample.trendBytesPerSecond ?? 0) > 0 ? sample.secondsToLimit : null;
 }
 
+/** The sample as it is so many seconds later, if all goes on as it did: the server's extension tells when it
+ * does not (`by_now` in `notable.py` does the same). */
+export function countedOn(sample: ISample, seconds: number): ISample {
+  if (sample.driftBytesPerSecond === null && sample.secondsToLimit === null && sample.jobEndsInSeconds === null) {
+    return sample;
+  }
+  const counted = Math.min(Math.max(seconds, 0), COUNTED_SECONDS_MAX);
+  const later = (one: number | null) => (one === null ? null : Math.max(0, one - seconds));
+  const most = sample.limitBytes === null ? Infinity : COUNTED_SHARE_MAX * sample.limitBytes;
+  const grown = sample.usedBytes + counted * (sample.driftBytesPerSecond ?? 0);
+  return {
+    ...sample,
+    usedBytes: Math.min(grown, Math.max(sample.usedBytes, most)),
+    secondsToLimit: later(sample.secondsToLimit),
+    secondsToLimitLow: later(sample.secondsToLimitLow),
+    secondsToLimitHigh: later(sample.secondsToLimitHigh),
+    jobEndsInSeconds: later(sample.jobEndsInSeconds),
+    workloads: sample.workloads.map(one =>
+      one.driftBytesPerSecond === null || one.memoryUsedBytes === null
+        ? one
+        : { ...one, memoryUsedBytes: one.memoryUsedBytes + counted * one.driftBytesPerSecond }
+    )
+  };
+}
+
+/** Whether what is shown of it is another with each second. */
+export function isMoving(sample: ISample, seconds: number): boolean {
+  const left = secondsLeft(sample);
+  return (
+    (sample.driftBytesPerSecond !== null && seconds < COUNTED_SECONDS_MAX) ||
+    (left !== null && left > seconds && left - seconds < SECONDS_SHOWN_MAX)
+  );
+}
+
 function workload(raw: Fields): IWorkload {
   const kind = text(raw.kind, ID_CHARS_MAX) ?? 'other';
   const id = text(raw.id, ID_CHARS_MAX) ?? '';
@@ -120,6 +164,7 @@ function workload(raw: Fields): IWorkload {
     memoryUsedBytes: size(raw.memory_used_bytes),
     cpuCores: size(raw.cpu_cores),
     idleSeconds: size(raw.idle_seconds),
-    trendBytesPerSecond: number(raw.trend_bytes_per_second)
+    trendBytesPerSecond: number(raw.trend_bytes_per_second),
+    driftBytesPerSecond: size(raw.drift_bytes_per_second)
   };
 }

@@ -38,7 +38,9 @@ CASES = {
     "visible tab, a kernel computes": ("computes", True, True),
     "visible tab, a kernel grows": ("grows", True, True),
     "hidden tab, a kernel computes": ("computes", True, False),
+    "hidden tab, a kernel grows": ("grows", True, False),
     "visible tab, the limit comes near": ("alarm", True, True),
+    "visible tab, memory comes and goes": ("swings", True, True),
 }
 
 
@@ -135,7 +137,7 @@ class Server:
         self._log.close()
 
 
-async def tab(server: Server, visible: bool, over: asyncio.Event) -> int:
+async def tab(server: Server, visible: bool, over: asyncio.Event, heard: list[float]) -> None:
     """What a tab does: it listens, and asks for kernels and sessions while it can be seen."""
     from tornado.httpclient import AsyncHTTPClient, HTTPRequest
     from tornado.websocket import websocket_connect
@@ -143,12 +145,10 @@ async def tab(server: Server, visible: bool, over: asyncio.Event) -> int:
     headers = {"Authorization": f"token {TOKEN}"}
     url = f"ws{server.url.removeprefix('http')}api/events/subscribe"
     socket = await websocket_connect(HTTPRequest(url, headers=headers))
-    heard = 0
 
     async def listen() -> None:
-        nonlocal heard
         while await socket.read_message() is not None:
-            heard += 1
+            heard.append(time.monotonic())
 
     async def poll() -> None:
         while True:
@@ -162,22 +162,23 @@ async def tab(server: Server, visible: bool, over: asyncio.Event) -> int:
     for task in tasks:
         task.cancel()
     socket.close()
-    return heard
 
 
-async def measure(server: Server, has_tab: bool, visible: bool, seconds: float) -> tuple[Spent, int]:
-    over = asyncio.Event()
-    tabs = [asyncio.create_task(tab(server, visible, over))] if has_tab else []
+async def measure(server: Server, has_tab: bool, visible: bool, seconds: float) -> tuple[Spent, float]:
+    over, heard = asyncio.Event(), []
+    tabs = [asyncio.create_task(tab(server, visible, over, heard))] if has_tab else []
     await asyncio.sleep(SETTLE_S)
     before, begun = server.spent(), time.monotonic()
     await asyncio.sleep(seconds)
-    spent = server.spent().since(before, time.monotonic() - begun)
+    passed_s = time.monotonic() - begun
+    spent = server.spent().since(before, passed_s)
     over.set()
-    heard = sum(await asyncio.gather(*tabs))
-    return spent, heard
+    await asyncio.gather(*tabs)
+    events = sum(begun <= at_s <= begun + passed_s for at_s in heard)
+    return spent, 60 * events / passed_s
 
 
-def once(meter: str, case: str, seconds: float) -> tuple[Spent, int]:
+def once(meter: str, case: str, seconds: float) -> tuple[Spent, float]:
     says, has_tab, visible = CASES[case]
     with tempfile.TemporaryDirectory(prefix="hm") as folder:
         server = Server(Path(folder) / "s", meter, says)
@@ -195,10 +196,10 @@ def main() -> None:
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server is left behind
     columns = ("off", "ours", "adds", "off", "ours", "beside", "events")
-    print(f"{'':34}{'loop, ms/min':>24}{'wake-ups/min':>16}{'ms/min':>8}")
+    print(f"{'':34}{'loop, ms/min':>24}{'wake-ups/min':>16}{'ms/min':>8}{'a min':>8}")
     print(f"{'':34}" + "".join(f"{one:>8}" for one in columns))
     for case in args.case or CASES:
-        runs: dict[str, list[tuple[Spent, int]]] = {"off": [], "ours": []}
+        runs: dict[str, list[tuple[Spent, float]]] = {"off": [], "ours": []}
         for _ in range(args.times):
             for meter, done in runs.items():
                 done.append(once(meter, case, args.seconds))

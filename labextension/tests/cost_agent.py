@@ -11,16 +11,30 @@ from agent_sample import SAMPLE
 
 SAYS = os.environ["HUBMETER_COST_SAYS"]
 SOCKET = os.environ["HUBMETER_SOCKET"]
-INTERVAL_S = 1.0 if SAYS == "alarm" else 5.0
+INTERVAL_S = 1.0 if SAYS in ("alarm", "swings") else 5.0
 ROWS = 5
 MIB = 1024 * 1024
+LIMIT_BYTES = SAMPLE["memory_limit_bytes"]
+#: So far it grows before it begins anew.
+GROWN_BYTES_MAX = 3000 * MIB
+RATE = 20 * MIB / INTERVAL_S
+
+
+def grown_bytes(index: int) -> int:
+    """`still` and `computes` move by pages, `grows` and `alarm` evenly, `swings` by a tenth of the limit."""
+    if SAYS == "swings":
+        return (index // 3 % 2) * LIMIT_BYTES // 10
+    if SAYS in ("grows", "alarm"):
+        # No kernel is a clock: some pages come early, some late.
+        return (index * 20 * MIB + index % 3 * MIB) % GROWN_BYTES_MAX
+    return (index % 7) * 4096
 
 
 def sample(index: int) -> dict:
-    """`still` moves by pages, `computes` by a processor's share, `grows` and `alarm` by memory."""
-    grown = index * 20 * MIB if SAYS in ("grows", "alarm") else (index % 7) * 4096
+    grown = grown_bytes(index)
     cores = 0.0 if SAYS == "still" else 0.9 + (index % 5) * 0.05
-    used = SAMPLE["memory_used_bytes"] + grown % (3000 * MIB)
+    # Where the limit comes near, it does so from the first minute on.
+    used = SAMPLE["memory_used_bytes"] + (900 * MIB if SAYS == "alarm" else 0) + grown
     rows = [
         {
             "kind": "kernel",
@@ -43,9 +57,11 @@ def sample(index: int) -> dict:
         }
         for number in range(ROWS)
     ]
-    over = {"interval_ms": int(1000 * INTERVAL_S), "memory_used_bytes": used, "cpu_cores": cores}
-    if SAYS == "alarm":
-        over |= {"seconds_to_limit": 60.0, "trend_bytes_per_second": 20.0 * MIB}
+    # A real agent measures its interval: it is rarely the same to a millisecond.
+    interval_ms = int(1000 * INTERVAL_S) + index % 2
+    over = {"interval_ms": interval_ms, "memory_used_bytes": used, "cpu_cores": cores}
+    if SAYS in ("grows", "alarm"):
+        over |= {"seconds_to_limit": (LIMIT_BYTES - used) / RATE, "trend_bytes_per_second": RATE}
     return {**SAMPLE, **over, "workloads": rows}
 
 

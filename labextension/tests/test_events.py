@@ -80,6 +80,17 @@ def test_many_workloads_are_bounded_and_counted():
     assert event["workloads_left_out"] == 400
 
 
+async def test_how_fast_it_grows_is_in_the_event_and_only_in_there(bus):
+    kept = events.sample({**SAMPLE, "drift_bytes_per_second": 9, "workloads": [row(), row(id="l")]})
+    event = events.sample_event(kept, {None: 2.5e6, "kernel l": 1e6, "kernel gone": 1.0})
+    assert event["drift_bytes_per_second"] == 2_500_000
+    assert [one["drift_bytes_per_second"] for one in event["workloads"]] == [None, 1_000_000]
+    assert bus.emit(schema_id=events.SAMPLE_SCHEMA, data=event) is not None
+    still = events.sample_event(kept)
+    assert still["drift_bytes_per_second"] is None, "the agent's own word is not asked for"
+    assert all(one["drift_bytes_per_second"] is None for one in still["workloads"])
+
+
 def test_a_long_name_is_cut():
     kept = events.sample({**SAMPLE, "workloads": [row(notebook="n" * 4000)]})
     assert kept["workloads"][0]["notebook"] == "n" * 255

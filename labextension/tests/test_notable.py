@@ -5,19 +5,26 @@ from __future__ import annotations
 import pytest
 from agent_sample import SAMPLE
 
-from hubmeter import notable, watch
+from hubmeter import drift, notable, watch
 
 LIMIT = SAMPLE["memory_limit_bytes"]
 ROW = {"kind": "kernel", "id": "k", "memory_used_bytes": 10**8, "cpu_cores": 0.0, "state": "idle"}
 BEFORE = {**SAMPLE, "workloads": [ROW]}
+HALF = {**BEFORE, "memory_used_bytes": LIMIT // 2}
+DANGER = {"seconds_to_limit": 9.0, "trend_bytes_per_second": 2.0 * 1024**2}
+MIB = 1024**2
 
 
-def takes(sample, after_s=1.0, watched=True):
+def takes_from(before, sample, after_s, watched=True):
     now = [0.0]
     one = notable.Notable(lambda: now[0])
-    assert one.take(BEFORE), "the first always goes out"
+    assert one.take(before), "the first always goes out"
     now[0] += after_s
     return one.take(sample, watched)
+
+
+def takes(sample, after_s=notable.APART_S, watched=True):
+    return takes_from(BEFORE, sample, after_s, watched)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,7 @@ def test_what_nobody_would_see_waits_for_a_minute(over):
         {"memory_used_bytes": SAMPLE["memory_used_bytes"] - LIMIT // 90},
         {"memory_limit_bytes": LIMIT * 2},
         {"memory_limit_enforced": True},
-        {"seconds_to_limit": 90.0},
+        {"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 20},
         {"link": {"state": "streaming"}},
         {"workloads": []},
         {"workloads": [{**ROW, "state": "busy"}]},
@@ -70,9 +77,116 @@ def test_garbage_in_a_sample_ends_nothing():
         )
 
 
-def test_the_end_of_a_danger_goes_out_at_once():
-    one = notable.Notable(lambda: 0.0)
-    assert one.take({**BEFORE, "seconds_to_limit": 9.0}) and one.take(BEFORE) and not one.take(BEFORE)
+def test_a_danger_goes_out_at_once_and_its_end_within_two_seconds():
+    now = [0.0]
+    one = notable.Notable(lambda: now[0])
+    assert one.take(HALF) and one.take({**HALF, **DANGER})
+    assert not one.take(HALF) and not one.take({**HALF, **DANGER})
+    now[0] = notable.APART_S
+    assert one.take(HALF) and not one.take(HALF)
+
+
+@pytest.mark.parametrize(
+    ("over", "level"),
+    [
+        ({}, notable.CALM),
+        ({"memory_used_bytes": 0.81 * LIMIT}, notable.RISING),
+        ({"memory_used_bytes": 0.96 * LIMIT}, notable.CRITICAL),
+        ({"memory_used_bytes": 9 * LIMIT, "memory_limit_bytes": None}, notable.CALM),
+        ({"seconds_to_limit": 800.0, "trend_bytes_per_second": 1.0}, notable.RISING),
+        ({"seconds_to_limit": 50.0, "trend_bytes_per_second": 1.0}, notable.CRITICAL),
+        ({"seconds_to_limit": 50.0, "trend_bytes_per_second": -1.0}, notable.CALM),
+        ({"seconds_to_limit": 50.0, "trend_bytes_per_second": 1.0, "memory_used_bytes": LIMIT // 5}, 0),
+    ],
+)
+def test_it_is_as_grave_as_the_tab_shows(over, level):
+    assert notable._seen({**HALF, **over}).level == level
+
+
+def events_of(samples, interval_s=1.0, watched=True):
+    """When an event goes out, and by what tabs then count on."""
+    now = [0.0]
+    one, sent = notable.Notable(lambda: now[0]), []
+    for index, sample in enumerate(samples):
+        now[0] = interval_s * index
+        if one.take(sample, watched):
+            sent.append((now[0], one.drifts))
+    return sent
+
+
+def growing(index, step=20 * MIB, start=LIMIT // 2, noise=0):
+    """One more second of even growth towards the limit."""
+    grown = index * step + (-noise, 0, noise, 0)[index % 4]
+    used = start + grown
+    row = {**ROW, "memory_used_bytes": 10**8 + grown, "state": "busy"}
+    ends = {"seconds_to_limit": max(0.0, (LIMIT - used) / step), "trend_bytes_per_second": float(step)}
+    return {**BEFORE, "memory_used_bytes": used, "workloads": [row], **ends}
+
+
+@pytest.mark.parametrize("noise", [0, MIB])
+def test_what_grows_evenly_is_told_a_few_times_a_minute_though_the_limit_comes_near(noise):
+    sent = events_of(growing(index, 10 * MIB, noise=noise) for index in range(180))
+    # Three to a minute, the first ones until the pace is known, and one as it becomes grave.
+    assert len(sent) <= 9 + 4, [at for at, _ in sent]
+    at_s, drifts = sent[-2]
+    assert abs(drifts[None] - 10 * MIB) <= 1.1 * MIB and drifts.keys() == {None, "kernel k"}, at_s
+
+
+def test_what_a_tab_shows_is_never_off_by_more_than_a_jump_where_memory_grows_evenly():
+    now = [0.0]
+    one, sent = notable.Notable(lambda: now[0]), None
+    for index in range(100):
+        now[0] = float(index)
+        sample = growing(index)
+        if one.take(sample):
+            sent = (now[0], sample["memory_used_bytes"], one.drifts.get(None, 0.0))
+        shown = sent[1] + sent[2] * (now[0] - sent[0])
+        assert abs(shown - sample["memory_used_bytes"]) < max(LIMIT // 100, 2 * 20 * MIB), index
+
+
+def test_growth_that_stops_is_told_as_soon_as_tabs_show_a_jump_too_much():
+    samples = [growing(min(index, 30)) for index in range(60)]
+    after = [at for at, _ in events_of(samples) if at > 30]
+    assert after and after[0] <= 30 + 3 + notable.APART_S
+    # And nothing counts on from there.
+    assert events_of(samples)[-1][1] == {}
+
+
+@pytest.mark.parametrize("index", range(1, 20))
+def test_a_single_step_is_no_line_to_count_on(index):
+    step = 30 * MIB
+    samples = [growing(step if at >= index else 0, 1) for at in range(40)]
+    assert all(drifts == {} for _, drifts in events_of(samples))
+
+
+def test_samples_that_come_all_at_once_are_no_line():
+    one = drift.Drift()
+    for index in range(8):
+        drifts = one.take(index * 0.001, {None: index * 20.0 * MIB}, MIB, LIMIT)
+    assert drifts == {}
+
+
+def test_memory_that_comes_and_goes_by_jumps_is_told_some_times_a_minute_and_by_leaps_each_time():
+    def swinging(share):
+        used = [LIMIT // 2, int((0.5 + share) * LIMIT)]
+        return [{**BEFORE, "memory_used_bytes": used[index // 3 % 2]} for index in range(600)]
+
+    jumps, leaps = (len(events_of(swinging(share))) for share in (0.03, 0.1))
+    assert jumps <= notable.JUMPS_MAX + 600 / notable.JUMP_S + 1
+    assert leaps == 200
+
+
+def test_the_time_that_is_left_is_told_when_it_is_another_than_a_tab_counts_down_to():
+    grave = {**HALF, **DANGER, "seconds_to_limit": 50.0}
+    assert not takes_from(grave, {**grave, "seconds_to_limit": 42.0}, 5.0)
+    assert takes_from(grave, {**grave, "seconds_to_limit": 30.0}, 5.0)
+    assert takes_from(grave, {**grave, "seconds_to_limit": 70.0}, 5.0)
+    calm = {**BEFORE, **DANGER}
+    assert not takes_from(calm, {**calm, "seconds_to_limit": 1.0}, 5.0), "none is shown while all is calm"
+
+
+def test_an_interval_that_is_a_millisecond_longer_is_nothing_to_tell():
+    assert not takes({**BEFORE, "interval_ms": SAMPLE["interval_ms"] + 1}, notable.LIVELY_S)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +204,14 @@ def test_what_creeps_goes_out_within_a_quarter_of_a_minute(over):
 
 
 def test_on_a_machine_with_much_memory_what_the_line_can_show_goes_out_all_the_same():
-    now = [0.0]
-    one = notable.Notable(lambda: now[0])
     large = {**BEFORE, "memory_limit_bytes": 2**41}
-    assert one.take(large)
-    assert one.take({**large, "memory_used_bytes": SAMPLE["memory_used_bytes"] + 101 * 2**20})
+    used = SAMPLE["memory_used_bytes"] + 101 * MIB
+    assert takes_from(large, {**large, "memory_used_bytes": used}, notable.APART_S)
+
+
+def test_a_kernel_that_comes_goes_out_at_once_even_right_after_another_event():
+    assert takes({**BEFORE, "workloads": [ROW, {**ROW, "id": "l"}]}, 0.1)
+    assert not takes({**BEFORE, "workloads": [{**ROW, "state": "busy"}]}, 0.1)
 
 
 def test_processors_that_jitter_go_out_four_times_a_minute():
@@ -115,14 +232,19 @@ def test_processors_that_jitter_go_out_four_times_a_minute():
         ({"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 300}, False),
         ({"workloads": [{**ROW, "state": "busy"}]}, False),
         ({"workloads": []}, False),
-        ({"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 90}, True),
+        ({"memory_used_bytes": SAMPLE["memory_used_bytes"] + LIMIT // 90}, False),
+        ({"memory_used_bytes": int(0.9 * LIMIT)}, True),
         ({"memory_limit_bytes": LIMIT * 2}, True),
         ({"link": {"state": "streaming"}}, True),
-        ({"seconds_to_limit": 90.0}, True),
+        ({"memory_used_bytes": LIMIT // 2, **DANGER}, True),
     ],
 )
 def test_where_nobody_looks_only_what_is_grave_goes_out_and_once_a_minute_the_rest(over, goes):
     assert takes({**BEFORE, **over}, watched=False) == goes
+    # By a jump at most whoever comes back is shown it too low or too high.
+    used = SAMPLE["memory_used_bytes"]
+    jumped = over.get("memory_used_bytes", used) - used >= LIMIT // 100
+    assert takes({**BEFORE, **over}, notable.LIVELY_S, watched=False) == (goes or jumped)
     assert takes({**BEFORE, **over}, notable.QUIET_S, watched=False)
 
 
