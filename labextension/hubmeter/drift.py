@@ -57,7 +57,7 @@ def _rate(points: deque[Point]) -> float:
     """The slope of the line from the first to the last, or 0 where the others are not on it."""
     (first_s, first), (last_s, last) = points[0], points[-1]
     span_s, rise = last_s - first_s, last - first
-    if len(points) < SAMPLES or span_s < SPAN_S_MIN or rise <= 0:
+    if rise <= 0 or len(points) < SAMPLES or span_s < SPAN_S_MIN:
         return 0.0
     rate = rise / span_s
     even = all(abs(used - first - rate * (at_s - first_s)) <= EVEN_SHARE * rise for at_s, used in points)

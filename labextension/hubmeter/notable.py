@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .drift import COUNTED_S_MAX, COUNTED_SHARE_MAX, Drift
 from .events import INTEGER_MAX, row_key
@@ -56,8 +56,7 @@ FORECAST_SHARE_MIN = 0.25
 _SAME = ("memory_source", "memory_limit_source", "memory_limit_enforced", "memory_limit_shared")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A workload, or the server itself."""
 
     used: float
@@ -65,8 +64,7 @@ class Row:
     same: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What a sample says, as far as a tab shows it."""
 
     rows: Mapping[Hashable, Row]
@@ -93,8 +91,7 @@ class Seen:
         return max(BYTES_MIN, min(share * (self.limit or self.used), most))
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """What went out, and by what tabs go on from there."""
 
     at_s: float
@@ -105,7 +102,7 @@ class Sent:
         """What tabs show: `countedOn` in `sample.ts` does the same."""
         passed_s = at_s - self.at_s
         seen, counted_s = self.seen, min(passed_s, COUNTED_S_MAX)
-        rows = dict(seen.rows)
+        rows = dict(seen.rows) if self.drifts else seen.rows
         for key, rate in self.drifts.items():
             row, most = rows[key], math.inf
             if key is None and seen.limit > 0:

@@ -146,14 +146,15 @@ async def test_a_bus_that_refuses_does_not_end_the_stream(socket_of, follow):
             super().emit(**event)
             raise RuntimeError("listener")
 
-    def grown(index):
-        return {**SAMPLE, "memory_used_bytes": SAMPLE["memory_used_bytes"] + index * 100_000_000}
+    def changed(index):
+        """A limit that is another is told at once."""
+        return {**SAMPLE, "memory_limit_bytes": SAMPLE["memory_limit_bytes"] + index}
 
     async def serve(reader, writer):
-        writer.write(chunked(line_of("sample", grown(0))))
+        writer.write(chunked(line_of("sample", changed(0))))
         for index in (1, 2):
             await until(lambda index=index: len(states(bus)) == index, "the sample before")
-            writer.write(chunked(line_of("sample", grown(index))).split(b"\r\n\r\n", 1)[1])
+            writer.write(chunked(line_of("sample", changed(index))).split(b"\r\n\r\n", 1)[1])
         await writer.drain()
         await reader.read()
 
