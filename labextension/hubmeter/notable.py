@@ -5,8 +5,8 @@ not show by itself: a tab counts on what grows evenly (`drift`), and the seconds
 compared is not the last sample that went out but what tabs make of it by now.
 
 * At once: the state gets graver, the limit changes, a workload comes or goes.
-* Within two seconds: any other change of state, a leap of memory; and a jump or a kernel that begins to work,
-  as long as there were not many of these.
+* Within two seconds: any other change of state, a leap of memory, a jump, a kernel that begins to work. After
+  many of these within five seconds, and what is no more than a jump waits longer.
 * Every quarter of a minute: what creeps or jitters, memory by less than a jump and processors' shares.
 * Once a minute: the rest. In tabs that nobody sees all that is not grave waits for it.
 """
@@ -27,6 +27,7 @@ QUIET_S = 60.0
 RENEW_S = 20.0
 LIVELY_S = 15.0
 APART_S = 2.0
+LEAP_S = 5.0  # the usual interval: nobody is promised more
 TICK_S = 0.5  # a sample that comes a little early is the one that was waited for
 
 #: Jumps in a row that each get an event; then one in so many seconds does.
@@ -167,7 +168,7 @@ class Notable:
         came = watched and now.rows.keys() != shown.rows.keys()
         if came and jumps:
             return True
-        if passed_s < APART_S:
+        if passed_s < (APART_S if jumps else LEAP_S):
             return False
         if not watched:
             return _is_other(shown, now) or (passed_s >= LIVELY_S and _moved(shown, now, JUMP))

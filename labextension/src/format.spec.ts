@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { bytes, duration, percent, rate, usedOfLimit } from './format';
+import { bytes, duration, percent, rate, unbroken, usedOfLimit } from './format';
 
 const GIB = 1024 ** 3;
 
@@ -31,6 +31,11 @@ describe('format', () => {
     expect(duration(180)).toBe('3 min');
     expect(duration(7300)).toBe('2 h');
     expect(duration(-3)).toBe('0 s');
+  });
+
+  it('keeps a figure and its unit on one line', () => {
+    const line = unbroken('3.5 / 4.0 GiB, critical, +52 MiB/s, full in 10 s');
+    expect(line.split(' ')).toEqual(['3.5', '/', '4.0\u00a0GiB,', 'critical,', '+52\u00a0MiB/s,', 'full', 'in', '10\u00a0s']);
   });
 
   it('never says full before it is', () => {

@@ -53,6 +53,11 @@ export function percent(share: number): string {
   return `${share < 1 ? Math.min(whole, 99) : whole}%`;
 }
 
+/** A line that is broken between its words, never between a figure and its unit. */
+export function unbroken(line: string): string {
+  return line.replace(/(\d) (?=\p{L})/gu, '$1\u00a0');
+}
+
 /** "14:05", as the page's language writes it. */
 export function clock(atMs: number, language?: string): string {
   return new Date(atMs).toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit' });

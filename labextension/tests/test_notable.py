@@ -166,14 +166,17 @@ def test_samples_that_come_all_at_once_are_no_line():
     assert drifts == {}
 
 
-def test_memory_that_comes_and_goes_by_jumps_is_told_some_times_a_minute_and_by_leaps_each_time():
+def test_memory_that_comes_and_goes_is_told_some_times_a_minute_and_by_leaps_within_an_interval():
     def swinging(share):
         used = [LIMIT // 2, int((0.5 + share) * LIMIT)]
         return [{**BEFORE, "memory_used_bytes": used[index // 3 % 2]} for index in range(600)]
 
     jumps, leaps = (len(events_of(swinging(share))) for share in (0.03, 0.1))
     assert jumps <= notable.JUMPS_MAX + 600 / notable.JUMP_S + 1
-    assert leaps == 200
+    assert jumps < leaps <= notable.JUMPS_MAX + 600 / notable.LEAP_S
+    seldom = [swinging(0.1)[index] for index in range(0, 600, 5)]
+    turns = sum(a != b for a, b in zip(seldom, seldom[1:]))
+    assert len(events_of(seldom, 5.0)) == 1 + turns, "the usual interval misses none"
 
 
 def test_the_time_that_is_left_is_told_when_it_is_another_than_a_tab_counts_down_to():

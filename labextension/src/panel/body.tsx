@@ -3,7 +3,7 @@
 import * as React from 'react';
 
 import type { Actions } from '../actions';
-import { clock } from '../format';
+import { clock, unbroken } from '../format';
 import { levelOf, stateText, viewOf } from '../model';
 import { ISample, shareOf } from '../sample';
 import { ranked } from '../workload';
@@ -58,7 +58,7 @@ function Now({ state, trans }: Omit<IBodyProps, 'actions'>): JSX.Element {
   return (
     <header className={`hm-Now jp-mod-${view.level}`}>
       <h2>{trans.__('Memory of this server')}</h2>
-      <p className="hm-Now-line">{view.text}</p>
+      <p className="hm-Now-line">{unbroken(view.text)}</p>
       {view.share !== null && (
         <meter className="hm-Now-meter" min={0} max={1} value={view.share} aria-label={view.label} />
       )}
