@@ -335,7 +335,7 @@ describe('the panel', () => {
     act(() => state.choose({ ...state.settings, cpu: false, idle: false, units: 'decimal' }));
     expect(node.querySelectorAll('.hm-Past .hm-Chart').length).toBe(1);
     expect(node.querySelector('.hm-Idle')).toBeNull();
-    expect(text()).toContain('1.3 / 4.3 GB');
+    expect(text()).toContain('1.3 / 4.3\u00a0GB');
     act(() => state.choose({ ...state.settings, chart: false }));
     expect(node.querySelector('.hm-Past')).toBeNull();
   });
