@@ -1,7 +1,8 @@
 """How fast memory grows where it grows evenly.
 
-A tab that knows this counts on by itself: most of what it would be told each second is what it expects. Only
-memory that grew along a line is said to: what comes in steps, or comes and goes, stands still until it is told.
+A tab that knows this counts on by itself: most of what it would be told each second is what it expects.
+Only memory that grew along a line is said to grow so: what comes in steps, or comes and goes, stands still
+until it is told.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Drift:
     ) -> dict[Hashable, float]:
         """Bytes a second of all that grows evenly.
 
-        Slower than `rise_min` until the tab is told next is as good as nothing, and what grows by `leap` from one
-        sample to the next would be far off as soon as it stopped.
+        What rises by less than `rise_min` while it is counted on is as good as still, and what grows by `leap`
+        from one sample to the next would be far off as soon as it stopped.
         """
         kept = {key: self._points.get(key) or deque(maxlen=SAMPLES) for key in used}
         drifts = {}

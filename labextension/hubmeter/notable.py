@@ -1,8 +1,8 @@
 """Which samples are worth an event.
 
-An event wakes the server's loop and every open tab. So a sample goes out when it says something that a tab does
-not show by itself: a tab counts on what grows evenly (`drift`), and the seconds to the limit down. What is
-compared is not the last sample that went out but what tabs make of it by now.
+An event wakes the server's loop and every open tab. So a sample goes out when it says something that a tab
+does not show by itself: a tab counts on what grows evenly (`drift`), and the seconds to the limit down. What a
+sample is compared with is not the last one that went out but what tabs make of it by now.
 
 * At once: the state gets graver, the limit changes, a workload comes or goes.
 * Within two seconds: any other change of state, a leap of memory, a jump, a kernel that begins to work. After
@@ -187,7 +187,8 @@ def _seen(raw: Mapping[str, Any]) -> Seen:
     link, every = get("link"), get("workloads")
     state = link.get("state") if isinstance(link, dict) else None
     same = (*map(get, _SAME), state)
-    rows: dict[Hashable, Row] = {None: Row(_number(get("memory_used_bytes")), _number(get("cpu_cores")), same)}
+    own = Row(_number(get("memory_used_bytes")), _number(get("cpu_cores")), same)
+    rows: dict[Hashable, Row] = {None: own}
     for row in every if isinstance(every, list) else ():
         if isinstance(row, dict):
             get_of = row.get

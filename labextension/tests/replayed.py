@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""How often tabs would be told of real kernels: `python tests/replayed.py --collector target/release/hubmeter-collector`.
+"""How often tabs would be told of real kernels: `python tests/replayed.py`, where the package is installed.
 
-Each recording of `tests/corpus/traces` is told by `replay`, with a limit just above the most it used, so that the
-limit comes near in all of them, and compared as the server's extension compares samples. Printed is how many events
-a minute that makes, and for how much of the time a tab shows another figure than was measured.
+Each recording of `tests/corpus/traces` is told by the collector's `replay`, with a limit just above the most it
+used, so that the limit comes near in all of them, and compared as the server's extension compares samples.
+Printed is how many events a minute that makes, and at how many of the samples a tab shows another figure than
+was measured.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--collector", default="hubmeter-collector", help="the program that replays")
     args = parser.parse_args()
-    print(f"{'':22}{'recordings':>12}{'events/min':>12}{'p90':>8}{'most':>8}{'off by a jump':>16}{'a leap':>8}")
+    head = f"{'':22}{'recordings':>12}{'events/min':>12}{'p90':>8}{'most':>8}"
+    print(f"{head}{'off by a jump':>16}{'a leap':>8}")
     for interval in ("5s", "1s"):
         every = [tell(path, args.collector) for path in sorted(TRACES.glob(f"*-{interval}.csv"))]
         rates = sorted(one.events_a_minute for one in every)
