@@ -35,8 +35,8 @@ class Drift:
     ) -> dict[Hashable, float]:
         """Bytes a second of all that grows evenly.
 
-        What rises by less than `rise_min` while it is counted on is as good as still, and what grows by `leap`
-        from one sample to the next would be far off as soon as it stopped.
+        What rises by less than `rise_min` while it is counted on is as good as still, and what grows by
+        `leap` from one sample to the next would be far off as soon as it stopped.
         """
         kept = {key: self._points.get(key) or deque(maxlen=SAMPLES) for key in used}
         drifts = {}

@@ -1,8 +1,8 @@
 """Which samples are worth an event.
 
 An event wakes the server's loop and every open tab. So a sample goes out when it says something that a tab
-does not show by itself: a tab counts on what grows evenly (`drift`), and the seconds to the limit down. What a
-sample is compared with is not the last one that went out but what tabs make of it by now.
+does not show by itself: a tab counts on what grows evenly (`drift`), and the seconds to the limit down. What
+a sample is compared with is not the last one that went out but what tabs make of it by now.
 
 * At once: the state gets graver, the limit changes, a workload comes or goes.
 * Within two seconds: any other change of state, a leap of memory, a jump, a kernel that begins to work. After

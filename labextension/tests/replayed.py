@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How often tabs would be told of real kernels: `python tests/replayed.py`, where the package is installed.
 
-Each recording of `tests/corpus/traces` is told by the collector's `replay`, with a limit just above the most it
-used, so that the limit comes near in all of them, and compared as the server's extension compares samples.
+Each recording of `tests/corpus/traces` is told by the collector's `replay`, with a limit just above the most
+it used, so that the limit comes near in all of them, and compared as the server's extension compares samples.
 Printed is how many events a minute that makes, and at how many of the samples a tab shows another figure than
 was measured.
 """
