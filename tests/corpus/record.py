@@ -7,8 +7,8 @@ has two agents (`AGENT sample`) read it, at 1 s and at 5 s, until its time is ov
 
     traces/FAMILY-VARIANT-1s.csv    timestamp,rss,cpu_millis,memory_used_bytes,processes,threads
 
-which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib, joblib, scipy, scikit-learn
-and pyarrow.
+which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib, joblib, scipy, scikit-learn,
+pyarrow, pillow, polars and networkx.
 A trace that is there already is not made again.
 """
 
