@@ -145,9 +145,10 @@ pub(crate) fn next(policy: &CullPolicy, judged: &Judged<'_>, before: Option<&War
     if !judged.can_tell(policy) {
         return Next::Stays;
     }
+    let seen = before.is_some_and(|told| told.delivered_ms.is_some());
     let stops_at_ms = match judged.permit {
-        Some(Permit::From(ms) | Permit::Anew(ms)) => ms,
-        // Where it is seen now.
+        Some(Permit::From(ms) | Permit::Anew(ms)) if seen => ms,
+        // As it is when this one is seen now.
         _ => {
             let last_ms = policy.last_warning_ms().unwrap_or(0);
             due.at_ms.max(now_ms.saturating_add(last_ms))

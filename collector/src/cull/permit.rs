@@ -10,14 +10,17 @@ use crate::warning::Warned;
 /// A warning that no mail server takes for so long reaches nobody by mail, as where there is no address.
 pub(crate) const MAIL_TRIED_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// A warning that nobody saw is said again after this, or after the time of the last one where that is less.
+const SAY_AGAIN_MS_MAX: i64 = 60_000;
+
 /// When somebody who is due may be stopped, as far as warnings go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permit {
     From(i64),
     /// The same, and the time counts anew: nobody listened for a while.
     Anew(i64),
-    /// A page is open and has not shown the warning. Once it has, it may be stopped at `from_ms`; if
-    /// it does not, at `until_ms`.
+    /// A page is open and has not shown the warning: where nobody looks at it, it may be stopped at
+    /// `until_ms`; where it was closed unseen, at `from_ms`.
     Unseen {
         from_ms: i64,
         until_ms: i64,
@@ -97,6 +100,26 @@ impl Permit {
             }
             Self::Undelivered => None,
         }
+    }
+}
+
+// === impl CullPolicy ===
+
+impl CullPolicy {
+    /// How long a page that is open may leave its warning unseen, beyond the end: as long as the first warning
+    /// comes before it. A tab that was forgotten keeps no server for longer.
+    #[must_use]
+    pub fn unseen_wait_ms(&self) -> i64 {
+        self.warn_ms.first().copied().unwrap_or(0)
+    }
+
+    /// A warning that an open page has not shown is said again so often: what said it may have been cut, and the
+    /// page may be another by now.
+    #[must_use]
+    pub fn say_again_ms(&self) -> i64 {
+        self.last_warning_ms()
+            .unwrap_or(SAY_AGAIN_MS_MAX)
+            .min(SAY_AGAIN_MS_MAX)
     }
 }
 

@@ -14,9 +14,6 @@ use crate::{fact::ServerKey, text::Label};
 /// Warnings before a stop.
 pub const WARNINGS_MAX: usize = 2;
 
-/// A warning that nobody saw is said again after this, or after the time of the last one where that is less.
-const SAY_AGAIN_MS_MAX: i64 = 60_000;
-
 /// Whether the answer is acted on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -161,22 +158,6 @@ impl CullPolicy {
     #[must_use]
     pub fn last_warning_ms(&self) -> Option<i64> {
         self.warn_ms.last().copied()
-    }
-
-    /// How long a page that is open may leave its warning unseen, beyond the end: as long as the first warning
-    /// comes before it. A tab that was forgotten keeps no server for longer.
-    #[must_use]
-    pub fn unseen_wait_ms(&self) -> i64 {
-        self.warn_ms.first().copied().unwrap_or(0)
-    }
-
-    /// A warning that an open page has not shown is said again so often: what said it may have been cut, and the
-    /// page may be another by now.
-    #[must_use]
-    pub fn say_again_ms(&self) -> i64 {
-        self.last_warning_ms()
-            .unwrap_or(SAY_AGAIN_MS_MAX)
-            .min(SAY_AGAIN_MS_MAX)
     }
 
     /// Whether being in `group` makes a difference.

@@ -4,10 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    fact::Activity,
-    state::tests::{connected, instance},
-};
+use crate::{fact::Activity, state::tests::instance};
 
 /// When who idles from the start is due, by [`policy`].
 const DUE: i64 = 60;
@@ -32,14 +29,25 @@ fn page(state: &mut State, minute: i64, open: bool) {
     });
 }
 
-fn back(state: &mut State, minute: i64) {
-    state.apply(&connected(1, minute * MINUTE_MS));
-    measured(state, minute);
+/// The agent is back, and tells all that it measured since `from`.
+fn back(state: &mut State, from: i64, minute: i64) {
+    state.apply(&Fact::Connected {
+        at_ms: at(minute),
+        key: ada(),
+        instance: instance(1),
+        host: label("node-1"),
+        interval_ms: 60_000,
+    });
+    idles(state, from, minute);
 }
 
 fn measured(state: &mut State, minute: i64) {
-    let minute = u64::try_from(minute).unwrap();
-    go_on(state, minute, minute, WorkloadState::Idle);
+    idles(state, minute, minute);
+}
+
+fn idles(state: &mut State, from: i64, to: i64) {
+    let minute = |minute: i64| u64::try_from(minute).unwrap();
+    go_on(state, minute(from), minute(to), WorkloadState::Idle);
 }
 
 /// The page shows whatever it was told.
@@ -114,7 +122,7 @@ fn a_page_that_is_opened_after_the_warnings_shows_them_and_gives_the_whole_time(
         page(&mut state, 45, false);
         look(&mut state, 45);
         look(&mut state, 55);
-        measured(&mut state, opened);
+        idles(&mut state, 46, opened);
         page(&mut state, opened, true);
         assert!(!row(&state, opened).cull, "before it is said there");
         let news = look(&mut state, opened);
@@ -138,7 +146,7 @@ fn stages_again(news: &crate::warning::News) -> Vec<Stage> {
 
 #[test]
 fn a_page_that_comes_and_goes_all_the_time_keeps_no_server_for_ever() {
-    let mut state = idle_for(45, policy());
+    let mut state = idle_for(59, policy());
     look(&mut state, 45);
     look(&mut state, 55);
     for minute in DUE..DUE + UNSEEN {
@@ -166,9 +174,10 @@ fn where_no_page_is_open_or_nobody_says_so_it_stops_in_time_and_nothing_is_said_
         }
         assert_eq!(stopped_from(&mut state, DUE), DUE, "{says:?}");
     }
-    let mut state = idle_for(44, policy());
+    let mut state = idle_for(57, policy());
     page(&mut state, 44, true);
     look(&mut state, 45);
+    look(&mut state, 55);
     page(&mut state, 58, false);
     assert_eq!(stopped_from(&mut state, 58), DUE, "it was closed unseen");
 }
@@ -181,7 +190,7 @@ fn a_link_that_is_down_over_the_last_warning_moves_the_stop() {
         look(&mut state, 45);
         dropped(&mut state, 54);
         assert!(look(&mut state, 55).is_empty());
-        back(&mut state, 62);
+        back(&mut state, 54, 62);
         let news = look(&mut state, 62);
         assert_eq!(stages(&news), [Stage::Last]);
         assert_eq!(news.warn[0].to_string(), "idle 1 h, stops in 5 min");
@@ -205,7 +214,7 @@ fn a_page_is_told_what_only_mail_without_an_address_was_told_while_its_agent_was
         episode: told.warn.first().map_or("", |w| &w.episode).into(),
         taken: false,
     });
-    back(&mut state, 62);
+    back(&mut state, 54, 62);
     let news = look(&mut state, 62);
     let said = news.warn.len() + news.warn_again.len();
     assert_eq!(said, 1, "{news:?}");
@@ -233,7 +242,7 @@ fn a_collector_that_comes_up_after_the_end_gives_the_whole_time_once_more() {
         state.recall_promises([], [(ada(), recalled)]);
         state.apply(&Fact::Started { at_ms: at(62) });
         assert!(!row(&state, 62).cull);
-        back(&mut state, 63);
+        back(&mut state, 55, 63);
         let news = look(&mut state, 63);
         assert_eq!(stages(&news), [Stage::Last]);
         let waits = row(&state, 63);
@@ -251,18 +260,25 @@ fn a_collector_that_comes_up_after_the_end_gives_the_whole_time_once_more() {
 
 #[test]
 fn a_clock_that_is_set_forward_takes_no_time_from_who_was_warned() {
-    const SET_MS: i64 = 120 * MINUTE_MS;
-    let mut state = idle_for(56, policy());
+    const SET_MINUTES: i64 = 120;
+    let aged = CullPolicy {
+        max_age_ms: Some(DUE * MINUTE_MS),
+        ..policy()
+    };
+    let mut state = acting(aged);
+    state.apply(&hub(0, Some(START_MS)));
+    go_on(&mut state, 0, 56, WorkloadState::Busy);
     look(&mut state, 55);
     shown(&mut state, 55);
-    state.apply(&Fact::Started {
-        at_ms: at(56) + SET_MS,
-    });
+    let set = 56 + SET_MINUTES;
+    state.apply(&Fact::Started { at_ms: at(set) });
     let mut sample = sample(57 * 60_000, 300 * MB);
-    (sample.interval_ms, sample.at_ms) = (60_000, sample.at_ms + SET_MS);
+    (sample.interval_ms, sample.at_ms) = (60_000, at(set + 1));
     state.apply(&report(1, 58, vec![sample]));
-    assert!(!row(&state, 57 + 120).cull, "{:?}", row(&state, 57 + 120));
-    assert!(row(&state, 61 + 120).cull, "{:?}", row(&state, 61 + 120));
+    for minute in [set, set + 1, set + 4] {
+        assert!(!row(&state, minute).cull, "{:?}", row(&state, minute));
+    }
+    assert!(row(&state, set + 5).cull, "{:?}", row(&state, set + 5));
 }
 
 /// What happens in a minute.
@@ -293,6 +309,8 @@ struct Play {
     state: State,
     open: bool,
     linked: bool,
+    /// The newest minute that the agent told of.
+    measured: i64,
     /// When a warning first lay in an open page, and when it was seen.
     offered: Option<i64>,
     seen: Option<i64>,
@@ -306,6 +324,7 @@ impl Play {
             state: idle_for(40, policy()),
             open: false,
             linked: true,
+            measured: 40,
             offered: None,
             seen: None,
         }
@@ -321,7 +340,7 @@ impl Play {
             }
             Happens::Comes if !self.linked => {
                 self.linked = true;
-                back(&mut self.state, minute);
+                back(&mut self.state, self.measured + 1, minute);
             }
             Happens::Restarts => {
                 self.state.apply(&Fact::Started { at_ms: at(minute) });
@@ -335,6 +354,7 @@ impl Play {
         if self.linked {
             page(&mut self.state, minute, self.open);
             measured(&mut self.state, minute);
+            self.measured = minute;
         }
         let before = row(&self.state, minute).cull;
         let news = look(&mut self.state, minute);
