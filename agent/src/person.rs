@@ -40,6 +40,8 @@ pub struct Person {
     input: Option<Input>,
     /// Until when something of the user's own choice keeps the server.
     kept_until_ms: Option<u64>,
+    /// Whether a page is open that may show notices.
+    page_open: Option<bool>,
 }
 
 /// The last thing somebody did; milliseconds since boot.
@@ -52,8 +54,15 @@ struct Input {
 // === impl Person ===
 
 impl Person {
-    /// Takes what was told at `now_ms`; whether somebody is back after a long rest.
+    /// Takes what was told at `now_ms`; whether somebody is back after a long rest, or a page was opened:
+    /// a warning may wait for it.
     pub fn hear(&mut self, told: &Told, now_ms: u64) -> bool {
+        let opened = told.page_open == Some(true) && self.page_open != told.page_open;
+        self.page_open = told.page_open.or(self.page_open);
+        self.hear_input(told, now_ms) || opened
+    }
+
+    fn hear_input(&mut self, told: &Told, now_ms: u64) -> bool {
         let kept_until_ms = told.kept_ms.map(|ms| now_ms.saturating_add(ms));
         let same = |(a, b): (u64, u64)| a.abs_diff(b) <= SAME_MS;
         if !self.kept_until_ms.zip(kept_until_ms).is_some_and(same) {
@@ -92,6 +101,7 @@ impl Person {
                 .into(),
             kept_until_mono_ms: self.kept_until_ms.filter(|ms| *ms > sample.mono_ms),
             jobs: jobs.collect(),
+            page_open: self.page_open,
         }
     }
 }
@@ -149,6 +159,24 @@ mod tests {
         assert_eq!(until(&person, 160_000), None, "over");
         person.hear(&told(r#"{"kept_ms":null}"#), 120_000);
         assert_eq!(until(&person, 130_000), None, "taken back");
+    }
+
+    #[test]
+    fn a_page_that_is_opened_is_news_and_one_that_is_closed_is_only_told() {
+        let mut person = Person::default();
+        let is_open = |person: &Person| person.activity(&sample(1_000, 1)).page_open;
+        assert!(!person.hear(&told("{}"), 100));
+        assert_eq!(is_open(&person), None, "an older extension does not say");
+        for (body, news, open) in [
+            (r#"{"page_open":false}"#, false, false),
+            (r#"{"page_open":true}"#, true, true),
+            (r#"{"page_open":true}"#, false, true),
+            (r#"{"page_open":null}"#, false, true),
+            (r#"{"page_open":false}"#, false, false),
+        ] {
+            assert_eq!(person.hear(&told(body), 200), news, "{body}");
+            assert_eq!(is_open(&person), Some(open), "{body}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod policy;
 pub mod schedule;
 
 mod heard;
+mod permit;
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::{
     warning::{About, Warned},
 };
 pub use heard::SILENT_MS;
+pub(crate) use permit::{MAIL_TRIED_MS, Permit};
+use permit::{Ways, permit};
 use policy::{Book, Terms};
 pub use policy::{CullPolicy, Mode};
 
@@ -78,14 +81,6 @@ pub(crate) enum Spared {
     Unlisted,
     Exempt(String),
     Kept(String),
-}
-
-/// When somebody who is due may be stopped, as far as warnings go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Permit {
-    From(i64),
-    /// Not before the warning is delivered.
-    Undelivered,
 }
 
 /// One server, judged: what a row is made of, without its words.
@@ -153,12 +148,16 @@ impl<'a> Judge<'a> {
         let warned = self.state.warned(&server.key);
         let warned = warned.filter(|warned| due.is_some_and(|due| due.about == warned.about));
         let permit = due.map(|due| {
-            if self.needs_warning {
-                let can_warn = can_tell(&self.state.cull, server) || awaited;
-                permit(&self.state.cull, can_warn, due, warned, self.now_ms)
-            } else {
-                Permit::From(due.at_ms)
+            if !self.needs_warning {
+                return Permit::From(due.at_ms);
             }
+            let ways = Ways {
+                can_warn: can_tell(&self.state.cull, server) || awaited,
+                page_open: server.has_page(),
+                listens_since_ms: self.listens_since_ms,
+                now_ms: self.now_ms,
+            };
+            permit(&self.state.cull, due, warned, ways)
         });
         let spent = due.is_some_and(|due| due.latest_ms <= self.now_ms);
         let kept = kept(server, terms.hold_max_ms, self.now_ms);
@@ -281,34 +280,6 @@ fn can_tell(policy: &CullPolicy, server: &Server) -> bool {
     server.connected || policy.warns_by_mail
 }
 
-/// From when on a warning lets a server be stopped. Where there is no way to warn anybody, and will
-/// be none in a moment, nothing is waited for; but who was warned has the time that was promised.
-pub(crate) fn permit(
-    policy: &CullPolicy,
-    can_warn: bool,
-    due: Due,
-    warned: Option<&Warned>,
-    now_ms: i64,
-) -> Permit {
-    let Some(last_ms) = policy
-        .last_warning_ms()
-        .filter(|_| can_warn || warned.is_some())
-    else {
-        return Permit::From(due.at_ms);
-    };
-    let from_ms = match warned {
-        // It is told at the next look.
-        None => now_ms,
-        Some(warned) => match warned.delivered_ms {
-            Some(delivered_ms) => delivered_ms,
-            // A page that nobody has open shows nothing: that it was sent is all there can be.
-            None if !policy.warns_by_mail || warned.unreachable => warned.told_ms,
-            None => return Permit::Undelivered,
-        },
-    };
-    Permit::From(due.at_ms.max(from_ms.saturating_add(last_ms)))
-}
-
 // === impl Judged ===
 
 impl Judged<'_> {
@@ -331,7 +302,7 @@ impl Judged<'_> {
     /// Whether it may be stopped now.
     #[must_use]
     pub fn cull(&self) -> bool {
-        let permitted = matches!(self.permit, Some(Permit::From(ms)) if ms <= self.now_ms);
+        let permitted = self.permit.is_some_and(|permit| permit.allows(self.now_ms));
         self.spared.is_none() && permitted
     }
 
@@ -350,10 +321,9 @@ impl Judged<'_> {
     #[must_use]
     pub fn stops_at_ms(&self) -> Option<i64> {
         let keeps = matches!(self.spared, Some(Spared::Unlisted | Spared::Exempt(_)));
-        match self.permit {
-            Some(Permit::From(ms)) if !keeps => Some(ms),
-            _ => None,
-        }
+        self.permit
+            .filter(|_| !keeps)
+            .and_then(|permit| permit.at_ms(self.now_ms))
     }
 
     /// The answer in full.
@@ -409,12 +379,21 @@ impl Judged<'_> {
         if !self.is_due() || self.cull() {
             return reason;
         }
-        match self.warned {
-            None => format!("{reason}; its user is warned first"),
-            Some(_) if self.permit == Some(Permit::Undelivered) => {
-                format!("{reason}; kept until its user's warning is delivered")
+        format!("{reason}; {}", self.what_keeps())
+    }
+
+    /// What keeps it although it is due.
+    fn what_keeps(&self) -> &'static str {
+        match (self.warned, self.permit) {
+            (None, _) => "its user is warned first",
+            (Some(_), Some(Permit::Undelivered)) => "kept until its user's warning is delivered",
+            (Some(_), Some(Permit::Unseen { .. })) => {
+                "its user was warned in a page that is open and that nobody looked at yet"
             }
-            Some(_) => format!("{reason}; its user was just warned"),
+            (Some(_), Some(Permit::Anew(_))) => {
+                "its user was warned, and the time begins anew: nobody listened for a while"
+            }
+            (Some(_), Some(Permit::From(_)) | None) => "its user was just warned",
         }
     }
 

@@ -260,6 +260,9 @@ impl Pipeline {
         if !news.warn.is_empty() {
             self.tell(Tell::Warn(news.warn));
         }
+        if !news.warn_again.is_empty() {
+            self.tell(Tell::WarnAgain(news.warn_again));
+        }
         if !news.kernels.is_empty() {
             self.tell(Tell::EndKernels(news.kernels));
         }

@@ -439,6 +439,11 @@ impl Server {
         }
     }
 
+    /// Whether a page of it is open that may show notices, as far as was heard.
+    pub(crate) fn has_page(&self) -> bool {
+        self.activity.page_open == Some(true)
+    }
+
     /// Size of the change to the newest base-interval sample.
     #[must_use]
     pub fn speed_bytes(&self) -> Option<u64> {

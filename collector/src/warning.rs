@@ -75,12 +75,17 @@ pub struct Warned {
     pub episode: String,
     /// So far.
     pub stage: Stage,
-    /// First told.
+    /// When that stage was told.
     pub told_ms: i64,
     /// First seen by its user: in a visible tab, or taken by their mail server.
     pub delivered_ms: Option<i64>,
     /// Mail has no address of them.
     pub unreachable: bool,
+    /// Since when a page has been open that could show it, or was first since it was told. Not kept over a
+    /// restart: then it is waited for once more.
+    pub page_ms: Option<i64>,
+    /// Last said; `None`: to whoever may see it now, it was not. Not kept over a restart.
+    pub said_ms: Option<i64>,
 }
 
 /// What a look at all servers brought.
@@ -88,6 +93,8 @@ pub struct Warned {
 pub struct News {
     /// To be told.
     pub warn: Vec<Warning>,
+    /// To be told once more: nobody has seen them.
+    pub warn_again: Vec<Warning>,
     /// To be taken back.
     pub take_back: Vec<TakenBack>,
     /// What is to be kept of whom from now on; `None`: nothing.
@@ -103,6 +110,8 @@ pub(crate) enum Next {
     Stays,
     /// A stage is due; it may be stopped from then on.
     Warn { stage: Stage, stops_at_ms: i64 },
+    /// What was told is told once more.
+    Again { stage: Stage, stops_at_ms: i64 },
     /// What was told no longer holds.
     TakeBack,
 }
@@ -133,14 +142,46 @@ pub(crate) fn next(policy: &CullPolicy, judged: &Judged<'_>, before: Option<&War
     let Some(stage) = stage(policy, due, now_ms) else {
         return withdraw;
     };
-    if before.is_some_and(|told| told.stage >= stage) || !judged.can_tell(policy) {
+    if !judged.can_tell(policy) {
         return Next::Stays;
     }
+    let seen = before.is_some_and(|told| told.delivered_ms.is_some());
     let stops_at_ms = match judged.permit {
-        Some(Permit::From(ms)) => ms,
-        _ => due.at_ms.max(now_ms),
+        Some(Permit::From(ms) | Permit::Anew(ms)) if seen => ms,
+        // As it is when this one is seen now.
+        _ => {
+            let last_ms = policy.last_warning_ms().unwrap_or(0);
+            due.at_ms.max(now_ms.saturating_add(last_ms))
+        }
     };
-    Next::Warn { stage, stops_at_ms }
+    match before {
+        Some(told) if told.stage >= stage => {
+            if is_to_be_said_again(policy, judged, told) {
+                let stage = told.stage;
+                Next::Again { stage, stops_at_ms }
+            } else {
+                Next::Stays
+            }
+        }
+        _ => Next::Warn { stage, stops_at_ms },
+    }
+}
+
+/// Whether `told` may have reached nobody, and may reach somebody now: the page may be a new one, what
+/// carried it may have been cut, and this program may have ended before it was queued as mail.
+fn is_to_be_said_again(policy: &CullPolicy, judged: &Judged<'_>, told: &Warned) -> bool {
+    if told.delivered_ms.is_some() {
+        return false;
+    }
+    let server = judged.server();
+    let page = server.connected && server.has_page();
+    match told.said_ms {
+        None => page || (policy.warns_by_mail && !told.unreachable),
+        Some(said_ms) => {
+            let ago_ms = judged.now_ms().saturating_sub(said_ms);
+            page && ago_ms >= policy.say_again_ms()
+        }
+    }
 }
 
 /// The stage that is reached, if any.
@@ -262,6 +303,7 @@ impl News {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.warn.is_empty()
+            && self.warn_again.is_empty()
             && self.take_back.is_empty()
             && self.kept.is_empty()
             && self.kernels.is_empty()

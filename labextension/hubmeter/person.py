@@ -40,6 +40,8 @@ class Person:
         self._typed: Mapping[str, float] | None = None
         self._saved: dict[str, datetime | None] = {}
         self._kept_until: float | None = None
+        #: Whether a page is open that may show notices; None where nobody knows.
+        self.page_open: bool | None = None
 
     def did(self, kind: str) -> None:
         """Somebody did something just now: typing, run, terminal, save."""
@@ -94,7 +96,7 @@ class Person:
         at, _ = self._last
         if at is not None and (self._told_at is None or at - self._told_at >= TOLD_EVERY_S):
             self._told_at = at
-        return self._told_at, self._kept_until
+        return self._told_at, self._kept_until, self.page_open
 
     def body(self) -> dict[str, Any]:
         """What the agent is told: ages, since clocks may differ."""
@@ -104,6 +106,7 @@ class Person:
             "input_kind": kind,
             "shown": self.shown(),
             "kept_ms": None if self._kept_until is None else max(0, int((self._kept_until - now) * 1000)),
+            "page_open": self.page_open,
         }
 
     def took(self, shown: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.serverapp import ServerApp
 from traitlets import TraitError
 
-from . import local, person, proxied, terminals
+from . import local, pages, person, proxied, terminals
 from .ends import Ends
 from .labels import label, notebook
 from .person import Person
@@ -133,6 +133,7 @@ class Teller:
         every = running(self._server, self._notebooks)
         self.person.look(every, terminals.typed(settings))
         self.person.keep(person.kept_s(settings))
+        self.person.page_open = pages.is_open(self._server.event_logger)
         if not self._is_settled(every):
             self._ask()
             return

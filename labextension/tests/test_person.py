@@ -11,7 +11,7 @@ import pytest
 from conftest import lines, until
 from test_told import last, puts
 
-from hubmeter import person, terminals, told
+from hubmeter import pages, person, terminals, told
 from hubmeter.person import Person
 
 T0 = datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
@@ -52,7 +52,13 @@ def kind_after(someone, *looks):
 
 
 def test_before_anybody_did_anything_it_is_unknown_and_not_zero(someone):
-    assert someone.body() == {"input_ms": None, "input_kind": None, "shown": [], "kept_ms": None}
+    assert someone.body() == {
+        "input_ms": None,
+        "input_kind": None,
+        "shown": [],
+        "kept_ms": None,
+        "page_open": None,
+    }
 
 
 def test_input_is_told_by_its_age_on_a_clock_that_nobody_sets(someone, clock):
@@ -183,6 +189,22 @@ async def test_the_agent_is_told_of_people_and_of_what_they_saw(
     await until(lambda: "e-1" in [one for put in puts(notes) for one in put["shown"]], "what was shown")
     assert last(notes, "input_kind") == "typing" and last(notes, "input_ms") >= 0
     await until(lambda: [put["shown"] for put in puts(notes)].count(["e-1"]) == 1, "it is told once")
+
+
+async def test_a_page_is_open_for_as_long_as_it_holds_its_socket_for_events(
+    meter, jp_serverapp, jp_ws_fetch, notes, monkeypatch
+):
+    monkeypatch.setattr(told, "LOOK_S", 0.05)
+    await until(lambda: last(notes, "page_open") is False, "the first message, without a page")
+    page = await jp_ws_fetch("api/events/subscribe")
+    await until(lambda: last(notes, "page_open") is True, "the page")
+    page.close()
+    await until(lambda: last(notes, "page_open") is False, "its end")
+
+
+@pytest.mark.parametrize("bus", [None, SimpleNamespace(), SimpleNamespace(_modified_listeners=None)])
+def test_with_another_make_of_bus_nobody_knows_of_pages(bus):
+    assert pages.is_open(bus) is None
 
 
 async def test_a_save_on_the_servers_bus_is_input(meter, jp_serverapp, jp_fetch):

@@ -106,11 +106,13 @@ class Person:
         await asyncio.sleep(1)
         terminal.close()
 
-    async def leaves_a_tab(self) -> None:
-        """Has JupyterLab open and in sight until the server goes: its sockets, its polls, and its notices."""
+    async def leaves_a_tab(self, *, after_s: float = 0, hidden: bool = False) -> None:
+        """Has JupyterLab open, in sight unless it is hidden, until the server goes: its sockets, its polls, and
+        its notices. Its kernel was there before."""
         kernel = await self.kernel()
+        await asyncio.sleep(after_s)
         channels = await self.socket(f"api/kernels/{kernel}/channels")
-        notices = asyncio.create_task(self.sees_notices())
+        notices = asyncio.create_task(self.sees_notices(hidden))
         try:
             while True:
                 for path in ("api/kernels", "api/sessions", "api/terminals"):
@@ -122,12 +124,12 @@ class Person:
             notices.cancel()
             channels.close()
 
-    async def sees_notices(self) -> None:
-        """As our extension does in a visible tab: says which notices were shown."""
+    async def sees_notices(self, hidden: bool) -> None:
+        """As our extension does: says which notices were shown, and in a hidden tab none are."""
         events = await self.socket("api/events/subscribe")
         while (said := await events.read_message()) is not None:
             event = json.loads(said)
-            if event["schema_id"] == NOTICE and not event["cleared"]:
+            if event["schema_id"] == NOTICE and not event["cleared"] and not hidden:
                 await self.call("POST", f"hubmeter/v1/shown/{event['episode']}")
 
     async def writes(self, until_s: float) -> None:

@@ -48,6 +48,8 @@ SCENARIOS = {
     "bare": Scenario("the same, in a server without an agent", STOPPED, STOPPED),
     "computes": Scenario("a cell computes and says nothing, the browser is closed", KEPT, STOPPED),
     "tab": Scenario("a forgotten tab: sockets and polls, nobody there", STOPPED, KEPT),
+    "opened": Scenario("the same, opened once both warnings were told", STOPPED, KEPT),
+    "hidden": Scenario("the same, hidden all the time", STOPPED, KEPT),
     "reads": Scenario("a terminal reads a file, 300 KiB/s, and says nothing", KEPT, STOPPED),
     "writes": Scenario("a person types Markdown into an open tab, then leaves it", WHILE, KEPT),
     "hoards": Scenario("a kernel holds 300 MB and idles beside one that computes", KEPT, STOPPED),
@@ -57,7 +59,7 @@ SCENARIOS = {
 }
 
 #: Where a tab is open, and shows warnings.
-TABS = ("tab", "writes")
+TABS = ("tab", "opened", "writes")
 
 #: What the tests run every time. Whoever is stopped by ours is so after minutes: the start of a server
 #: counts as work for five, and one without an agent is waited for.
@@ -120,8 +122,12 @@ class Run:
             "reads": Person.reads,
             "holds": lambda person: person.holds(until),
         }
+        # Nothing is stopped before the hub is well, and by then everybody was warned who is idle.
+        opens_s = (len(FAULTS) - 1) * self.pace.fault
         stays: dict[str, Callable[[Person], Awaitable[None]]] = {
             "tab": Person.leaves_a_tab,
+            "opened": lambda person: person.leaves_a_tab(after_s=opens_s),
+            "hidden": lambda person: person.leaves_a_tab(hidden=True),
             "writes": lambda person: person.writes(ends),
         }
         for user in self.stage.users:

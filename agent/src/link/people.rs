@@ -93,7 +93,10 @@ impl People {
 /// Whether it is worth a message.
 fn is_news(activity: &v1::Activity, heard: &Heard, now_ms: u64) -> bool {
     let before = &heard.activity;
-    if activity.jobs != before.jobs || activity.kept_until_mono_ms != before.kept_until_mono_ms {
+    if activity.jobs != before.jobs
+        || activity.kept_until_mono_ms != before.kept_until_mono_ms
+        || activity.page_open != before.page_open
+    {
         return true;
     }
     let waited = now_ms.saturating_sub(heard.at_ms) >= INPUT_EVERY_MS;
@@ -146,6 +149,22 @@ mod tests {
             Some(Body::Activity(input(60_000))),
             "on a new stream"
         );
+    }
+
+    #[test]
+    fn a_page_that_is_opened_or_closed_is_told_and_told_anew_on_a_new_stream() {
+        let (mut people, mut heard) = (People::default(), Heard::default());
+        for open in [false, true, false] {
+            let activity = v1::Activity {
+                page_open: Some(open),
+                ..v1::Activity::default()
+            };
+            people.note(activity.clone());
+            let told = Some(Body::Activity(activity));
+            assert_eq!(said(&mut people, &mut heard, 1, 1_000), told);
+            assert_eq!(said(&mut people, &mut heard, 1, 2_000), None);
+            assert_eq!(said(&mut people, &mut Heard::default(), 1, 2_000), told);
+        }
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub struct Told {
     /// For how long the user has asked something else to keep the server; absent for not at all.
     #[serde(default)]
     pub kept_ms: Option<u64>,
+    /// Whether a page is open that may show notices; absent where nobody knows.
+    #[serde(default)]
+    pub page_open: Option<bool>,
 }
 
 /// One kernel.

@@ -13,6 +13,8 @@ pub struct Activity {
     pub kept_until_ms: Option<i64>,
     /// What runs in front in terminals, where names are told.
     pub jobs: Vec<Job>,
+    /// Whether a page of the server is open that may show notices, seen or not.
+    pub page_open: Option<bool>,
 }
 
 /// What a person did.

@@ -32,6 +32,8 @@ pub enum Tell {
     Kept(Vec<(ServerKey, Option<Warned>)>),
     /// Users whose servers stop soon.
     Warn(Vec<Warning>),
+    /// The same users once more, who have not seen it.
+    WarnAgain(Vec<Warning>),
     /// Users whose servers do not stop any more.
     TakeBack(Vec<TakenBack>),
     /// Servers that are to shut kernels down, or no longer, and their users.
@@ -141,7 +143,15 @@ impl Teller {
                         tracing::error!(error = %e, "a restart may warn users once more");
                     }
                 }
-                Tell::Warn(warnings) => warnings.iter().for_each(|w| self.warn(w)),
+                Tell::Warn(warnings) => warnings.iter().for_each(|w| {
+                    if self.warn(w) {
+                        self.outbox.shown(&w.verdict(), w.stage.as_str());
+                    }
+                }),
+                // The same notice: what is mailed is mailed once, and what is shown counts once.
+                Tell::WarnAgain(warnings) => warnings.iter().for_each(|w| {
+                    self.warn(w);
+                }),
                 Tell::TakeBack(taken) => taken.iter().for_each(|t| self.take_back(t)),
                 Tell::EndKernels(ends) => ends.iter().for_each(|end| self.end_kernel(end)),
             }
@@ -165,8 +175,8 @@ impl Teller {
         self.show(verdict, phase, memory);
     }
 
-    /// By mail, and in JupyterLab: an agent that is away has no page to show it on.
-    fn warn(&self, warning: &Warning) {
+    /// By mail, and in JupyterLab: an agent that is away has no page to show it on. Whether it went there.
+    fn warn(&self, warning: &Warning) -> bool {
         if let Err(e) = self.outbox.warn(warning) {
             // Who waits for the mail's delivery waits on: nobody is stopped for it.
             tracing::error!(error = %e, "a warning is not mailed");
@@ -176,10 +186,7 @@ impl Teller {
             text: warning.to_string(),
             stops_in_ms: u64::try_from(warning.stops_in_ms()).ok(),
         };
-        let verdict = notice.verdict.clone();
-        if self.sessions.notify(&warning.key, notice) {
-            self.outbox.shown(&verdict, warning.stage.as_str());
-        }
+        self.sessions.notify(&warning.key, notice)
     }
 
     fn take_back(&self, taken: &TakenBack) {

@@ -154,6 +154,8 @@ fn warned_of(row: &Row<'_>) -> rusqlite::Result<Option<(ServerKey, Warned)>> {
         told_ms: row.get(6)?,
         delivered_ms: row.get(7)?,
         unreachable: row.get(8)?,
+        page_ms: None,
+        said_ms: None,
     };
     Ok(Some((key_of(row)?, warned)))
 }

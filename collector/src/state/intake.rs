@@ -20,14 +20,19 @@ impl State {
         instance: InstanceId,
         activity: &Activity,
     ) -> Changed {
-        match self.servers.get_mut(key) {
-            Some(server) if server.instance == Some(instance) => {
-                server.kept_until_ms = activity.kept_until_ms;
-                server.activity.clone_from(activity);
-                Changed::of(key, Vec::new())
-            }
-            _ => Changed::default(),
+        let Some(server) = self.servers.get_mut(key) else {
+            return Changed::default();
+        };
+        if server.instance != Some(instance) {
+            return Changed::default();
         }
+        let had_page = server.has_page();
+        server.kept_until_ms = activity.kept_until_ms;
+        server.activity.clone_from(activity);
+        if server.has_page() && !had_page {
+            self.say_anew(key);
+        }
+        Changed::of(key, Vec::new())
     }
 }
 

@@ -40,6 +40,7 @@ impl State {
     ) -> Changed {
         // The agent takes back what was ordered over the stream before; it is ordered anew.
         self.promises.kernels.remove(key);
+        self.say_anew(key);
         let Some(server) = self.server_mut(key) else {
             return Changed::default();
         };
@@ -208,7 +209,11 @@ impl Server {
         self.busy_reason = None;
         self.idle_note = None;
         self.kept_until_ms = None;
-        self.activity = Activity::default();
+        // Whatever page was open may be so still: the new one says so within seconds, if it hears of it.
+        self.activity = Activity {
+            page_open: self.activity.page_open,
+            ..Activity::default()
+        };
         if !self.started_by_hub {
             self.started_ms = Some(at_ms);
         }
@@ -340,6 +345,7 @@ impl Server {
         self.busy_reason = None;
         self.idle_note = None;
         self.kept_until_ms = None;
+        self.activity.page_open = None;
         verdicts.extend(episode::clear(&mut self.verdicts, at_ms, |verdict| {
             verdict.rule != Rule::Killed
         }));

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Changed, Phase, State, kernels::Orders, people::move_keys};
+use super::{Changed, Phase, Server, State, kernels::Orders, people::move_keys};
 use crate::{
-    cull::{Judge, Mode, Question},
+    cull::{Judge, MAIL_TRIED_MS, Mode, Question},
     fact::{Fact, ServerKey},
     limits,
     person::{Fates, Moved},
@@ -15,8 +15,9 @@ use crate::{
     warning::{self, News, Next, Stage, TakenBack, Warned, Warning},
 };
 
-/// What was told of a server that nobody hears of again is forgotten after this.
-const TOLD_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+/// What was told of a server that nobody hears of again is forgotten after this. Longer than mail is tried: whoever
+/// it never reaches would be warned anew for ever.
+const TOLD_KEPT_MS: i64 = 2 * MAIL_TRIED_MS;
 
 /// Holds and warnings, by server.
 #[derive(Debug, Default)]
@@ -166,6 +167,7 @@ impl State {
                 changed.servers.push(key);
             }
         }
+        self.note_pages(now_ms);
         let found = self.find(now_ms);
         for found in found {
             self.note(found, now_ms, &mut changed);
@@ -177,6 +179,24 @@ impl State {
         }
         self.look_at_kernels(now_ms, &mut changed);
         changed
+    }
+
+    /// A page of `key` was opened, or its agent came: what was told before may not be there.
+    pub(super) fn say_anew(&mut self, key: &ServerKey) {
+        if let Some(warned) = self.promises.warned.get_mut(key) {
+            warned.said_ms = None;
+        }
+    }
+
+    /// From when on a page may have shown what was told; the first time counts.
+    fn note_pages(&mut self, now_ms: i64) {
+        for (key, warned) in &mut self.promises.warned {
+            let waits = warned.delivered_ms.is_none() && warned.page_ms.is_none();
+            let shows = |server: &Server| server.connected && server.has_page();
+            if waits && self.servers.get(key).is_some_and(shows) {
+                warned.page_ms = Some(now_ms);
+            }
+        }
     }
 
     /// What is news about any of them.
@@ -197,10 +217,7 @@ impl State {
             }
             let judged = judge.judge(server);
             let next = warning::next(&self.cull, &judged, before);
-            let stops_at_ms = match next {
-                Next::Warn { stops_at_ms, .. } => Some(stops_at_ms),
-                Next::Stays | Next::TakeBack => judged.stops_at_ms().filter(|_| acts),
-            };
+            let stops_at_ms = judged.stops_at_ms().filter(|_| acts);
             if next != Next::Stays || stops_at_ms != server.stops_at_ms {
                 let about = judged.due.map(|due| due.about);
                 found.push(Found {
@@ -244,6 +261,19 @@ impl State {
                 });
                 warned.insert(key, after);
             }
+            (Next::Again { stage, stops_at_ms }, Some(_)) => {
+                if let Some(told) = warned.get_mut(&key) {
+                    told.said_ms = Some(now_ms);
+                    news.warn_again.push(Warning {
+                        stage,
+                        idle_ms: found.idle_ms,
+                        stops_at_ms,
+                        at_ms: now_ms,
+                        episode: told.episode.clone(),
+                        key,
+                    });
+                }
+            }
             (Next::TakeBack, _) => {
                 if let Some(before) = warned.remove(&key) {
                     news.let_go(key, before, now_ms);
@@ -269,7 +299,12 @@ fn told(
     now_ms: i64,
 ) -> Warned {
     match before {
-        Some(before) => Warned { stage, ..before },
+        Some(before) => Warned {
+            stage,
+            told_ms: now_ms,
+            said_ms: Some(now_ms),
+            ..before
+        },
         None => Warned {
             about,
             episode: warning::episode_of(key, now_ms),
@@ -277,6 +312,8 @@ fn told(
             told_ms: now_ms,
             delivered_ms: None,
             unreachable: false,
+            page_ms: None,
+            said_ms: Some(now_ms),
         },
     }
 }
@@ -322,7 +359,13 @@ impl Promises {
     fn keep_to_time(&mut self, now_ms: i64) -> Vec<ServerKey> {
         for warned in self.warned.values_mut() {
             warned.told_ms = warned.told_ms.min(now_ms);
-            warned.delivered_ms = warned.delivered_ms.map(|ms| ms.min(now_ms));
+            for ms in [
+                &mut warned.delivered_ms,
+                &mut warned.page_ms,
+                &mut warned.said_ms,
+            ] {
+                *ms = ms.map(|ms| ms.min(now_ms));
+            }
         }
         let times = now_ms.saturating_add(1)..=now_ms.saturating_add(limits::HOLD_MS_MAX);
         let ended = |_: &ServerKey, until_ms: &mut i64| !times.contains(until_ms);

@@ -146,6 +146,9 @@ pub struct Activity {
     /// What runs in front in terminals, where names may leave.
     #[prost(message, repeated, tag = "4")]
     pub jobs: ::prost::alloc::vec::Vec<Job>,
+    /// Whether a page of the server is open that may show notices, seen or not; absent when nobody told.
+    #[prost(bool, optional, tag = "5")]
+    pub page_open: ::core::option::Option<bool>,
 }
 /// A program in front of a terminal's shell.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -44,6 +44,7 @@ pub(super) fn activity(
         input_kind: input_kind(activity.input_kind).filter(|_| input_ms.is_some()),
         kept_until_ms: activity.kept_until_mono_ms.map(by_our_clock),
         jobs: jobs?,
+        page_open: activity.page_open,
     })
 }
 
@@ -97,6 +98,7 @@ mod tests {
                 terminal_id: "1".to_owned(),
                 program: "rsync\n".to_owned(),
             }],
+            page_open: Some(true),
         }
     }
 
@@ -106,6 +108,7 @@ mod tests {
         assert_eq!(read.input_ms, Some(1_090_000));
         assert_eq!(read.input_kind, Some(InputKind::Save));
         assert_eq!(read.kept_until_ms, Some(1_500_000));
+        assert_eq!(read.page_open, Some(true));
         let program = read.job_in(&label("1")).unwrap();
         assert!(!program.as_str().contains('\n'), "{program:?}");
         let ahead = v1::Activity {

@@ -354,8 +354,7 @@ impl Outbox {
             .await
     }
 
-    /// Gives `parcel` up if it is old. Who is not warned is not stopped for that: the state
-    /// forgets a warning as old and warns anew.
+    /// Gives `parcel` up if it is old. Of a warning the state knows by itself for how long mail is tried.
     async fn is_given_up(&self, parcel: &Parcel, now_ms: i64) -> Result<bool, OutboxError> {
         let due = &parcel.due;
         if now_ms - due.queued_ms < GIVE_UP_MS || self.stays_news(parcel) {

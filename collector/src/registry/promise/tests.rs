@@ -19,6 +19,8 @@ fn warned(delivered_ms: Option<i64>) -> Warned {
         told_ms: 10,
         delivered_ms,
         unreachable: false,
+        page_ms: None,
+        said_ms: None,
     }
 }
 

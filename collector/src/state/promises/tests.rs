@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+mod delivery;
+
 use super::*;
 use crate::{
     cull::CullPolicy,
@@ -372,7 +374,7 @@ fn what_was_told_of_a_server_that_nobody_hears_of_again_is_taken_back() {
     let mut state = acting(policy());
     state.recall_promises([], [(key, warned.unwrap())]);
     assert!(look(&mut state, 47).is_empty());
-    let news = look(&mut state, 46 + 24 * 60);
+    let news = look(&mut state, 46 + 2 * 24 * 60);
     assert_eq!(news.take_back[0].episode, told.warn[0].episode);
     assert_eq!(news.kept, [(ada(), None)]);
 }
