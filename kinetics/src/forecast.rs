@@ -24,17 +24,20 @@ pub struct Outlook {
     pub fastest_bytes_per_second: f64,
     /// The largest fall between two points that are still known: so much comes and goes.
     pub fall_bytes: u64,
+    /// Time between the newest two points: the limit is seen to be reached that much later.
+    pub apart_ms: u64,
 }
 
 /// What came and went comes again larger while memory grows: so many times it the limit may be
 /// reached earlier.
 const FALLS: f64 = 2.0;
 
-/// How much earlier and later than by trends alone it is believed. With [`FALLS`] laid down so that
-/// 80 % of the times it took lie within, on average over the behaviours that detectors may be tuned on
-/// (docs/VERDICTS.md).
+/// How much earlier and later than by trends alone it is believed, when all horizons say the same.
 const EARLIER: f64 = 0.92;
 const LATER: f64 = 1.03;
+
+/// A horizon that says nothing of growth, or the contrary, differs as if it said this share of the trend.
+const SLOWEST_SHARE: f64 = 0.05;
 
 /// When `limit_bytes` is reached if the trend goes on; `None` when memory does not rise.
 #[must_use]
@@ -52,11 +55,31 @@ pub fn forecast(used_bytes: u64, limit_bytes: u64, outlook: &Outlook) -> Option<
     );
     let fastest = fastest.max(trend.high_bytes_per_second).max(rate);
     let slowest = slowest.min(trend.low_bytes_per_second).min(rate);
+    let differ = outlook.differ();
+    // Over already: nothing is waited for.
+    let apart_seconds = if left_bytes > 0.0 {
+        outlook.apart_ms as f64 / 1000.0
+    } else {
+        0.0
+    };
+    let latest = |slowest| LATER * (left_bytes / slowest) * differ + apart_seconds;
     Some(Forecast {
         seconds_to_limit: left_bytes / rate,
-        seconds_to_limit_low: EARLIER * (sure_bytes / fastest),
-        seconds_to_limit_high: (slowest > 0.0).then(|| LATER * (left_bytes / slowest)),
+        seconds_to_limit_low: EARLIER * (sure_bytes / fastest) / differ,
+        seconds_to_limit_high: (slowest > 0.0).then(|| latest(slowest)),
     })
+}
+
+// === impl Outlook ===
+
+impl Outlook {
+    /// How far the horizons are from each other, as the square root of fastest by slowest. What has sped up
+    /// or slowed down goes on doing so: to the limit it is as far again, half of it at each end.
+    fn differ(&self) -> f64 {
+        let rate = self.trend.bytes_per_second;
+        let slowest = self.slowest_bytes_per_second.max(SLOWEST_SHARE * rate);
+        (self.fastest_bytes_per_second.max(rate) / slowest.min(rate)).sqrt()
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +99,7 @@ mod tests {
             slowest_bytes_per_second: middle,
             fastest_bytes_per_second: middle,
             fall_bytes: 0,
+            apart_ms: 0,
         }
     }
 
@@ -103,8 +127,23 @@ mod tests {
         };
         let forecast = forecast(400, 1000, &differ).unwrap();
         assert_eq!(forecast.seconds_to_limit, 60.0);
-        assert_eq!(forecast.seconds_to_limit_low, EARLIER * 10.0);
-        assert_eq!(forecast.seconds_to_limit_high, Some(LATER * 150.0));
+        // From 4 to 40 is a factor of ten, of which a half goes to each end.
+        let half = 10_f64.sqrt();
+        let close = |left: f64, right: f64| (left - right).abs() < 1e-9 * right;
+        assert!(close(forecast.seconds_to_limit_low, EARLIER * 10.0 / half));
+        let high = forecast.seconds_to_limit_high.unwrap();
+        assert!(close(high, LATER * 150.0 * half), "{high}");
+    }
+
+    #[test]
+    fn the_limit_is_seen_to_be_reached_with_the_next_sample() {
+        let apart = Outlook {
+            apart_ms: 5_000,
+            ..outlook(10.0, 10.0, 10.0)
+        };
+        let high = |used_bytes| forecast(used_bytes, 1000, &apart).unwrap();
+        assert_eq!(high(990).seconds_to_limit_high, Some(LATER + 5.0));
+        assert_eq!(high(1000).seconds_to_limit_high, Some(0.0));
     }
 
     #[test]

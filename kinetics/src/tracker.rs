@@ -179,6 +179,7 @@ impl Tracker {
             slowest_bytes_per_second: rates().fold(rate, f64::min),
             fastest_bytes_per_second: rates().fold(rate, f64::max),
             fall_bytes: self.largest_fall(),
+            apart_ms: self.fast.newest_apart_ms(),
         })
     }
 
@@ -380,6 +381,14 @@ impl<const N: usize> Ring<N> {
 
     fn newest(&self) -> Option<After> {
         Some(self.at(self.places().checked_sub(1)?))
+    }
+
+    /// Time between the newest two points.
+    fn newest_apart_ms(&self) -> u64 {
+        let Some(before) = self.places().checked_sub(2) else {
+            return 0;
+        };
+        u64::from(self.after_ms[before + 1] - self.after_ms[before])
     }
 
     fn iter(&self) -> impl Iterator<Item = After> + '_ {

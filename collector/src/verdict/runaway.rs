@@ -2,11 +2,11 @@
 //!
 //! It asks what somebody watching the graph would ask. Does memory keep what it takes, or is it one
 //! allocation, a spike, a collector's saw-tooth (the *sustained* level)? Does it rise by many steps
-//! alike, and has it gone on for long enough to be believed (a *climb*)? Do the troughs of a
-//! saw-tooth rise (*teeth*)? Is it so fast that few more steps like the last reach the limit (a
-//! *burst*)? Is hardly anything left? Was memory this high before, and came down by itself (an
-//! *excuse*)? What is young or quick mostly ends by itself, so that is left alone while much of the
-//! limit is free (*patience*). It clears when growth stopped or was undone, and for no other reason.
+//! alike (a *climb*)? Do the troughs of a saw-tooth rise (*teeth*)? Is it so fast that few more steps
+//! like the last reach the limit (a *burst*)? Is hardly anything left? Was memory this high before, and
+//! came down by itself (an *excuse*)? What grows mostly ends by itself, so it is left alone while much
+//! of the limit is free (*patience*). It clears when growth stopped or was undone, and for no other
+//! reason.
 
 mod burst;
 mod climb;
@@ -38,6 +38,10 @@ pub const STOPPED_AFTER_MS_MAX: u64 = 300_000;
 
 /// From this share of the limit on hardly anything is left.
 pub const NEAR_SHARE: f64 = 0.92;
+
+/// From this share on, up to [`NEAR_SHARE`], it is late: half of what is left is little, and what nobody was
+/// told of yet mostly came there by a jump and is over.
+pub const LATE_SHARE: f64 = 0.82;
 
 /// How long a peak that came down by itself excuses the next climb to it.
 pub const PEAK_KEPT_MS: u64 = 30 * 60 * 1000;

@@ -2,7 +2,7 @@
 
 use hubmeter_kinetics::series::Point;
 
-use super::{FLOOR_BYTES_PER_SECOND, NEAR_SHARE, growth::Ahead};
+use super::{FLOOR_BYTES_PER_SECOND, growth::Ahead};
 
 /// A rise of which the one before was less than this share, per second, begins a burst.
 const ALIKE_SHARE: f64 = 0.2;
@@ -14,7 +14,7 @@ const RISES_MIN: u32 = 3;
 const WENT_ON_MS: u64 = 5_000;
 
 /// and are, without the largest, this share of what is left,
-const RISEN_SHARE_MIN: f64 = 0.7;
+const RISEN_SHARE_MIN: f64 = 0.5;
 
 /// and the last of them has this share of their mean pace: it does not end.
 const LAST_SHARE_MIN: f64 = 0.5;
@@ -23,9 +23,7 @@ const LAST_SHARE_MIN: f64 = 0.5;
 const STEPS_LEFT_OF_TWO: f64 = 2.0;
 const STEPS_LEFT: f64 = 3.0;
 
-/// From this share of the limit on a burst that nobody was told of yet is mostly over, since half of what is
-/// left is little: it must be of so many rises, and the next step says nothing.
-const LATE_SHARE: f64 = 0.82;
+/// When it is late it must be of so many rises, and the next step says nothing.
 const RISES_MIN_LATE: u32 = 4;
 
 /// Rises of the newest samples.
@@ -76,11 +74,10 @@ impl Burst {
             return false;
         }
         let (now, left_bytes) = (self.previous, ahead.left_bytes);
-        let used_share = ahead.used_share();
-        if used_share < ahead.patience.used_share_min {
+        if !ahead.is_enough_in_use() {
             return false;
         }
-        let late = (LATE_SHARE..NEAR_SHARE).contains(&used_share);
+        let late = ahead.is_late();
         let steps_left = if self.rises < RISES_MIN {
             STEPS_LEFT_OF_TWO
         } else {

@@ -2,10 +2,7 @@
 
 use hubmeter_kinetics::series::Point;
 
-use super::{
-    FLOOR_BYTES_PER_SECOND, STOPPED_AFTER_MS, STOPPED_AFTER_MS_MAX, UNDONE_SHARE,
-    patience::Patience,
-};
+use super::{FLOOR_BYTES_PER_SECOND, STOPPED_AFTER_MS, STOPPED_AFTER_MS_MAX, UNDONE_SHARE};
 
 /// A climb is of so many steps of its usual size at least; one large step among small ones counts
 /// for little.
@@ -16,12 +13,6 @@ const WENT_ON_MS: u64 = 10_000;
 
 /// Its last step is not longer ago.
 const FRESH_MS: u64 = 20_000;
-
-/// A young climb must be this share of what is left,
-const RISEN_SHARE_YOUNG: f64 = 0.5;
-
-/// an old one this share.
-const RISEN_SHARE_OLD: f64 = 0.2;
 
 /// A rise from a low.
 #[derive(Clone, Copy, Debug)]
@@ -121,13 +112,6 @@ impl Climb {
             && now_ms - self.high.mono_ms <= fresh_ms
     }
 
-    /// The share of what is left that it must have risen by, to be believed to go on to the limit: the
-    /// longer it has gone on, the less.
-    pub(super) fn risen_share_min(&self, patience: &Patience) -> f64 {
-        let age_share = patience.age_share(self.rising_ms());
-        RISEN_SHARE_YOUNG * (RISEN_SHARE_OLD / RISEN_SHARE_YOUNG).powf(age_share)
-    }
-
     /// Moves its levels by `bytes`.
     pub(super) fn correct(&mut self, bytes: i64) {
         for level in [
@@ -165,22 +149,5 @@ mod tests {
         assert!(!leak.is_steady(now_ms + 21_000, 5_000), "it rises no more");
         let (jump, now_ms) = climb((1..=8).map(|i| 500_000_000 + i * 1_000_000));
         assert!(!jump.is_steady(now_ms, 5_000));
-    }
-
-    #[test]
-    fn the_longer_it_goes_on_the_less_it_must_have_risen_and_the_less_must_be_in_use() {
-        let patience = Patience::default();
-        let of = |samples: u64| {
-            let climb = climb((1..=samples).map(|i| i * 1_000_000)).0;
-            let used_share = patience.used_share_min(climb.rising_ms());
-            (climb.risen_share_min(&patience), used_share)
-        };
-        assert_eq!(of(5), (RISEN_SHARE_YOUNG, patience.used_share_min));
-        let (risen, used) = of(24);
-        assert!((RISEN_SHARE_OLD..RISEN_SHARE_YOUNG).contains(&risen));
-        assert!((0.1..patience.used_share_min).contains(&used));
-        let (risen, used) = of(60);
-        assert!((risen - RISEN_SHARE_OLD).abs() < 1e-9);
-        assert_eq!(used, 0.0);
     }
 }

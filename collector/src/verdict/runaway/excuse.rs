@@ -8,7 +8,7 @@ use super::{PEAK_KEPT_MS, UNDONE_SHARE};
 const ROOM_SHARE_MIN: f64 = 0.08;
 
 /// A peak excuses what goes beyond it by up to this share of its rise,
-const BEYOND_SHARE: f64 = 0.2;
+const BEYOND_SHARE: f64 = 0.1;
 
 /// and of the room that it left.
 const BEYOND_ROOM_SHARE: f64 = 0.75;
@@ -68,12 +68,11 @@ impl Excuse {
             .is_some_and(|peak| peak.excuses(used_bytes, left_bytes))
     }
 
-    /// Whether memory climbed to `used_bytes` before.
+    /// Whether memory climbed to `used_bytes` before. A spike that high says nothing of a climb: it came
+    /// and went another way.
     pub(super) fn excuses_climb(&self, used_bytes: u64, left_bytes: f64) -> bool {
-        self.excuses_samples(used_bytes, left_bytes)
-            || self
-                .of_climbs
-                .is_some_and(|peak| peak.excuses(used_bytes, left_bytes))
+        self.of_climbs
+            .is_some_and(|peak| peak.excuses(used_bytes, left_bytes))
     }
 
     /// Moves its levels by `bytes`.
@@ -104,5 +103,39 @@ impl Peak {
         let rise = self.at.bytes.saturating_sub(self.from_bytes) as f64;
         let beyond = (BEYOND_SHARE * rise).min(BEYOND_ROOM_SHARE * room);
         room >= ROOM_SHARE_MIN * limit && used <= top + beyond
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64, mb: u64) -> Point {
+        Point {
+            mono_ms: second * 1_000,
+            bytes: mb * 1_000_000,
+        }
+    }
+
+    #[test]
+    fn a_spike_excuses_samples_as_high_and_no_climb() {
+        let mut excuse = Excuse::default();
+        for (second, mb) in (0..).zip([100, 100, 900, 100, 100]) {
+            excuse.take(at(second, mb));
+        }
+        assert!(excuse.excuses_samples(900_000_000, 100e6));
+        assert!(!excuse.excuses_climb(900_000_000, 100e6));
+        excuse.undone(at(5, 900), 100_000_000);
+        assert!(excuse.excuses_climb(900_000_000, 100e6));
+    }
+
+    #[test]
+    fn a_peak_excuses_little_beyond_it_and_nothing_once_it_is_forgotten() {
+        let mut excuse = Excuse::default();
+        excuse.undone(at(0, 600), 100_000_000);
+        assert!(excuse.excuses_climb(650_000_000, 350e6));
+        assert!(!excuse.excuses_climb(651_000_000, 349e6));
+        excuse.take(at(PEAK_KEPT_MS / 1_000 + 1, 100));
+        assert!(!excuse.excuses_climb(600_000_000, 400e6));
     }
 }

@@ -3,7 +3,7 @@
 use hubmeter_kinetics::{series::Point, trend::Trend};
 
 use super::{
-    NEAR_SHARE, STOPPED_AFTER_MS,
+    LATE_SHARE, NEAR_SHARE, STOPPED_AFTER_MS,
     burst::Burst,
     climb::{Climb, Step},
     excuse::Excuse,
@@ -14,6 +14,13 @@ use super::{
 
 /// Now it rises at this share of the climb's pace at least, where a trend says so.
 const ALIVE_SHARE: f64 = 0.4;
+
+/// A climb has risen by this share of what is left, to be believed to go on to the limit.
+const RISEN_SHARE_MIN: f64 = 0.3;
+
+/// When it is late a climb that nobody was told of yet has risen for so long: one that came there slowly
+/// goes on, one that came by a jump ends.
+const WENT_ON_MS_LATE: u64 = 180_000;
 
 /// From [`NEAR_SHARE`] of the limit on a climb goes on that has risen by so many times what is left.
 const RISEN_SHARE_NEAR: f64 = 1.0;
@@ -53,6 +60,16 @@ impl Ahead {
     /// The share of the limit that is in use, by all who use it.
     pub(super) fn used_share(&self) -> f64 {
         1.0 - self.left_bytes / self.limit_bytes
+    }
+
+    /// Whether so much is in use that growth is believed.
+    pub(super) fn is_enough_in_use(&self) -> bool {
+        self.used_share() >= self.patience.used_share_min
+    }
+
+    /// Whether what nobody was told of yet is mostly over.
+    pub(super) fn is_late(&self) -> bool {
+        (LATE_SHARE..NEAR_SHARE).contains(&self.used_share())
     }
 }
 
@@ -125,8 +142,9 @@ impl Growth {
         let seconds = ahead.seconds_to_limit.unwrap_or(f64::INFINITY);
         let risen = self.sustained_bytes.saturating_sub(climb.from_bytes) as f64;
         climb.is_steady(self.now.mono_ms, ahead.interval_ms)
-            && ahead.used_share() >= ahead.patience.used_share_min(climb.rising_ms())
-            && risen >= climb.risen_share_min(&ahead.patience) * left
+            && ahead.is_enough_in_use()
+            && (!ahead.is_late() || climb.rising_ms() >= WENT_ON_MS_LATE)
+            && risen >= RISEN_SHARE_MIN * left
             && seconds.min(left / pace) <= ahead.within_seconds
             && ahead
                 .trend
@@ -241,6 +259,42 @@ mod tests {
             assert!(goes_on(&now, pace, risen, 0.8 * (1_000.0 - risen)));
             assert!(!goes_on(&now, pace, risen, until - risen), "{seconds} s");
         }
+    }
+
+    /// The second at which a server with a limit of 1 GB is first said to reach it.
+    fn said_at(used_kb: impl Fn(u64) -> u64) -> Option<u64> {
+        let mut growth = Growth::default();
+        (0..600).find(|second| {
+            let now = Point {
+                mono_ms: second * 1_000,
+                bytes: used_kb(*second) * 1_000,
+            };
+            growth.follow(now, 1_000, false);
+            growth.reaches(&Ahead {
+                left_bytes: 1e9 - now.bytes as f64,
+                limit_bytes: 1e9,
+                trend: None,
+                seconds_to_limit: None,
+                within_seconds: 3_600.0,
+                interval_ms: 1_000,
+                patience: Patience::default(),
+            })
+        })
+    }
+
+    #[test]
+    fn a_climb_is_said_once_so_much_is_in_use_that_it_is_no_load() {
+        // 2 MB/s from 100 MB on.
+        let said_s = said_at(|second| 100_000 + second * 2_000).unwrap();
+        assert!((265..285).contains(&said_s), "{said_s}");
+    }
+
+    #[test]
+    fn a_climb_that_is_first_seen_late_is_said_when_it_goes_on_for_minutes() {
+        // 200 kB/s from 830 MB on: 92 % is reached after 450 s.
+        let said_s = said_at(|second| 830_000 + second * 200).unwrap();
+        assert!((180..300).contains(&said_s), "{said_s}");
+        assert_eq!(said_at(|second| 830_000 + second.min(150) * 200), None);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use hubmeter_kinetics::series::Point;
 use super::STOPPED_AFTER_MS;
 
 /// So many troughs in a row, each higher than the one before, are a climb.
-const RISES_MIN: u32 = 3;
+const RISES_MIN: u32 = 4;
+
+/// The last of them rose by this share of their mean rise: what comes to rest rises no more.
+const LAST_SHARE_MIN: f64 = 0.5;
 
 /// With so many, falling back is part of it.
 const RISING_FROM: u32 = 2;
@@ -27,6 +30,8 @@ const PERIOD_MS_MAX: u64 = 600_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Teeth {
     rises: u32,
+    /// What the last tooth rose by, bytes.
+    last: u64,
     first: Point,
     trough_bytes: u64,
     peak_bytes: u64,
@@ -49,6 +54,7 @@ impl Teeth {
         if let Some(teeth) = before.filter(|teeth| teeth.goes_on(since_ms, trough_bytes)) {
             return Self {
                 rises: teeth.rises + u32::from(trough_bytes > teeth.trough_bytes),
+                last: trough_bytes.saturating_sub(teeth.trough_bytes),
                 trough_bytes: teeth.trough_bytes.max(trough_bytes),
                 peak_bytes,
                 fell_ms: now_ms,
@@ -58,6 +64,7 @@ impl Teeth {
         }
         Self {
             rises: 0,
+            last: 0,
             first: Point {
                 mono_ms: now_ms,
                 bytes: trough_bytes,
@@ -93,7 +100,9 @@ impl Teeth {
         let risen = trough_bytes.saturating_sub(self.first.bytes) as f64;
         let seconds = now.mono_ms.saturating_sub(self.first.mono_ms) as f64 / 1000.0;
         let waits_ms = (2 * self.period_ms).max(STOPPED_AFTER_MS);
+        let rose = self.trough_bytes.saturating_sub(self.first.bytes) as f64;
         let believed = self.rises >= RISES_MIN
+            && self.last as f64 * f64::from(self.rises) >= LAST_SHARE_MIN * rose
             && now.mono_ms - self.fell_ms <= waits_ms
             && risen > 0.0
             && risen >= RISEN_SHARE_MIN * left;
@@ -138,6 +147,17 @@ mod tests {
         // Peaks are at 170 MB; 25 MB took 85 s.
         let seconds = teeth.seconds_to_limit(now, 125_000_000, 80e6).unwrap();
         assert!((seconds - 40.0 * 85.0 / 25.0).abs() < 1.0, "{seconds}");
+    }
+
+    #[test]
+    fn troughs_that_come_to_rest_are_believed_no_more() {
+        let now = Point {
+            mono_ms: 125_000,
+            bytes: 160_000_000,
+        };
+        let of = |troughs_mb: &[u64]| row(troughs_mb).seconds_to_limit(now, 160_000_000, 60e6);
+        assert!(of(&[100, 115, 130, 145, 160, 175]).is_some());
+        assert!(of(&[100, 120, 140, 155, 160, 160]).is_none());
     }
 
     #[test]
