@@ -4,8 +4,6 @@
 //! The package is put together in a folder of its own: an agent in the checkout's package would end up
 //! in every other build of it.
 
-mod collector;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,6 +21,8 @@ use crate::{
     venv::{self, Venv},
     workspace::Workspace,
 };
+
+mod collector;
 
 /// What makes a wheel.
 const BUILDER: &str = "tests/wheel/build.txt";
