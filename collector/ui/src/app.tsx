@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { Muted, useAnswers } from './answer';
+import { Audit } from './audit';
 import { bytes } from './format';
 import { policyWords } from './keep';
 import { NoticeList } from './notices';
@@ -81,6 +82,7 @@ export function App() {
         <VerdictList verdicts={[...picture.verdicts.values()]} me={picture.me} said={said} />
         <Muted me={picture.me} said={said} />
         <NoticeList noticed={picture.noticed} />
+        {picture.me?.admin && <Audit noticed={picture.noticed} />}
       </main>
     </>
   );
