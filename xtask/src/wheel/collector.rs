@@ -66,8 +66,7 @@ fn gather(space: &Workspace, program: &Path) -> Result<PathBuf> {
     }
     let inside = bin.join("hubmeter-collector");
     if !stripped(program, &inside) {
-        fs::copy(program, &inside)
-            .with_context(|| format!("cannot copy {}", program.display()))?;
+        fs::copy(program, &inside).with_context(|| format!("cannot copy {}", program.display()))?;
     }
     Ok(to)
 }
