@@ -144,7 +144,7 @@ fn the_log_is_bounded_and_what_policy_does_pushes_out_nothing_that_people_did() 
     registry.note_deeds(&deeds).unwrap();
     let kept = registry.audit(None, DEEDS_MAX * 2).unwrap();
     assert_eq!(kept.len(), DEEDS_MAX as usize + 1);
-    let oldest = kept.iter().filter(|deed| deed.by_policy).next_back();
+    let oldest = kept.iter().rfind(|deed| deed.by_policy);
     assert_eq!(oldest.unwrap().at_ms, 10, "the oldest went");
     assert!(kept.iter().any(|deed| deed.what == "ack"));
     registry.prune(max + 1_000).unwrap();
