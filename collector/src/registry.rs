@@ -1,14 +1,15 @@
 //! Small state that must survive a restart: `state.db`.
 //!
 //! Tokens (as SHA-256 only), verdict episodes, notices to be delivered and what people say about
-//! them, since when servers are idle, holds and warnings, how many people were active, who is who and
-//! what becomes of whom. One connection behind a
+//! them, since when servers are idle, holds and warnings, what was done to whom, how many people were
+//! active, who is who and what becomes of whom. One connection behind a
 //! lock, every commit on the disk before the call returns; calls
 //! take a fraction of a millisecond of work and one write to the disk, so an asynchronous caller
 //! makes them on a blocking thread. Clones share the connection.
 
 mod activity;
 mod answer;
+mod audit;
 mod episode;
 mod idle;
 mod message;
@@ -27,6 +28,7 @@ use crate::database::{self, DatabaseError};
 pub use activity::read_activity;
 pub(crate) use answer::SERVICE_PREFIX;
 pub use answer::{Audience, Mute, Said};
+pub use audit::{Act, Deed, NewDeed};
 pub(crate) use message::MESSAGE_PREFIX;
 pub use message::Message;
 pub use outbox::{DueNotice, NewNotice, ToldNotice};
@@ -35,7 +37,7 @@ pub use promise::HoldAsked;
 
 /// What each schema version adds to the one before; the position is the version. Never edit a
 /// step that was released: add one.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE token (
         sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
@@ -149,6 +151,7 @@ const MIGRATIONS: [&str; 6] = [
 ",
     outbox::MIGRATION,
     answer::MIGRATION,
+    audit::MIGRATION,
 ];
 
 /// Who wrote what to whom may be asked for longer than all else: a year.
@@ -204,8 +207,8 @@ impl Registry {
         })
     }
 
-    /// Forgets tokens not verified, verdicts cleared, notices settled, holds and warnings over before
-    /// `before_ms`.
+    /// Forgets tokens not verified, verdicts cleared, notices settled, holds and warnings over, and
+    /// what was done before `before_ms`.
     pub fn prune(&self, before_ms: i64) -> Result<(), RegistryError> {
         self.transact("prune", |tx| {
             tx.execute("DELETE FROM token WHERE verified_ms < ?1", [before_ms])?;
@@ -223,6 +226,7 @@ impl Registry {
             tx.execute("DELETE FROM hold WHERE until_ms < ?1", [before_ms])?;
             tx.execute("DELETE FROM hold_log WHERE at_ms < ?1", [before_ms])?;
             tx.execute("DELETE FROM warning WHERE told_ms < ?1", [before_ms])?;
+            tx.execute("DELETE FROM deed WHERE at_ms < ?1", [before_ms])?;
             Ok(())
         })
     }

@@ -8,6 +8,7 @@ pub mod shape;
 
 mod accept;
 mod answers;
+mod audit;
 mod auth;
 mod cull;
 mod guard;
@@ -149,7 +150,7 @@ struct Route {
 
 /// Every route: where, who may, what answers.
 #[rustfmt::skip]
-fn routes() -> [Route; 28] {
+fn routes() -> [Route; 29] {
     use Access::{All, Metrics, Open, Own, Page, Rows};
     let route = |path, access, handler| Route { path, access, handler };
     [
@@ -178,6 +179,7 @@ fn routes() -> [Route; 28] {
         route("api/v1/notices/{episode}/ack",              Own,     post(told::acknowledge).delete(answers::take_back)),
         route("api/v1/notices/{episode}/mute",             Own,     post(told::mute)),
         route("api/v1/answers",                            Rows,    get(answers::answers)),
+        route("api/v1/audit",                              Rows,    get(audit::audit)),
         route("api/v1/messages",                           Rows,    get(messages::messages).post(messages::write)),
         route("api/v1/starts",                             Open,    post(starts::ended)),
         route("api/v1/events",                             Rows,    get(live::events)),

@@ -25,7 +25,7 @@ for near in ("identity", "culling", "e2e"):
 import requests  # noqa: E402 (what is near is found only now)
 import scenes  # noqa: E402
 from bed import Failed  # noqa: E402
-from ledger import DIGEST, HELD, Ledger  # noqa: E402
+from ledger import CAPPED, DIGEST, HELD, QUIET, Ledger  # noqa: E402
 from scenes import Guest  # noqa: E402
 from sinks import Mail, Web  # noqa: E402
 
@@ -151,6 +151,7 @@ class Day:
             self.ledger.done[HELD] = "it is" if held and idle else "–"
             found = [file for file, mail in self.ledger.mails if ".digest-" in str(mail["Message-ID"])]
             self.ledger.done[DIGEST] = f"{len(found)} mails, the first {found[0]}" if found else "–"
+            self.ledger.done[QUIET], self.ledger.done[CAPPED] = self.ledger.quiet(), self.ledger.capped()
             if not self.ledger.missing() or self.seconds() > self.seconds_max:
                 return
             await asyncio.sleep(2)

@@ -42,7 +42,12 @@ MUTED = "a rule is muted"
 MESSAGE = "a message of an admin's"
 STOPPED = "an idle server is warned, then stopped"
 HELD = "a held server is kept, as idle as the other"
-DEEDS = (DIGEST, ACKNOWLEDGED, MUTED, MESSAGE, STOPPED, HELD)
+QUIET = "quiet hours: mail that is not critical waits for their end"
+CAPPED = "a day's cap: what is beyond it is not mailed, and the last mail says so"
+DEEDS = (DIGEST, ACKNOWLEDGED, MUTED, MESSAGE, STOPPED, HELD, QUIET, CAPPED)
+
+#: What the last mail to a user ends with.
+LAST_WORDS = "This was the last mail about your server"
 
 
 class Ledger:
@@ -53,6 +58,7 @@ class Ledger:
         self._token, self._mail = place["script_token"], mail
         self._log = Path(place["dir"], "day.log").open("w")
         self.begun = datetime.now(timezone.utc)
+        self._quiet_until = datetime.fromtimestamp(place["quiet_until"], timezone.utc)
         self.verdicts: dict[str, dict[str, Any]] = {}
         self.notices: dict[int, dict[str, Any]] = {}
         self.shown: list[tuple[datetime, str, dict[str, Any]]] = []
@@ -165,6 +171,33 @@ class Ledger:
 
     # --- what came of it ---
 
+    def quiet(self) -> str:
+        """What waited for the end of the quiet hours; nothing while not all of it did."""
+        mails = [n for n in self.notices.values() if n["channel"] in ("mail", "user-mail") and n["sent"]]
+        # What was no emergency when it was written may be one by now, and then does not wait.
+        worst = {e: verdict["severity"] for e, verdict in self.verdicts.items()}
+        calm = [n for n in mails if "critical" not in (n["severity"], worst.get(n["episode"]))]
+        waited = [n for n in calm if _time(n["queued"]) < self._quiet_until]
+        early = [n for n in waited if _time(n["sent"]) < self._quiet_until]
+        at_once = [n for n in mails if n not in calm and _time(n["sent"]) < self._quiet_until]
+        if early or not waited:
+            return "–"
+        end = self._offset(self._quiet_until)
+        return f"{len(waited)} until {end}, and {len(at_once)} that were critical did not"
+
+    def capped(self) -> str:
+        """Whose mails the day's bound kept back; nothing while nobody's."""
+        kept = [n for n in self.notices.values() if n["reason"] == "capped" and n["channel"] == "user-mail"]
+        for user in sorted({n["user"] for n in kept}):
+            for file, mail in self.mails:
+                if mail["To"] != f"{user}@example.org":
+                    continue
+                body = mail.get_body(("plain",))
+                if body is not None and LAST_WORDS in " ".join(body.get_content().split()):
+                    count = sum(n["user"] == user for n in kept)
+                    return f"{count} to {user}, after {file}"
+        return "–"
+
     def table(self) -> list[str]:
         head = ["rule", "whose", "raised", *COLUMNS.values(), "over"]
         rows = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
@@ -232,14 +265,21 @@ class Ledger:
             for notice in self.told("opened", rule=rule)
             if _outlet(notice["channel"]) == outlet
         ]
-        return self._at(min(at)) if at else "–"
+        if at:
+            return self._at(min(at))
+        of = [n for n in self.notices.values() if n["rule"] == rule and _outlet(n["channel"]) == outlet]
+        return "capped" if any(n["reason"] == "capped" for n in of) else "–"
 
     def _at(self, time_: str) -> str:
-        return self._offset(datetime.fromisoformat(time_.replace("Z", "+00:00")))
+        return self._offset(_time(time_))
 
     def _offset(self, at: datetime) -> str:
         seconds = max(0, int((at - self.begun).total_seconds()))
         return f"{seconds // 60}:{seconds % 60:02}"
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _outlet(channel: str) -> str:

@@ -193,7 +193,7 @@ async def overuse(day: Day) -> None:
         told = lambda: [  # noqa: E731
             notice for notice in day.ledger.told("opened", "omar", "overuse") if notice["channel"] == "mail"
         ]
-        await day.ledger.until("overuse is told by mail", told, LATER_S)
+        await day.ledger.until("overuse is told by mail", told, LATE_S)  # when quiet hours are over
         until = (datetime.now(timezone.utc) + timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%SZ")
         await day.ledger.ask("POST", f"/api/v1/notices/{verdict['episode']}/mute", {"until": until})
     finally:

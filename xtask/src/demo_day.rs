@@ -3,7 +3,12 @@
 //! The hub, its users' servers and kernels, the mail relay and the web services that are told are
 //! real; only the thresholds are short. `tests/day/day.py` plays it and prints the table.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fmt, fs,
+    path::Path,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -25,6 +30,19 @@ const NAME: &str = "demo-day";
 /// Where the day's settings, scenes and people are.
 const DAY: &str = "tests/day";
 
+/// Quiet hours end so many minutes from the start, at the next full one: most of what is no emergency has
+/// come by then, on a slow machine too, and what waits for its mail comes in time for the rest of the day.
+const QUIET_MINUTES: u64 = 4;
+
+const MINUTES_A_DAY: u64 = 24 * 60;
+
+/// Minutes since 1970 in which mail waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quiet {
+    from: u64,
+    to: u64,
+}
+
 /// Builds, starts, plays, prints, stops; with `stay` it waits for Ctrl-C before that.
 pub(crate) fn run(space: &Workspace, profile: Profile, ports: &Ports, stay: bool) -> Result<()> {
     let parts = up::parts(space, profile, &[up::REQUIREMENTS, TEST_REQUIREMENTS])?;
@@ -37,6 +55,7 @@ pub(crate) fn run(space: &Workspace, profile: Profile, ports: &Ports, stay: bool
     let text = fs::read_to_string(day.join("cast.json"))?;
     let cast: Value = serde_json::from_str(&text).context("tests/day/cast.json is not JSON")?;
     let (mail, web) = (ports::free_one()?, ports::free_one()?);
+    let quiet = Quiet::from(minute_now()?);
     let plan = Plan {
         name: NAME,
         ports: ports.clone(),
@@ -49,7 +68,7 @@ pub(crate) fn run(space: &Workspace, profile: Profile, ports: &Ports, stay: bool
         config: day.join("jupyterhub_config.py"),
         users: names(&cast),
         collector_config: Some(day.join("collector.toml")),
-        collector_environment: addresses(ports, mail, web),
+        collector_environment: settings(ports, mail, web, quiet),
         more: json!({"hook": space.root.join("deploy/hub"), "cast": cast, "broken": dir.join("broken")}),
     };
     let Parts {
@@ -58,7 +77,7 @@ pub(crate) fn run(space: &Workspace, profile: Profile, ports: &Ports, stay: bool
         programs,
     } = &parts;
     let mut hub = hub::start_in(space, venv, proxy, programs, &plan, &scenery)?;
-    let played = with(space, &parts, &hub, &plan, web);
+    let played = with(space, &parts, &hub, &plan, web, quiet);
     if stay && played.is_ok() {
         say("The hub stays up; Ctrl-C stops everything.");
         let _ = up::wait(|| hub.check());
@@ -72,7 +91,14 @@ pub(crate) fn run(space: &Workspace, profile: Profile, ports: &Ports, stay: bool
 }
 
 /// Plays the day on `hub`; whether everything came.
-fn with(space: &Workspace, parts: &Parts, hub: &Hub, plan: &Plan, web: u16) -> Result<bool> {
+fn with(
+    space: &Workspace,
+    parts: &Parts,
+    hub: &Hub,
+    plan: &Plan,
+    web: u16,
+    quiet: Quiet,
+) -> Result<bool> {
     let access = &hub.access;
     let file = access.dir.join("day.json");
     let text = json!({
@@ -85,6 +111,7 @@ fn with(space: &Workspace, parts: &Parts, hub: &Hub, plan: &Plan, web: u16) -> R
         "dir": access.dir,
         "mail_port": plan.mail_port,
         "web_port": web,
+        "quiet_until": quiet.to * 60,
         "collector": parts.programs.collector,
         "no_cgroup": access.no_cgroup,
         "memory_limit_bytes": hub::MEMORY_LIMIT_BYTES,
@@ -112,7 +139,7 @@ fn script(space: &Workspace, parts: &Parts, what: &str, path: &Path) -> Command 
 }
 
 /// What of the collector's settings differs from start to start.
-fn addresses(ports: &Ports, mail: u16, web: u16) -> Vec<(String, String)> {
+fn settings(ports: &Ports, mail: u16, web: u16, quiet: Quiet) -> Vec<(String, String)> {
     let url = |path: &str| format!("http://127.0.0.1:{web}/{path}");
     [
         ("LINK_LISTEN", format!("127.0.0.1:{}", ports.link)),
@@ -120,6 +147,7 @@ fn addresses(ports: &Ports, mail: u16, web: u16) -> Vec<(String, String)> {
             "NOTICE_PUBLIC_URL",
             format!("http://127.0.0.1:{}/services/hubmeter/", ports.public),
         ),
+        ("NOTICE_QUIET", quiet.to_string()),
         ("NOTICE_MAIL_PORT", mail.to_string()),
         ("NOTICE_WEBHOOK_URLS", url("webhook")),
         ("NOTICE_SLACK_URLS", url("slack")),
@@ -130,15 +158,53 @@ fn addresses(ports: &Ports, mail: u16, web: u16) -> Vec<(String, String)> {
     .to_vec()
 }
 
+#[allow(clippy::disallowed_methods)] // the build tool has no simulated time
+fn minute_now() -> Result<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(since.context("the clock is before 1970")?.as_secs() / 60)
+}
+
 fn names(cast: &Value) -> Vec<String> {
     let people = cast["people"].as_object();
     let people = people.into_iter().flat_map(|people| people.keys().cloned());
     people.chain(["admin".to_owned()]).collect()
 }
 
+// === impl Quiet ===
+
+impl Quiet {
+    /// From this minute on.
+    fn from(minute: u64) -> Self {
+        Self {
+            from: minute,
+            to: minute + 1 + QUIET_MINUTES,
+        }
+    }
+}
+
+impl fmt::Display for Quiet {
+    /// As the collector reads it, in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clock = |minute: u64| {
+            let of_day = minute % MINUTES_A_DAY;
+            format!("{:02}:{:02}", of_day / 60, of_day % 60)
+        };
+        write!(f, "{}-{}", clock(self.from), clock(self.to))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quiet_hours_are_said_by_the_clock_over_midnight_too() {
+        assert_eq!(
+            Quiet::from(2 * MINUTES_A_DAY + 125).to_string(),
+            "02:05-02:10"
+        );
+        assert_eq!(Quiet::from(MINUTES_A_DAY - 2).to_string(), "23:58-00:03");
+    }
 
     #[test]
     fn everybody_of_the_cast_may_log_in_and_groups_have_nobody_else() {

@@ -1,5 +1,5 @@
 //! `cargo xtask wheel`: the Python package with the static agent in it, for `pip install` and nothing
-//! else; and the check that installs one where there is no Node and uses it.
+//! else; and the check that installs one where there is no Node and uses it, and beside it the collector's.
 //!
 //! The package is put together in a folder of its own: an agent in the checkout's package would end up
 //! in every other build of it.
@@ -21,6 +21,8 @@ use crate::{
     venv::{self, Venv},
     workspace::Workspace,
 };
+
+mod collector;
 
 /// What makes a wheel.
 const BUILDER: &str = "tests/wheel/build.txt";
@@ -73,8 +75,8 @@ pub(crate) fn check() -> Result<()> {
     let space = Workspace::here()?;
     let tools = tools::find()?;
     // What is checked is the package: an agent that is built sooner will do.
-    let agent = build::programs(&space, Profile::Debug)?.agent;
-    let (built, clean) = build(&space, &tools, &agent, &[BUILDER, BESIDE])?;
+    let programs = build::programs(&space, Profile::Debug)?;
+    let (built, clean) = build(&space, &tools, &programs.agent, &[BUILDER, BESIDE])?;
     let mut step = Step::begin("the wheel in a clean environment");
     let mut pip = clean.pip();
     pip.args(["install", "--force-reinstall", "--no-deps", "--no-index"])
@@ -82,14 +84,19 @@ pub(crate) fn check() -> Result<()> {
     step.run(&space.logs, "pip-wheel", pip)?;
     step.done();
 
+    let (of_collector, bare) = collector::install(&space, &tools, &clean, &programs.collector)?;
+
     let venv = venv::ensure(&space, &tools, &[up::REQUIREMENTS, TEST_REQUIREMENTS])?;
-    let mut step = Step::begin("pytest: the wheel, installed");
+    let mut step = Step::begin("pytest: the wheels, installed");
     let mut command = venv.pytest();
     command
         .arg("tests/wheel")
         .env("HUBMETER_WHEEL", &built.wheel)
         .env("HUBMETER_SOURCE", &built.source)
         .env("HUBMETER_WHEEL_BIN", clean.bin())
+        .env("HUBMETER_COLLECTOR_WHEEL", &of_collector.wheel)
+        .env("HUBMETER_COLLECTOR_SOURCE", &of_collector.source)
+        .env("HUBMETER_COLLECTOR_BIN", bare.bin())
         .current_dir(&space.root);
     step.run(&space.logs, "pytest-wheel", command)?;
     step.done();
@@ -108,19 +115,30 @@ fn build(
     let mut step = Step::begin("Python package hubmeter: wheel and source archive");
     let source = gather(space, agent)?;
     let out = space.target.join("wheels");
-    let _ = fs::remove_dir_all(&out);
-    let mut command = clean.python();
+    let built = hatchling(space, &mut step, &clean, &source, &out)?;
+    step.done();
+    Ok((built, clean))
+}
+
+/// Both files in `out`, and nothing else, of the package in `source`.
+fn hatchling(
+    space: &Workspace,
+    step: &mut Step,
+    builder: &Venv,
+    source: &Path,
+    out: &Path,
+) -> Result<Built> {
+    let _ = fs::remove_dir_all(out);
+    let mut command = builder.python();
     command
         .args(["-m", "hatchling", "build", "--directory"])
-        .arg(&out)
-        .current_dir(&source);
+        .arg(out)
+        .current_dir(source);
     step.run(&space.logs, "hatchling", command)?;
-    step.done();
-    let built = Built {
-        wheel: the_one(&out, ".whl")?,
-        source: the_one(&out, ".tar.gz")?,
-    };
-    Ok((built, clean))
+    Ok(Built {
+        wheel: the_one(out, ".whl")?,
+        source: the_one(out, ".tar.gz")?,
+    })
 }
 
 /// The package with the agent in it, in a folder of its own.

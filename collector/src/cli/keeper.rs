@@ -163,7 +163,7 @@ fn table(answer: &ForgetAnswer, dry_run: bool) -> String {
         ("notices", answer.notices),
         ("verified tokens", answer.tokens),
         ("idle marks", answer.idle_marks),
-        ("holds and warnings", answer.promises),
+        ("holds, warnings and what was done to them", answer.promises),
     ];
     for (what, count) in counts {
         // Chunks are counted as they go.

@@ -284,7 +284,16 @@ impl Outbox {
 
     /// The person at the server of `verdict` is shown it in JupyterLab.
     pub fn shown(&self, verdict: &Verdict, phase: &str) {
-        self.stats.notice(Outlet::Lab, Outcome::Sent);
+        self.in_lab(verdict, phase, Outcome::Sent);
+    }
+
+    /// They are not, since they muted its rule.
+    pub fn kept_quiet(&self, verdict: &Verdict, phase: &str) {
+        self.in_lab(verdict, phase, Outcome::Muted);
+    }
+
+    fn in_lab(&self, verdict: &Verdict, phase: &str, outcome: Outcome) {
+        self.stats.notice(Outlet::Lab, outcome);
         // Nobody needs to listen.
         let _ = self.events.send(NoticeEvent {
             at_ms: self.clock.now_ms(),
@@ -293,8 +302,13 @@ impl Outbox {
             key: verdict.key.clone(),
             channel: LAB.to_owned(),
             phase: phase.to_owned(),
-            outcome: Outcome::Sent,
+            outcome,
         });
+    }
+
+    /// Now, by the clock that notices go by.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
     }
 
     /// Tells of what happens to notices from now on.

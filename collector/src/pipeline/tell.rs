@@ -4,20 +4,26 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, mpsc::Receiver},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
 };
 
+use self::quiet::{LOOK_EVERY, Quiet};
 use crate::{
     fact::ServerKey,
     limits,
     link::{admit::Notice, session::Sessions},
     notice::{NoticeConfig, Outbox, Phase, RenderError, Renderer},
     person::PeopleMove,
-    registry::Registry,
+    registry::{Act, NewDeed, Registry},
     stats::Stats,
     verdict::{Rule, Severity, Verdict},
     warning::{KernelEnd, TakenBack, Warned, Warning},
 };
+
+mod quiet;
 
 /// What there is to tell.
 #[derive(Debug)]
@@ -68,9 +74,12 @@ struct Told {
     shown: bool,
 }
 
-/// What was told of open episodes.
+/// What was told of open episodes, and what was not for a mute.
 #[derive(Default)]
-struct Memory(HashMap<String, Told>);
+struct Memory {
+    told: HashMap<String, Told>,
+    quiet: Quiet,
+}
 
 /// What a change of a verdict is to the person at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,49 +121,65 @@ impl Teller {
     /// Tells until nobody has anything to tell.
     pub fn run(self, tells: &Receiver<Tell>) {
         let mut memory = Memory::default();
-        for tell in tells {
-            match tell {
-                Tell::Changed(verdicts) => {
-                    if let Err(e) = self.outbox.observe(&verdicts) {
-                        tracing::error!(error = %e, "verdicts are not kept, admins are not told");
-                    }
-                    for verdict in &verdicts {
-                        let news = memory.take(verdict, self.config.matters(verdict));
-                        self.take(verdict, news, &mut memory);
+        loop {
+            match tells.recv_timeout(LOOK_EVERY) {
+                Ok(tell) => self.tell(tell, &mut memory),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for (verdict, phase) in memory.quiet.due(self.outbox.now_ms()) {
+                self.show(&verdict, Some(phase), &mut memory);
+            }
+        }
+    }
+
+    fn tell(&self, tell: Tell, memory: &mut Memory) {
+        match tell {
+            Tell::Changed(verdicts) => {
+                if let Err(e) = self.outbox.observe(&verdicts) {
+                    tracing::error!(error = %e, "verdicts are not kept, admins are not told");
+                }
+                for verdict in &verdicts {
+                    let news = memory.take(verdict, self.config.matters(verdict));
+                    self.take(verdict, news, memory);
+                }
+            }
+            Tell::Again(verdicts) => {
+                for verdict in &verdicts {
+                    if memory.has_told(verdict) || self.config.matters(verdict) {
+                        self.show(verdict, memory.phase_of(verdict), memory);
                     }
                 }
-                Tell::Again(verdicts) => {
-                    for verdict in &verdicts {
-                        if memory.has_told(verdict) || self.config.matters(verdict) {
-                            self.show(verdict, memory.phase_of(verdict), &mut memory);
-                        }
-                    }
+            }
+            Tell::People(people) => {
+                if let Err(e) = self.registry.move_people(people.fates()) {
+                    // It is written down what is to be done; the next start does it.
+                    people.failed();
+                    tracing::error!(error = %e, "users are not moved in state.db");
                 }
-                Tell::People(people) => {
-                    if let Err(e) = self.registry.move_people(people.fates()) {
-                        // It is written down what is to be done; the next start does it.
-                        people.failed();
-                        tracing::error!(error = %e, "users are not moved in state.db");
-                    }
-                    people.done();
+                memory.quiet.move_people(people.fates());
+                people.done();
+            }
+            Tell::Kept(kept) => {
+                if let Err(e) = self.registry.put_warned(&kept) {
+                    tracing::error!(error = %e, "a restart may warn users once more");
                 }
-                Tell::Kept(kept) => {
-                    if let Err(e) = self.registry.put_warned(&kept) {
-                        tracing::error!(error = %e, "a restart may warn users once more");
-                    }
-                }
-                Tell::Warn(warnings) => warnings.iter().for_each(|w| {
+            }
+            Tell::Warn(warnings) => {
+                let deeds: Vec<NewDeed<'_>> = warnings.iter().map(deed_of_warning).collect();
+                self.note(&deeds);
+                warnings.iter().for_each(|w| {
                     if self.warn(w) {
                         self.outbox.shown(&w.verdict(), w.stage.as_str());
                     }
-                }),
-                // The same notice: what is mailed is mailed once, and what is shown counts once.
-                Tell::WarnAgain(warnings) => warnings.iter().for_each(|w| {
-                    self.warn(w);
-                }),
-                Tell::TakeBack(taken) => taken.iter().for_each(|t| self.take_back(t)),
-                Tell::EndKernels(ends) => ends.iter().for_each(|end| self.end_kernel(end)),
+                });
             }
+            // The same notice: what is mailed is mailed once, and what is shown counts once.
+            Tell::WarnAgain(warnings) => warnings.iter().for_each(|w| {
+                self.warn(w);
+            }),
+            Tell::TakeBack(taken) => taken.iter().for_each(|t| self.take_back(t)),
+            Tell::EndKernels(ends) => ends.iter().for_each(|end| self.end_kernel(end)),
         }
     }
 
@@ -220,18 +245,35 @@ impl Teller {
             None => (Phase::Cleared, "a kernel is no longer to be shut down"),
         };
         self.outbox.shown(&verdict, phase.as_str());
+        self.note(&[deed_of_kernel(end)]);
         let (server, ends_at_ms) = (&end.key, end.ends_at_ms);
         tracing::info!(?server, %kernel, ends_at_ms, holds_bytes = end.holds_bytes, "{what}");
     }
 
+    /// Puts what policy does into the audit log.
+    fn note(&self, deeds: &[NewDeed<'_>]) {
+        if let Err(e) = self.registry.note_deeds(deeds) {
+            tracing::error!(error = %e, "what policy did is not in the audit log");
+        }
+    }
+
     /// Shows `verdict`; without a `phase` it was shown before, and only its words are new: no other
-    /// notice.
+    /// notice. What its user muted waits; that something is over takes a notice away, and disturbs nobody.
     fn show(&self, verdict: &Verdict, phase: Option<Phase>, memory: &mut Memory) {
         // What is merely good to know is on the pages; it interrupts nobody's work.
         // A kernel that could be shut down is offered: nobody works with it.
         if verdict.severity < Severity::Warning && verdict.rule != Rule::IdleHog {
             return;
         }
+        if verdict.cleared_ms.is_none() && self.is_muted(verdict) {
+            if let Some(phase) = phase
+                && memory.quiet.keep(verdict, phase)
+            {
+                self.outbox.kept_quiet(verdict, phase.as_str());
+            }
+            return;
+        }
+        memory.quiet.let_go(verdict);
         match self.words.for_user(verdict) {
             Ok(text) => {
                 let notice = Notice {
@@ -250,6 +292,38 @@ impl Teller {
             Err(e) => tracing::error!(error = %e, "no words for a verdict"),
         }
     }
+
+    fn is_muted(&self, verdict: &Verdict) -> bool {
+        self.outbox.is_muted_by_user(verdict).unwrap_or_else(|e| {
+            tracing::error!(error = %e, "it is not known whether a user muted a rule: they are told");
+            false
+        })
+    }
+}
+
+fn deed_of_warning(warning: &Warning) -> NewDeed<'_> {
+    NewDeed {
+        act: Act::Warn,
+        key: &warning.key,
+        about: warning.stage.as_str(),
+        until_ms: Some(warning.stops_at_ms),
+        by: None,
+        at_ms: warning.at_ms,
+    }
+}
+
+fn deed_of_kernel(end: &KernelEnd) -> NewDeed<'_> {
+    NewDeed {
+        act: match end.ends_at_ms {
+            Some(_) => Act::EndKernel,
+            None => Act::KeepKernel,
+        },
+        key: &end.key,
+        about: end.kernel.id.as_str(),
+        until_ms: end.ends_at_ms,
+        by: None,
+        at_ms: end.at_ms,
+    }
 }
 
 // === impl Memory ===
@@ -257,18 +331,21 @@ impl Teller {
 impl Memory {
     /// What `verdict` is, now that it `matters` or not; what mattered once does so to its end.
     fn take(&mut self, verdict: &Verdict, matters: bool) -> News {
-        let before = self.0.get(&verdict.episode).copied();
+        let kept_quiet = self.quiet.renew(verdict);
+        let before = self.told.get(&verdict.episode).copied();
         let told_before = before.is_some_and(|told| told.matters);
         if verdict.cleared_ms.is_some() {
-            self.0.remove(&verdict.episode);
-            return if told_before {
+            self.told.remove(&verdict.episode);
+            // Of what they were never shown for a mute they are shown no end.
+            let unheard = kept_quiet && before.is_none_or(|told| !told.shown);
+            return if told_before && !unheard {
                 News::Matters
             } else {
                 News::Nothing
             };
         }
-        if self.0.len() >= limits::TOLD_MAX {
-            self.0.clear();
+        if self.told.len() >= limits::TOLD_MAX {
+            self.told.clear();
         }
         // What calms down, or does not say any more whose it is, is no news.
         let now = Told {
@@ -278,7 +355,7 @@ impl Memory {
             matters: told_before || matters,
             shown: before.is_some_and(|told| told.shown),
         };
-        self.0.insert(verdict.episode.clone(), now);
+        self.told.insert(verdict.episode.clone(), now);
         match before {
             None => News::Begins { matters },
             Some(_) if !now.matters => News::Nothing,
@@ -295,118 +372,21 @@ impl Memory {
     }
 
     fn was_shown(&self, verdict: &Verdict) -> bool {
-        let told = self.0.get(&verdict.episode);
+        let told = self.told.get(&verdict.episode);
         told.is_some_and(|told| told.shown)
     }
 
     fn note_shown(&mut self, verdict: &Verdict) {
-        if let Some(told) = self.0.get_mut(&verdict.episode) {
+        if let Some(told) = self.told.get_mut(&verdict.episode) {
             told.shown = true;
         }
     }
 
     fn has_told(&self, verdict: &Verdict) -> bool {
-        let told = self.0.get(&verdict.episode);
+        let told = self.told.get(&verdict.episode);
         told.is_some_and(|told| told.matters)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{text::Label, verdict::WorkloadName};
-
-    fn verdict(rule: Rule) -> Verdict {
-        Verdict {
-            rule,
-            episode: "e".to_owned(),
-            key: ServerKey::new("ada", ""),
-            workload: None,
-            severity: Severity::Critical,
-            since_ms: 0,
-            updated_ms: 0,
-            cleared_ms: None,
-            evidence: Vec::new(),
-            clears_when: String::new(),
-        }
-    }
-
-    fn named(verdict: &Verdict) -> Verdict {
-        let name = || Label::clean("train.ipynb", 64);
-        Verdict {
-            workload: Some(WorkloadName {
-                id: name(),
-                title: name(),
-            }),
-            ..verdict.clone()
-        }
-    }
-
-    #[test]
-    fn a_death_whose_victim_gets_known_is_one_notice_in_better_words() {
-        let mut memory = Memory::default();
-        let killed = verdict(Rule::Killed);
-        assert_eq!(memory.take(&killed, true), News::Begins { matters: true });
-        assert_eq!(memory.phase_of(&killed), Some(Phase::Opened));
-        memory.note_shown(&killed);
-        assert_eq!(memory.take(&named(&killed), true), News::Words);
-        assert_eq!(memory.phase_of(&killed), None, "no notice of its own");
-        assert_eq!(memory.take(&killed, true), News::Nothing);
-        assert_eq!(memory.take(&named(&killed), true), News::Nothing);
-    }
-
-    #[test]
-    fn what_no_agent_took_is_opened_when_one_does() {
-        let mut memory = Memory::default();
-        let killed = verdict(Rule::Killed);
-        memory.take(&killed, true);
-        assert_eq!(memory.take(&named(&killed), true), News::Words);
-        assert_eq!(memory.phase_of(&killed), Some(Phase::Opened));
-        memory.note_shown(&killed);
-        assert_eq!(memory.phase_of(&killed), None, "an agent that came again");
-    }
-
-    #[test]
-    fn a_runaway_that_loses_its_culprit_or_calms_down_is_no_news_and_one_that_gets_worse_is() {
-        let mut memory = Memory::default();
-        let severe = named(&verdict(Rule::RunawayMemory));
-        let mild = Verdict {
-            severity: Severity::Warning,
-            ..severe.clone()
-        };
-        memory.take(&mild, true);
-        assert_eq!(memory.take(&severe, true), News::Worse);
-        assert_eq!(memory.take(&mild, true), News::Nothing);
-        let nobodys = verdict(Rule::RunawayMemory);
-        assert_eq!(memory.take(&nobodys, true), News::Nothing);
-        assert_eq!(memory.take(&severe, true), News::Nothing);
-    }
-
-    #[test]
-    fn a_runaway_is_news_when_its_limit_is_near_and_only_then_is_its_end() {
-        let mut verdict = verdict(Rule::RunawayMemory);
-        let mut memory = Memory::default();
-        let early = memory.take(&verdict, false);
-        assert_eq!(early, News::Begins { matters: false });
-        assert!(!memory.has_told(&verdict));
-        assert_eq!(memory.take(&verdict, false), News::Nothing);
-        assert_eq!(memory.take(&verdict, true), News::Matters);
-        assert_eq!(
-            memory.take(&verdict, false),
-            News::Nothing,
-            "once is enough"
-        );
-        assert!(memory.has_told(&verdict), "a new agent is told, too");
-        verdict.cleared_ms = Some(1);
-        assert_eq!(memory.take(&verdict, false), News::Matters);
-
-        verdict.cleared_ms = None;
-        memory.take(&verdict, false);
-        verdict.cleared_ms = Some(1);
-        assert_eq!(
-            memory.take(&verdict, true),
-            News::Nothing,
-            "it never mattered"
-        );
-    }
-}
+mod tests;

@@ -3,8 +3,11 @@
 
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
-use super::{Registry, RegistryError};
-use crate::fact::ServerKey;
+use super::{
+    Registry, RegistryError,
+    audit::{self, Act, NewDeed},
+};
+use crate::{fact::ServerKey, verdict::Rule};
 
 /// What schema version 6 adds: who muted what, when, and by the notice of which episode.
 pub(super) const MIGRATION: &str = "
@@ -78,6 +81,32 @@ impl Audience {
             Self::User => "user",
         }
     }
+
+    /// Whether they may hear no more of `rule`. Who was working is always told that it was killed:
+    /// what they see is gone, and nothing else says why.
+    #[must_use]
+    pub fn may_mute(self, rule: Rule) -> bool {
+        self == Self::Admins || rule != Rule::Killed
+    }
+}
+
+// === impl Mute ===
+
+impl<'a> Mute<'a> {
+    /// For the audit log.
+    fn deed(&self) -> NewDeed<'a> {
+        NewDeed {
+            act: match self.until_ms {
+                Some(_) => Act::Mute,
+                None => Act::Unmute,
+            },
+            key: self.key,
+            about: self.rule,
+            until_ms: self.until_ms,
+            by: Some(self.by),
+            at_ms: self.now_ms,
+        }
+    }
 }
 
 // === impl Registry ===
@@ -92,10 +121,13 @@ impl Registry {
         now_ms: i64,
     ) -> Result<i64, RegistryError> {
         self.transact("acknowledge a notice", |tx| {
-            tx.execute(
+            let new = tx.execute(
                 "INSERT OR IGNORE INTO ack VALUES (?1, ?2, ?3, ?4)",
                 params![episode, audience.as_str(), by, now_ms],
             )?;
+            if new > 0 && audience == Audience::Admins {
+                audit::note_of_episode(tx, Act::Acknowledge, episode, by, now_ms)?;
+            }
             tx.query_row(
                 "SELECT acked_ms FROM ack WHERE episode = ?1 AND audience = ?2",
                 params![episode, audience.as_str()],
@@ -116,12 +148,13 @@ impl Registry {
         })
     }
 
-    /// Nobody has seen `episode` after all, for all of `audience`: it is told again. False where
-    /// nobody had.
+    /// Nobody has seen `episode` after all, for all of `audience`: it is told again, says `by`. False
+    /// where nobody had.
     pub fn take_back_ack(
         &self,
         episode: &str,
         audience: Audience,
+        by: &str,
         now_ms: i64,
     ) -> Result<bool, RegistryError> {
         self.transact("take an acknowledgement back", |tx| {
@@ -130,6 +163,9 @@ impl Registry {
                 .execute(params![episode, audience.as_str()])?;
             if taken == 0 {
                 return Ok(false);
+            }
+            if audience == Audience::Admins {
+                audit::note_of_episode(tx, Act::TakeBack, episode, by, now_ms)?;
             }
             // What was not told again because of it is.
             tx.prepare_cached(
@@ -179,6 +215,10 @@ impl Registry {
             };
             if changed > 0 {
                 again_after(tx, mute)?;
+                if mute.audience == Audience::Admins {
+                    audit::note(tx, &mute.deed())?;
+                    audit::bound(tx, false)?;
+                }
             }
             Ok(())
         })

@@ -19,7 +19,7 @@ pub struct StateRows {
     pub notices: u64,
     /// Since when servers are idle.
     pub idle_marks: u64,
-    /// Holds, who asked for them, and warnings.
+    /// Holds, who asked for them, warnings, and what was done to them.
     pub promises: u64,
 }
 
@@ -51,7 +51,7 @@ pub struct Forgotten {
 const USER_CHANNELS: [&str; 3] = ["user-mail", "warning-mail", "message-mail"];
 
 /// Tables with a column `user`.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "token",
     "episode",
     "notice",
@@ -63,10 +63,15 @@ const TABLES: [&str; 11] = [
     "hold",
     "hold_log",
     "warning",
+    "deed",
 ];
 
 /// Columns that name who acted for somebody else, beside [`TABLES`].
-const ACTED: [(&str, &str); 2] = [("hold_log", "asked_by"), ("mute", "muted_by")];
+const ACTED: [(&str, &str); 3] = [
+    ("hold_log", "asked_by"),
+    ("mute", "muted_by"),
+    ("deed", "done_by"),
+];
 
 // === impl Registry ===
 
@@ -83,14 +88,17 @@ impl Registry {
                     UNION ALL SELECT user, NULL, NULL FROM idle_mark
                     UNION ALL SELECT user, NULL, NULL FROM ack WHERE user NOT LIKE ?1
                     UNION ALL SELECT user, NULL, NULL FROM mute
-                    UNION ALL SELECT user, NULL, NULL FROM message
+                    UNION ALL SELECT user, NULL, NULL FROM message WHERE user NOT LIKE ?1
                     UNION ALL SELECT user, NULL, NULL FROM hold
                     UNION ALL SELECT user, NULL, NULL FROM hold_log
                     UNION ALL SELECT user, NULL, NULL FROM warning
+                    UNION ALL SELECT user, NULL, NULL FROM deed
                     UNION ALL SELECT asked_by, NULL, NULL FROM hold_log
                     WHERE asked_by <> '' AND asked_by NOT LIKE ?1
                     UNION ALL SELECT muted_by, NULL, NULL FROM mute
                     WHERE muted_by <> '' AND muted_by NOT LIKE ?1
+                    UNION ALL SELECT done_by, NULL, NULL FROM deed
+                    WHERE done_by <> '' AND done_by NOT LIKE ?1
                  ) GROUP BY user",
             )?
             .query_map([format!("{SERVICE_PREFIX}%")], |row| {
@@ -147,7 +155,7 @@ impl Registry {
                 episodes: count("episode")?,
                 notices: count("notice")?,
                 idle_marks: count("idle_mark")?,
-                promises: count("hold")? + count("hold_log")? + count("warning")?,
+                promises: count("hold")? + count("hold_log")? + count("warning")? + count("deed")?,
             })
         })
     }
@@ -369,7 +377,7 @@ fn move_people(tx: &Transaction<'_>, fates: &Fates) -> rusqlite::Result<StateRow
         rows.episodes += leave("episode")?;
         rows.notices += leave("notice")?;
         rows.idle_marks += leave("idle_mark")?;
-        rows.promises += leave("hold")? + leave("hold_log")? + leave("warning")?;
+        rows.promises += leave("hold")? + leave("hold_log")? + leave("warning")? + leave("deed")?;
         for table in ["person", "ack", "mute", "message"] {
             leave(table)?;
         }

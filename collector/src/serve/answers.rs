@@ -16,12 +16,15 @@ use super::{
     list::{Order, Page, Place, Rank},
     problem::Problem,
     query::Query,
+    request::actor_of,
     shape::rfc3339,
     told::{AckJson, EpisodePath, answered, audience_of},
 };
 use crate::{
     fact::ServerKey,
+    limits::LOGGED_BYTES_MAX,
     registry::{Audience, Said},
+    text::Label,
 };
 
 /// Answers that a list goes through: the newest.
@@ -126,14 +129,15 @@ pub(crate) async fn take_back(
     Query::parse(raw.as_deref())?.finish(&[])?;
     let (verdict, audience) = answered(&site, &viewer, path).await?;
     let (episode, now_ms) = (verdict.episode, site.clock.now_ms());
-    let known = episode.clone();
+    let (known, by) = (episode.clone(), actor_of(&viewer));
+    let actor = Label::clean(&by, LOGGED_BYTES_MAX);
     let taken = site
-        .kept(move |registry| registry.take_back_ack(&known, audience, now_ms))
+        .kept(move |registry| registry.take_back_ack(&known, audience, &by, now_ms))
         .await?;
     if taken {
         site.told.outbox.wake();
         let audience = audience.as_str();
-        tracing::info!(episode, audience, "an acknowledgement is taken back");
+        tracing::info!(episode, audience, by = %actor, "an acknowledgement is taken back");
     }
     Ok(Json(AckJson {
         episode,

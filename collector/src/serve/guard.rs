@@ -291,6 +291,11 @@ impl Reach {
                     .contains(&format!("{}/{}", key.user, key.server)))
     }
 
+    /// The names that it opens where it does not open all: users, groups, and servers as `user/name`.
+    fn names(&self) -> [Vec<String>; 3] {
+        [&self.users, &self.groups, &self.servers].map(|names| names.iter().cloned().collect())
+    }
+
     fn is_empty(&self) -> bool {
         !self.all && self.users.is_empty() && self.groups.is_empty() && self.servers.is_empty()
     }

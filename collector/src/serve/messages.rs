@@ -15,14 +15,15 @@ use super::{
     list::Page,
     problem::Problem,
     query::Query,
-    request::{body_of, name_of},
+    request::{actor_of, body_of},
     shape::rfc3339,
 };
 use crate::{
     fact::ServerKey,
+    limits::LOGGED_BYTES_MAX,
     link::admit::Notice,
     notice::{MESSAGE_MAIL, lab_message, too_long_for_lab},
-    registry::Message,
+    registry::{Message, SERVICE_PREFIX},
     state::{Phase, Server},
     stats::{Outcome, Outlet},
     text::Label,
@@ -142,7 +143,7 @@ pub(crate) async fn write(
     let now_ms = site.clock.now_ms();
     let mut message = Message {
         id: 0,
-        user: name_of(&viewer),
+        user: actor_of(&viewer),
         written_ms: now_ms,
         subject,
         text,
@@ -162,6 +163,7 @@ pub(crate) async fn write(
             id = message.id,
             recipients = message.recipients,
             filter = message.filter,
+            by = %Label::clean(&message.user, LOGGED_BYTES_MAX),
             "an admin wrote to users"
         );
     }
@@ -357,9 +359,12 @@ impl Filter {
 
 impl MessageJson {
     fn new(message: Message, mail: bool) -> Self {
+        // Kept apart from users, and shown by its name.
+        let author = message.user.strip_prefix(SERVICE_PREFIX);
+        let author = author.unwrap_or(&message.user).to_owned();
         Self {
             id: (message.id != 0).then_some(message.id),
-            author: message.user,
+            author,
             written: rfc3339(message.written_ms),
             subject: message.subject,
             text: message.text,

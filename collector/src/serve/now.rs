@@ -62,12 +62,26 @@ pub(crate) struct Me {
     /// Whether something about every server may be changed: holds, and answers to notices for admins. Who
     /// sees all rows need not.
     changes_all: bool,
+    /// Whose servers may be held beyond one's own, where not everybody's: by scopes with a filter. Notices
+    /// about them are not answered by that.
+    holds_for: HoldsFor,
     /// The hub's home page; `null` without a hub.
     hub_home: Option<String>,
     /// Where a browser logs out; `null` without a hub.
     logout: Option<String>,
     /// What there is to know about stopping servers.
     cull: CullTerms,
+}
+
+/// Servers of others that may be held: any that is in one of these.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HoldsFor {
+    /// The hub's names of users.
+    users: Vec<String>,
+    /// The hub's groups.
+    groups: Vec<String>,
+    /// `user/name`; nothing behind the slash is the default one.
+    servers: Vec<String>,
 }
 
 /// What whoever asks may know of the policy about stopping.
@@ -190,7 +204,13 @@ pub(crate) async fn me(State(site): State<Arc<Site>>, viewer: Viewer) -> Json<Me
         ("jupyterlab", warns),
         ("mail", warns && policy.warns_by_mail),
     ];
+    let [users, groups, servers] = viewer.hand.names();
     Json(Me {
+        holds_for: HoldsFor {
+            users,
+            groups,
+            servers,
+        },
         cull: CullTerms {
             mode: policy.mode.as_str(),
             hold_max_seconds: policy.hold_max_ms / 1000,

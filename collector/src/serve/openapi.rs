@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use super::{
-    Site, answers, cull, health, history, hold, link, live, messages, metrics, now,
+    Site, answers, audit, cull, health, history, hold, link, live, messages, metrics, now,
     problem::ProblemJson, reports, starts, told, verdicts,
 };
 
@@ -41,6 +41,7 @@ use super::{
         told::mute,
         answers::take_back,
         answers::answers,
+        audit::audit,
         messages::write,
         messages::messages,
         starts::ended,

@@ -2,6 +2,7 @@
 //! are its model), over the router or over real sockets.
 
 mod answers;
+mod audit;
 mod bed;
 mod document;
 mod forms;

@@ -206,13 +206,14 @@ pub(crate) async fn acknowledge(
     let (verdict, audience) = answered(&site, &viewer, path).await?;
     let (episode, by) = (verdict.episode.clone(), actor_of(&viewer));
     let now_ms = site.clock.now_ms();
-    let known = episode.clone();
+    let (known, actor) = (episode.clone(), Label::clean(&by, LOGGED_BYTES_MAX));
     let acked_ms = site
         .kept(move |registry| registry.acknowledge(&known, audience, &by, now_ms))
         .await?;
     tracing::info!(
         episode,
         audience = audience.as_str(),
+        by = %actor,
         "a notice is acknowledged"
     );
     Ok(Json(AckJson {
@@ -231,7 +232,7 @@ pub(crate) async fn acknowledge(
         (status = 200, body = MuteJson),
         (status = 403, description = "Seen, but not yours to answer; or a browser without its word"),
         (status = 404, description = "None that you may see"),
-        (status = 422, description = "Past, or more than 30 days away"),
+        (status = 422, description = "Past, more than 30 days away, or `killed` by its user, who is always told of it"),
     ),
 )]
 pub(crate) async fn mute(
@@ -248,6 +249,11 @@ pub(crate) async fn mute(
         .until
         .map(|until| until_ms(&until, now_ms))
         .transpose()?;
+    if until_ms.is_some() && !audience.may_mute(verdict.rule) {
+        let rule = verdict.rule.as_str();
+        let detail = format!("{rule} is not muted: its user is always told of it");
+        return Err(Problem::bad_value("until", detail));
+    }
     let (by, told) = (actor_of(&viewer), verdict.clone());
     let actor = Label::clean(&by, LOGGED_BYTES_MAX);
     let rule = verdict.rule.as_str();

@@ -105,6 +105,8 @@ fn act(data: &Path) {
             "INSERT INTO mute (user, server, rule, audience, until_ms, muted_by, muted_ms, episode)
              VALUES ('bystander', 'none', 'rule-' || ?2, 'admins', ?3, ?1, ?3, 'e')",
             "INSERT INTO ack VALUES ('of-' || ?2, 'admins', ?1, ?3)",
+            "INSERT INTO deed (at_ms, what, user, server, about, until_ms, done_by, by_policy)
+             VALUES (?3, 'ack', 'bystander', 'none', 'idle', ?2, ?1, 0)",
             "INSERT INTO message (user, written_ms, subject, text, filter, recipients)
              VALUES (?1, ?3 + ?2, 's', 't', 'everybody', 0)",
         ] {

@@ -94,7 +94,7 @@ async fn a_user_is_warned_through_their_agent_and_a_hold_takes_that_back() {
     assert!(back.cleared && back.episode == warned.episode, "{back:?}");
 }
 
-async fn notice(agent: &mut crate::rig::Agent) -> v1::Notice {
+pub(crate) async fn notice(agent: &mut crate::rig::Agent) -> v1::Notice {
     let heard = async {
         loop {
             if let Some(v1::down::Body::Notice(notice)) = agent.hear().await {

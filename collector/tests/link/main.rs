@@ -8,6 +8,7 @@ mod encryption;
 mod forget;
 mod holds;
 mod hub;
+mod mute;
 mod people;
 mod raw;
 mod rig;

@@ -190,7 +190,22 @@ impl Collector {
 
     /// Changes something.
     pub(crate) async fn put(&self, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
-        let request = self.api.put(format!("http://localhost{path}"));
+        self.send(reqwest::Method::PUT, path, token, body).await
+    }
+
+    /// Says something.
+    pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+        self.send(reqwest::Method::POST, path, token, body).await
+    }
+
+    async fn send(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        token: Option<&str>,
+        body: Value,
+    ) -> (u16, Value) {
+        let request = self.api.request(method, format!("http://localhost{path}"));
         let mut request = request.body(body.to_string());
         if let Some(token) = token {
             request = request.header("authorization", format!("token {token}"));

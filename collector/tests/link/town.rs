@@ -20,7 +20,7 @@ use crate::rig::{Agent, Collector, hello, sample};
 /// Our own token: it sees everybody.
 pub(crate) const OURS: &str = "service-secret";
 
-const PREFIX: &str = "/jh/services/hubmeter";
+pub(crate) const PREFIX: &str = "/jh/services/hubmeter";
 
 /// The hub.
 #[derive(Clone, Default)]

@@ -1,6 +1,9 @@
 //! Mail to users: off unless set, to an address that the settings make, once.
 
-use hubmeter_collector::notice::UserMailConfig;
+use hubmeter_collector::{
+    notice::UserMailConfig,
+    registry::{Audience, Mute},
+};
 
 use super::*;
 
@@ -38,6 +41,45 @@ async fn a_user_is_told_of_their_own_server_in_words_to_them_and_once_across_res
         "hubmeter: runaway memory, your server"
     );
     assert!(mails[0].text().starts_with("Your server grows 50 MiB/s"));
+}
+
+#[tokio::test]
+async fn a_users_mute_holds_for_their_mail_and_for_jupyterlab_but_not_for_what_was_killed() {
+    let sink = Sink::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = to_users(sink.addr);
+    let rules = [Rule::RunawayMemory, Rule::Killed];
+    let all = rules.map(|rule| (rule, Severity::Info));
+    config.user_mail.as_mut().unwrap().rules = all.to_vec();
+    let clock = clock();
+    let outbox = open(dir.path(), &config, &clock);
+    let registry = Registry::open(dir.path()).unwrap();
+    for rule in rules {
+        // From before such a mute was refused.
+        let mute = Mute {
+            key: &ServerKey::new("alice", ""),
+            rule: rule.as_str(),
+            audience: Audience::User,
+            until_ms: Some(NOW_MS + 60_000),
+            by: "alice",
+            episode: "e0",
+            now_ms: NOW_MS,
+        };
+        registry.mute(&mute).unwrap();
+    }
+    let grows = runaway("e1", "alice");
+    let died = Verdict {
+        rule: Rule::Killed,
+        ..runaway("e2", "alice")
+    };
+    let muted = |verdict: &Verdict| outbox.is_muted_by_user(verdict).unwrap();
+    assert!(muted(&grows) && !muted(&died) && !muted(&runaway("e3", "bob")));
+    outbox.observe(&[grows.clone(), died]).unwrap();
+    deliver(&outbox).await;
+    let subjects: Vec<_> = sink.mails().iter().map(|m| m.header("Subject")).collect();
+    assert_eq!(subjects, ["hubmeter: killed, your server"]);
+    clock.advance(60_000);
+    assert!(!muted(&grows), "it is over");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { acknowledge, answers, mute, takeBack, type Answer, type Me, type Verdict } from './api';
-import { ackOf, answerWords, mayChange, MUTES, muteOf } from './answers';
+import { ackOf, answerWords, mayAnswer, mayMute, MUTES, muteOf } from './answers';
 import { rule } from './format';
 import { useNow } from './hold';
 
@@ -68,7 +68,8 @@ export function Reply({ verdict, me, said }: { verdict: Verdict; me: Me | null; 
   const { busy, problem, send } = useChange(said.again);
   const ack = ackOf(said.answers, verdict);
   const muted = muteOf(said.answers, verdict);
-  const may = mayChange(verdict, me);
+  const may = mayAnswer(verdict, me);
+  const muteable = mayMute(verdict, me);
   const about = `${rule(verdict.rule)} of ${verdict.user}${verdict.server === '' ? '' : `/${verdict.server}`}`;
 
   useEffect(() => {
@@ -109,8 +110,8 @@ export function Reply({ verdict, me, said }: { verdict: Verdict; me: Me | null; 
       {may && (ack === null ? button('Acknowledge', () => act(() => acknowledge(verdict.episode))) : button('Take back', () => act(() => takeBack(verdict.episode))))}
       {muted !== null && <span class="hm-said">{answerWords(muted, now)}</span>}
       {may && muted !== null && button('Unmute', () => act(() => mute(verdict.episode, null)))}
-      {may && muted === null && !muting && button('Mute…', () => setMuting(true))}
-      {may && muted === null && muting && (
+      {muteable && muted === null && !muting && button('Mute…', () => setMuting(true))}
+      {muteable && muted === null && muting && (
         <span class="hm-choices">
           <span>No notices of this to {me?.changes_all ? 'admins' : 'you'}: </span>
           {MUTES.map(choice => button(choice.label, () => act(() => mute(verdict.episode, new Date(Date.now() + choice.ms)))))}
@@ -153,7 +154,7 @@ export function Muted({ me, said }: { me: Me | null; said: Said }) {
               <span class="hm-badge hm-info">{rule(row.rule)}</span>
               <strong>{whose}</strong>
               <span class="hm-of">{answerWords(row, now)}</span>
-              {mayChange(row, me) && row.episode !== '' && (
+              {mayAnswer(row, me) && row.episode !== '' && (
                 <button
                   type="button"
                   class="hm-button"

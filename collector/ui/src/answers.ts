@@ -16,9 +16,26 @@ export const MUTES: { label: string; ms: number }[] = [
   { label: 'for 7 days', ms: 7 * DAY_MS }
 ];
 
-/// Whether who looks may change something about the server that `row` is about.
-export function mayChange(row: { user: string }, me: Me | null): boolean {
+/// What is never muted by whose server it is: they see what is gone, and nothing else says why.
+const ALWAYS_TOLD = ['killed'];
+
+/// Whether who looks may answer notices about the server that `row` is about.
+export function mayAnswer(row: { user: string }, me: Me | null): boolean {
   return me !== null && (me.changes_all || me.user === row.user);
+}
+
+/// Whether who looks may mute the rule of `verdict`.
+export function mayMute(verdict: { rule: string; user: string }, me: Me | null): boolean {
+  return mayAnswer(verdict, me) && (me?.changes_all === true || !ALWAYS_TOLD.includes(verdict.rule));
+}
+
+/// Whether who looks may keep this server alive. A scope with a filter lets them do that, and nothing else.
+export function mayHold(row: { user: string; server: string; groups: string[] }, me: Me | null): boolean {
+  if (me === null || mayAnswer(row, me)) {
+    return me !== null;
+  }
+  const { users, groups, servers } = me.holds_for;
+  return users.includes(row.user) || row.groups.some(group => groups.includes(group)) || servers.includes(`${row.user}/${row.server}`);
 }
 
 export function ackOf(said: Answer[], verdict: Verdict): Answer | null {
@@ -33,7 +50,7 @@ export function muteOf(said: Answer[], verdict: Verdict): Answer | null {
 
 /// What holds, by whom and since when.
 export function answerWords(answer: Answer, now: Date): string {
-  const by = answer.by === null ? '' : ` by ${answer.by.startsWith(SERVICE) ? `the service ${answer.by.slice(SERVICE.length)}` : answer.by}`;
+  const by = answer.by === null ? '' : ` by ${who(answer.by)}`;
   const time = answer.time === null ? '' : `, ${clock(new Date(answer.time), now)}`;
   if (answer.what === 'ack') {
     return `acknowledged${by}${time}`;
@@ -42,8 +59,13 @@ export function answerWords(answer: Answer, now: Date): string {
   return `muted${until}${by}${time}`;
 }
 
+/// Who did something, by the name that is kept of them.
+export function who(by: string): string {
+  return by.startsWith(SERVICE) ? `the service ${by.slice(SERVICE.length)}` : by;
+}
+
 /// A moment; with its date where that is further away than a weekday says.
-function day(at: Date, now: Date): string {
+export function day(at: Date, now: Date): string {
   const far = at.getTime() - now.getTime() > 6 * DAY_MS;
   return far ? at.toLocaleDateString([], { day: 'numeric', month: 'short' }) : clock(at, now);
 }

@@ -92,11 +92,27 @@ export interface Answer {
   until: string | null;
 }
 
+/// Something that was done to a user.
+export interface Deed {
+  time: string | null;
+  what: string;
+  by: string | null;
+  by_policy: boolean;
+  /// `null` for a message, which went to whom its filter selected.
+  user: string | null;
+  server: string | null;
+  about: string | null;
+  until: string | null;
+  users: number;
+}
+
 export interface Me {
   user: string;
   /// Sees all rows, which need not mean that anything about them may be changed.
   admin: boolean;
   changes_all: boolean;
+  /// Whose servers may be held beyond one's own, where not everybody's.
+  holds_for: { users: string[]; groups: string[]; servers: string[] };
   hub_home?: string | null;
   logout?: string | null;
   cull?: CullTerms;
@@ -166,6 +182,12 @@ export function verdicts(): Promise<Verdict[]> {
 /// The newest notices, newest first.
 export async function notices(limit: number): Promise<Notice[]> {
   const page = await ask<{ items: Notice[] }>(`api/v1/notices?limit=${limit}`);
+  return page.items;
+}
+
+/// What was done to users, newest first.
+export async function deeds(limit: number): Promise<Deed[]> {
+  const page = await ask<{ items: Deed[] }>(`api/v1/audit?limit=${limit}`);
   return page.items;
 }
 

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { Muted, useAnswers } from './answer';
+import { Audit } from './audit';
 import { bytes } from './format';
 import { policyWords } from './keep';
 import { NoticeList } from './notices';
@@ -81,6 +82,7 @@ export function App() {
         <VerdictList verdicts={[...picture.verdicts.values()]} me={picture.me} said={said} />
         <Muted me={picture.me} said={said} />
         <NoticeList noticed={picture.noticed} />
+        {picture.me?.admin && <Audit noticed={picture.noticed} />}
       </main>
     </>
   );
@@ -88,6 +90,7 @@ export function App() {
 
 function Head({ picture }: { picture: Picture }) {
   const who = picture.me;
+  const others = [...picture.servers.values()].some(row => row.user !== who?.user);
   return (
     <header>
       <h1>hubmeter</h1>
@@ -99,7 +102,7 @@ function Head({ picture }: { picture: Picture }) {
         <nav>
           <span class="hm-who">
             {who.user}
-            {who.admin ? ', sees all servers' : ', sees own servers'}
+            {who.admin ? ', sees all servers' : others ? ', sees own servers and some of others' : ', sees own servers'}
           </span>
           <a href="api/v1/reports/usage.csv" title="What was used in the last 30 days, by user and day" download>
             Usage (CSV)

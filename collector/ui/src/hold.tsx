@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import { mayChange } from './answers';
+import { mayHold } from './answers';
 import { hold, release, type Me, type Server } from './api';
 import { choices, clock, endWords } from './keep';
 
@@ -37,7 +37,7 @@ export function Keep({ row, me }: { row: Server; me: Me | null }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<string | null>(null);
   const max = me?.cull?.hold_max_seconds ?? 0;
-  const may = mayChange(row, me);
+  const may = mayHold(row, me);
   if (row.state === 'gone' || (row.held_until === null && (!may || max === 0))) {
     return null;
   }

@@ -4,7 +4,7 @@ use super::{DAY_MS, MAIL, Outbox, OutboxError, USER_MAIL, WARNING_MAIL, warning:
 use crate::{
     fact::ServerKey,
     notice::{Phase, WebhookBody},
-    registry::{Audience, DueNotice, Message},
+    registry::{Audience, DueNotice, Message, RegistryError},
     stats::Outcome,
     verdict::{Rule, Severity, Verdict},
     warning::Warning,
@@ -148,9 +148,11 @@ impl Outbox {
         }
         let (key, audience, rule) = (parcel.key(), parcel.audience(), verdict.rule.as_str());
         let episode = verdict.episode.clone();
+        let may_mute = audience.may_mute(verdict.rule);
         let (muted, seen) = self
             .waiting(move |registry| {
                 let muted = registry.muted_until_ms(&key, rule, audience, now_ms)?;
+                let muted = muted.filter(|_| may_mute);
                 Ok((
                     muted,
                     again && registry.is_acknowledged(&episode, audience)?,
@@ -172,6 +174,17 @@ impl Outbox {
         let quiet = self.config.quiet.as_ref().filter(|_| parcel.gathers());
         let ends_ms = quiet.and_then(|quiet| quiet.ends_ms(now_ms));
         Ok(ends_ms.map(Obstacle::Wait))
+    }
+
+    /// Whether the user of `verdict` wants to hear no more of its rule now. Waits for the disk.
+    pub fn is_muted_by_user(&self, verdict: &Verdict) -> Result<bool, RegistryError> {
+        let audience = Audience::User;
+        if !audience.may_mute(verdict.rule) {
+            return Ok(false);
+        }
+        let (key, rule, now_ms) = (&verdict.key, verdict.rule.as_str(), self.clock.now_ms());
+        let until_ms = self.registry.muted_until_ms(key, rule, audience, now_ms)?;
+        Ok(until_ms.is_some())
     }
 
     pub(super) fn is_alertmanager(&self, channel: &str) -> bool {

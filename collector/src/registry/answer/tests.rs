@@ -123,7 +123,11 @@ fn an_acknowledgement_that_is_taken_back_lets_its_episode_be_told_again() {
         registry.notice_dropped(due.id, "acknowledged").unwrap();
     }
     let audience = Audience::Admins;
-    let taken = || registry.take_back_ack("e1", audience, 1_000).unwrap();
+    let taken = || {
+        registry
+            .take_back_ack("e1", audience, "root", 1_000)
+            .unwrap()
+    };
     assert!(!taken(), "nobody has seen it");
     registry.acknowledge("e1", audience, "root", 10).unwrap();
     assert!(taken() && !taken());

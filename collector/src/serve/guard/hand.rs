@@ -117,6 +117,12 @@ impl Hand {
         self.all || self.write_all.all
     }
 
+    /// Beyond their own and where not about every server: about servers of which users, of which groups, and
+    /// which (`user/name`).
+    pub(crate) fn names(&self) -> [Vec<String>; 3] {
+        self.write_all.names()
+    }
+
     /// Whether `key` is a server of their own.
     pub(crate) fn is_own(&self, key: &ServerKey) -> bool {
         self.own.as_ref() == Some(&key.user)

@@ -327,6 +327,7 @@ impl Bed {
         let stats = Stats::new();
         let (stop, shutdown) = watch::channel(false);
         let state = Arc::new(RwLock::new(state_of(known)));
+        let told = super::told::told(&clock, &stats);
         let site = Arc::new(Site {
             prefix: PREFIX.to_owned(),
             state: state.clone(),
@@ -334,9 +335,9 @@ impl Bed {
             reading: tokio::sync::Semaphore::new(1),
             activity: super::reports::activity(),
             reporting: Arc::new(tokio::sync::Semaphore::new(1)),
-            told: super::told::told(&clock, &stats),
             starts: super::told::starts(&clock),
-            desk: super::holds::desk(&state, &clock, &stats),
+            desk: super::holds::desk(&told.registry, &state, &clock, &stats),
+            told,
             words: guard::Words::new().expect("random numbers"),
             agents: closed_to_agents(clock.clone(), stats.clone()),
             stats: stats.clone(),

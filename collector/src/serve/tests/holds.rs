@@ -15,15 +15,17 @@ const HOLD: &str = "api/v1/users/ann/server/hold";
 const TOMORROW: &str = "2019-11-18T08:00:00.000Z";
 
 /// A desk whose wishes reach `state` as the pipeline lets them.
-pub(super) fn desk(state: &Arc<RwLock<State>>, clock: &Arc<ManualClock>, stats: &Stats) -> Desk {
-    let dir = tempfile::tempdir().expect("a directory");
-    let registry = Registry::open(dir.path()).expect("small state");
-    let desk = Desk::new(&registry, state, &(clock.clone() as _), stats);
+pub(super) fn desk(
+    registry: &Registry,
+    state: &Arc<RwLock<State>>,
+    clock: &Arc<ManualClock>,
+    stats: &Stats,
+) -> Desk {
+    let desk = Desk::new(registry, state, &(clock.clone() as _), stats);
     let (facts, incoming) = sync_channel::<Batch>(16);
     desk.open(facts);
     let state = state.clone();
     std::thread::spawn(move || {
-        let _dir = dir;
         for fact in incoming.iter().flat_map(|batch| batch.facts) {
             state.write().apply(&fact);
         }
@@ -119,6 +121,60 @@ async fn others_servers_are_not_there_and_seeing_is_not_holding() {
     }
     let path = "api/v1/users/bob/servers/gpu-1/hold";
     assert_eq!(put(&bed, "of-class-b", path, TOMORROW).await.status(), 200);
+}
+
+#[tokio::test]
+async fn who_asks_is_told_whose_servers_they_may_hold_as_it_is_judged_when_they_do() {
+    let bed = bed().await;
+    let read = "custom:hubmeter:read:all";
+    for (token, filter) in [
+        ("of-ann", "user=ann"),
+        ("of-gpu-1", "server=bob/gpu-1"),
+        ("of-default", "server=ann/"),
+        ("of-later", "rack=7"),
+    ] {
+        let write = format!("custom:hubmeter:write:all!{filter}");
+        bed.hub
+            .grant(token, "service", token, false, &[read, &write]);
+    }
+    let teacher = ["custom:hubmeter:write:all!group=class-a", read];
+    bed.hub.grant("teacher", "user", "tim", false, &teacher);
+    let rows = bed.get_as("reader", "api/v1/servers").await.json().await;
+    let rows = rows["items"].as_array().expect("items").clone();
+    let mut held = 0;
+    for token in [
+        "reader",
+        "writer",
+        "of-class-b",
+        "of-ann",
+        "of-gpu-1",
+        "of-default",
+        "of-later",
+        "teacher",
+    ] {
+        let me = bed.get_as(token, "api/v1/me").await.json().await;
+        let holds = |kind: &str, name: &Value| {
+            let names = me["holds_for"][kind].as_array().expect("names");
+            names.contains(name)
+        };
+        for row in &rows {
+            let [user, server] =
+                ["user", "server"].map(|field| row[field].as_str().expect("a name"));
+            let groups = row["groups"].as_array().expect("groups");
+            let says = me["changes_all"] == true
+                || holds("users", &row["user"])
+                || holds("servers", &format!("{user}/{server}").into())
+                || groups.iter().any(|group| holds("groups", group));
+            let path = match server {
+                "" => format!("api/v1/users/{user}/server/hold"),
+                named => format!("api/v1/users/{user}/servers/{named}/hold"),
+            };
+            let status = put(&bed, token, &path, TOMORROW).await.status();
+            assert_eq!(status, if says { 200 } else { 403 }, "{token} {path}");
+            held += usize::from(says);
+        }
+    }
+    assert_eq!(held, 3 + 5, "everybody's, and one each");
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn a_person_comes_back_from_the_hub_to_the_page_they_asked_for() {
         .json()
         .await;
     let wanted = serde_json::json!({"user": "ann", "admin": false, "changes_all": false,
-        "hub_home": "/jh/hub/home", "logout": format!("{PREFIX}logout"),
+        "holds_for": {"users": [], "groups": [], "servers": []}, "hub_home": "/jh/hub/home", "logout": format!("{PREFIX}logout"),
         "cull": {"mode": "watch", "hold_max_seconds": 86_400, "warns_by": []}});
     assert_eq!(me, wanted);
     let rows = bed

@@ -56,8 +56,12 @@ pub(super) fn starts(clock: &Arc<ManualClock>) -> Starts {
 
 /// A verdict about `user`'s default server, and a notice of it on `channel`.
 pub(super) fn queue(told: &Told, episode: &str, channel: &str, user: &str) {
+    queue_of(told, Rule::NearLimit, episode, channel, user);
+}
+
+fn queue_of(told: &Told, rule: Rule, episode: &str, channel: &str, user: &str) {
     let verdict = Verdict {
-        rule: Rule::NearLimit,
+        rule,
         episode: episode.to_owned(),
         key: ServerKey::new(user, ""),
         workload: None,
@@ -197,6 +201,24 @@ async fn a_rule_is_muted_until_a_time_that_is_to_come_and_unmuted_by_null() {
             status,
             "{body}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_user_cannot_mute_that_they_were_killed_and_admins_can() {
+    let (bed, told) = bed().await;
+    queue_of(&told, Rule::Killed, "e4", "user-mail", "ann");
+    let path = "api/v1/notices/e4/mute";
+    let wish = json!({"until": "2019-11-18T08:00:00Z"});
+    let refused = post(&bed, "ann", path, &wish).await;
+    assert_eq!(refused.status(), 422);
+    let why = refused.json().await;
+    assert_eq!(
+        why["detail"],
+        "killed is not muted: its user is always told of it"
+    );
+    for (token, wish) in [("writer", &wish), ("ann", &json!({"until": null}))] {
+        assert_eq!(post(&bed, token, path, wish).await.status(), 200, "{token}");
     }
 }
 
