@@ -7,14 +7,15 @@ has two agents (`AGENT sample`) read it, at 1 s and at 5 s, until its time is ov
 
     traces/FAMILY-VARIANT-1s.csv    timestamp,rss,cpu_millis,memory_used_bytes,processes,threads
 
-which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib, joblib, scipy, scikit-learn
-and pyarrow.
+which `hubmeter-collector replay` reads. Needs ipykernel, jupyter_client, numpy, pandas, matplotlib, joblib, scipy, scikit-learn,
+pyarrow, pillow, polars and networkx.
 A trace that is there already is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -37,6 +38,8 @@ REST_SECONDS = (15, 60)
 HEAD = ["timestamp", "rss", "cpu_millis", "memory_used_bytes", "processes", "threads"]
 # The kernels are not to disturb the machine they run on, nor each other.
 NICE = 12
+# Of a whole session, where Linux shares the processor out between sessions first: there `NICE` counts within one alone.
+SESSION_NICE = 19
 # What corpus.toml says of a variant that is not for its script.
 NOT_FOR_SCRIPTS = ("name", "seconds", "cross", "stay")
 
@@ -71,7 +74,10 @@ class Reader:
         command = [agent, "sample", "--pid", str(pid), "--every", f"{interval}s", "--format", "json", "--pss", "budget"]
         self.path = path
         self.head = HEAD
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        # In a session of its own, so that it waits for no other reader when the processor is wanted by many.
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True, preexec_fn=give_way
+        )
         self.rows: list[list[object]] = []
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
@@ -98,6 +104,17 @@ class Reader:
         partial.rename(self.path)
 
 
+def give_way() -> None:
+    """For a process that has just begun a session."""
+    with contextlib.suppress(OSError):  # a Linux without such groups
+        Path("/proc/self/autogroup").write_text(str(SESSION_NICE))
+
+
+def start_kernel_gently() -> None:
+    os.nice(NICE)
+    give_way()
+
+
 def moment(sample: dict[str, object]) -> str:
     return str(sample["time"]).replace("T", " ").removesuffix("Z")
 
@@ -121,7 +138,7 @@ def variants(only: str | None) -> list[Variant]:
 
 def record(agent: str, variant: Variant, folder: Path) -> None:
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.nice(NICE))
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=start_kernel_gently)
     client = manager.client()
     client.start_channels()
     readers: list[Reader] = []

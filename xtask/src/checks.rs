@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     alertmanager,
     build::cargo,
-    node, process,
+    flaky, node, process,
     progress::{Step, say},
     tools, up, venv,
     workspace::Workspace,
@@ -81,6 +81,7 @@ pub(crate) fn rust_tests() -> Result<()> {
                 &threads,
             ],
         )?;
+        flaky::tell(&Workspace::here()?.logs.join("cargo-nextest.log"))?;
         cargo_step("cargo-test-doc", &["test", "--workspace", "--doc"])
     } else {
         cargo_step_with(

@@ -25,11 +25,23 @@ const RELOCATIONS: &str = "link-arg=-Wl,-z,pack-relative-relocs";
 /// Puts together what a running agent never executes, so that it is not resident.
 const SELDOM: &str = "agent/seldom.ld";
 
+/// Said here, since cargo forgets a profile's `strip` for a package that has an override in it.
+const STRIPPED: &str = "strip=symbols";
+
+/// What the program may be at most: it is copied into every image.
+const PROGRAM_BYTES_MAX: u64 = 4_000_000;
+
 /// Builds it and says where it is.
 pub(crate) fn run() -> Result<()> {
     let space = Workspace::here()?;
     let agent = agent(&space)?;
     let bytes = size_bytes(&agent)?;
+    if bytes > PROGRAM_BYTES_MAX {
+        bail!(
+            "{} has {bytes} bytes, more than the {PROGRAM_BYTES_MAX} it may have",
+            agent.display()
+        );
+    }
     say(&format!(
         "\n  {} ({:.2} MB): needs no C library; copy it to where servers start",
         agent.display(),
@@ -46,7 +58,7 @@ pub(crate) fn agent(space: &Workspace) -> Result<PathBuf> {
     let mut command = cargo(&space.root);
     command.args(["rustc", "--profile", "dist", "--target", target]);
     command.args(["--package", "hubmeter-agent", "--bin", "hubmeter-agent"]);
-    command.args(["--", "-C", RELOCATIONS]);
+    command.args(["--", "-C", STRIPPED, "-C", RELOCATIONS]);
     let order = space.root.join(SELDOM);
     command.args(["-C", &format!("link-arg=-Wl,-T,{}", order.display())]);
     step.run(&space.logs, "dist-build", command)?;

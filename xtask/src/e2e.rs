@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     build::Profile,
     checks::TEST_REQUIREMENTS,
-    http,
+    flaky, http,
     hub::{self, Hub, Plan},
     node,
     ports::{self, Ports},
@@ -228,7 +228,8 @@ impl Stage {
             .envs(environment.iter().copied());
         step.run(&access.dir, "playwright", command)?;
         step.done();
-        say(&process::last_lines(&access.dir.join("playwright.log"), 4));
-        Ok(())
+        let log = access.dir.join("playwright.log");
+        say(&process::last_lines(&log, 4));
+        flaky::tell(&log)
     }
 }

@@ -15,6 +15,7 @@ mod demo_day;
 mod dist;
 mod e2e;
 mod faults;
+mod flaky;
 mod footprint;
 mod http;
 mod hub;

@@ -1,7 +1,7 @@
 //! Who may be stopped, and why: what policy would do, or what it would with other numbers.
 //! A question changes nothing and warns nobody.
 
-use std::{ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     Site,
-    guard::Viewer,
+    guard::{Viewer, visible_after},
     list::{Order, Place, Rank},
     problem::Problem,
     query::Query,
@@ -101,7 +101,7 @@ pub(crate) async fn cull(
     let (rows, next) = if order.is_by_name() {
         // As they lie in the state: only the page is looked at.
         let servers = filter.servers(&truth, order.after());
-        let rows = servers.map(|server| (place_by_name(server), server));
+        let rows = servers.map(|server| (Place::by_name(&server.key), server));
         let (servers, next) = order.page_of_sorted(rows);
         let judged = servers.into_iter().map(|server| judge.judge(server));
         (judged.collect::<Vec<_>>(), next)
@@ -130,10 +130,7 @@ impl<'a> Filter<'a> {
         truth: &'a Truth,
         after: Option<ServerKey>,
     ) -> impl Iterator<Item = &'a Server> + 'a {
-        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let servers = truth.servers.range((begin, Bound::Unbounded));
-        servers
-            .map(|(_, server)| server)
+        visible_after(truth, &self.viewer.sight, after)
             .filter(|server| is_up(server) && self.lets(server))
     }
 
@@ -143,14 +140,6 @@ impl<'a> Filter<'a> {
             && self
                 .group
                 .is_none_or(|group| groups.iter().any(|g| g.as_str() == group))
-            && self.viewer.sight.sees(server)
-    }
-}
-
-fn place_by_name(server: &Server) -> Place {
-    Place {
-        rank: Rank::text(&server.key.user),
-        name: (server.key.user.to_string(), server.key.server.to_string()),
     }
 }
 
@@ -164,6 +153,6 @@ fn place(judged: &Judged<'_>, field: &str) -> Place {
     };
     Place {
         rank,
-        ..place_by_name(server)
+        ..Place::by_name(&server.key)
     }
 }

@@ -4,7 +4,7 @@
 //! never sees more than its user's rows, whoever the user is. `admin` counts only for a browser
 //! that logged in through our own exchange with the hub.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -444,9 +444,19 @@ pub(crate) fn visible<'a>(
     truth: &'a Truth,
     sight: &'a Sight,
 ) -> impl Iterator<Item = &'a Server> + 'a {
-    truth
-        .servers
-        .values()
+    visible_after(truth, sight, None)
+}
+
+/// Those that come behind `after` by name.
+pub(crate) fn visible_after<'a>(
+    truth: &'a Truth,
+    sight: &'a Sight,
+    after: Option<ServerKey>,
+) -> impl Iterator<Item = &'a Server> + 'a {
+    let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let servers = truth.servers.range((begin, Bound::Unbounded));
+    servers
+        .map(|(_, server)| server)
         .filter(move |server| sight.sees(server))
 }
 

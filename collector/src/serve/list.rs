@@ -185,6 +185,18 @@ impl Order {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// Of a server in the order of their names.
+    pub(crate) fn by_name(key: &ServerKey) -> Self {
+        Self {
+            rank: Rank::text(&key.user),
+            name: (key.user.to_string(), key.server.to_string()),
+        }
+    }
+}
+
 // === impl Rank ===
 
 impl Rank {

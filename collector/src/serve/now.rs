@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     Site,
-    guard::{Sight, Viewer, visible},
+    guard::{Sight, Viewer, visible, visible_after},
     list::{Order, Page, Place, Rank},
     problem::Problem,
     query::Query,
@@ -124,11 +124,18 @@ pub(crate) async fn servers(
     query.finish(&PARAMETERS)?;
     let now_ms = site.clock.now_ms();
     let truth = site.state.read();
-    let rows = visible(&truth, &viewer.sight)
-        .filter(|server| filter.lets(server, now_ms))
-        .map(|server| (place(server, order.field, now_ms), server))
-        .collect();
-    let (rows, next) = order.page(rows);
+    let (rows, next) = if order.is_by_name() {
+        // As they lie in the state: only the page is looked at.
+        let rows = visible_after(&truth, &viewer.sight, order.after())
+            .filter(|server| filter.lets(server, now_ms))
+            .map(|server| (Place::by_name(&server.key), server));
+        order.page_of_sorted(rows)
+    } else {
+        let rows = visible(&truth, &viewer.sight)
+            .filter(|server| filter.lets(server, now_ms))
+            .map(|server| (place(server, order.field, now_ms), server));
+        order.page(rows.collect())
+    };
     site.agents
         .watch(rows.iter().map(|server| server.key.clone()));
     let items = rows.into_iter().map(|s| ServerJson::new(s, now_ms));
@@ -293,6 +300,8 @@ fn place(server: &Server, field: &str, now_ms: i64) -> Place {
         "threads" => Rank::integer(latest.map(|s| s.threads)),
         _ => Rank::text(&server.key.user),
     };
-    let name = (server.key.user.to_string(), server.key.server.to_string());
-    Place { rank, name }
+    Place {
+        rank,
+        ..Place::by_name(&server.key)
+    }
 }

@@ -36,14 +36,21 @@ async fn servers_are_filtered_sorted_and_paged() {
     ] {
         assert_eq!(names(&list(&bed, path).await), wanted, "{path}");
     }
-    let first = list(&bed, "api/v1/servers?sort=rss_bytes&limit=2").await;
-    let cursor = first["next"].as_str().expect("more");
-    let rest = format!("api/v1/servers?sort=rss_bytes&limit=2&cursor={cursor}");
-    let second = list(&bed, &rest).await;
-    assert_eq!(
-        (names(&second), &second["next"]),
-        (vec!["ann/".to_owned()], &Value::Null)
-    );
+    for (sort, last) in [
+        ("rss_bytes", "ann/"),
+        ("user", "bob/gpu-1"),
+        ("-user", "ada/"),
+    ] {
+        let first = list(&bed, &format!("api/v1/servers?sort={sort}&limit=2")).await;
+        let cursor = first["next"].as_str().expect("more");
+        let rest = format!("api/v1/servers?sort={sort}&limit=2&cursor={cursor}");
+        let second = list(&bed, &rest).await;
+        assert_eq!(
+            (names(&second), &second["next"]),
+            (vec![last.to_owned()], &Value::Null),
+            "{sort}"
+        );
+    }
 }
 
 #[tokio::test]
