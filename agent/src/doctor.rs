@@ -245,7 +245,7 @@ impl<E: Environment> Visit<'_, E> {
             rss_exactness: Exactness::of(&proc_root, &seen.pids),
             cgroups: seen.memory_groups.clone(),
             memory_limit_bytes: sample.memory_limit_bytes,
-            memory_limit_source: sample.memory_limit_source.clone(),
+            memory_limit_source: sample.memory_limit_source.as_deref().map(str::to_owned),
             memory_limit_enforced: sample.memory_limit_enforced,
             memory_limit_shared: sample.memory_limit_shared,
             memory_limit_used_bytes: sample.memory_limit_used_bytes,
@@ -439,8 +439,8 @@ impl Seat {
     fn of(workload: &crate::sample::Workload) -> Self {
         Self {
             kind: workload.kind,
-            id: workload.id.clone(),
-            name: workload.name.clone(),
+            id: workload.id.as_str().to_owned(),
+            name: workload.name.as_str().to_owned(),
             pid: workload.pid,
             processes: workload.processes,
         }

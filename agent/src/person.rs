@@ -90,7 +90,7 @@ impl Person {
         let jobs = sample.workloads.iter().filter_map(|workload| {
             let program = workload.job.as_ref()?;
             (workload.kind == WorkloadKind::Terminal).then(|| v1::Job {
-                terminal_id: workload.id.clone(),
+                terminal_id: workload.id.as_str().to_owned(),
                 program: program.clone(),
             })
         });

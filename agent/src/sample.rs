@@ -32,6 +32,7 @@ pub(crate) mod passers;
 pub(crate) mod pressure;
 pub mod process;
 pub(crate) mod stat;
+mod text;
 pub(crate) mod tree;
 pub mod vitals;
 
@@ -40,8 +41,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use self::file::files_opened;
 use self::vitals::Vitals;
+pub use self::{file::files_opened, text::Text};
 
 /// Where the memory figure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -94,9 +95,9 @@ pub struct Workload {
     /// What it is.
     pub kind: WorkloadKind,
     /// Kernel id, terminal name, or a name of ours; unique within its kind.
-    pub id: String,
+    pub id: Text,
     /// The kernel's spec, the terminal's name.
-    pub name: String,
+    pub name: Text,
     /// Its top-most process.
     pub pid: u32,
     /// Memory by the same source as the server's where that can be told apart, else PSS or RSS.
@@ -115,7 +116,7 @@ pub struct Workload {
     pub threads: u32,
     /// File name of its notebook, without the folder.
     #[serde(skip)]
-    pub notebook: Option<String>,
+    pub notebook: Option<Text>,
     /// What it does.
     #[serde(skip)]
     pub state: Option<WorkloadState>,
@@ -153,11 +154,11 @@ pub struct Ended {
     /// What it was.
     pub kind: WorkloadKind,
     /// Kernel id, terminal name.
-    pub id: String,
+    pub id: Text,
     /// The kernel's spec, the terminal's name.
-    pub name: String,
+    pub name: Text,
     /// File name of its notebook.
-    pub notebook: Option<String>,
+    pub notebook: Option<Text>,
     /// Its top-most process.
     pub pid: u32,
     /// Why, as far as can be known.
@@ -189,7 +190,7 @@ pub struct Sample {
     /// The limit in force.
     pub memory_limit_bytes: Option<u64>,
     /// `cgroup2:<path>`, `cgroup1:<path>`, `env` or `machine`.
-    pub memory_limit_source: Option<String>,
+    pub memory_limit_source: Option<Text>,
     /// Whether passing the limit kills.
     pub memory_limit_enforced: bool,
     /// Whether others share the limit.

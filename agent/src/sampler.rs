@@ -291,7 +291,7 @@ impl Sampler {
         let vitals = self.checkup.take(&Round {
             tree: &self.tree,
             own: self.standing.owned().own.as_ref(),
-            limit: limit.as_ref(),
+            limit: limit.as_deref(),
             shm_bytes: of_group.and_then(|memory| memory.shm_bytes),
             flow: assembled.flow,
             mono_ms,
@@ -307,7 +307,13 @@ impl Sampler {
             cpu_limit_millicores,
             cpu_guarantee_millicores: env.cpu_guarantee_millicores,
             processes_beyond: u32::try_from(self.tree.beyond()).unwrap_or(u32::MAX),
-            ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
+            ..sample(
+                (mono_ms, wall_ms),
+                &memory,
+                limit.as_deref(),
+                &tree_memory,
+                assembled,
+            )
         };
         self.nearness.take(&sample);
         Ok(sample)
@@ -389,7 +395,7 @@ impl Sampler {
 fn sample(
     (mono_ms, wall_ms): (u64, u64),
     memory: &Memory,
-    limit: Option<Limit>,
+    limit: Option<&Limit>,
     tree_memory: &TreeMemory,
     assembled: Assembled,
 ) -> Sample {
@@ -406,10 +412,10 @@ fn sample(
         memory_working_set_bytes: memory.working_set_bytes,
         memory_source: memory.source,
         memory_age_ms: memory.age_ms,
-        memory_limit_bytes: limit.as_ref().map(|limit| limit.bytes),
-        memory_limit_enforced: limit.as_ref().is_some_and(|limit| limit.enforced),
-        memory_limit_shared: limit.as_ref().is_some_and(|limit| limit.shared),
-        memory_limit_source: limit.map(|limit| limit.source),
+        memory_limit_bytes: limit.map(|limit| limit.bytes),
+        memory_limit_enforced: limit.is_some_and(|limit| limit.enforced),
+        memory_limit_shared: limit.is_some_and(|limit| limit.shared),
+        memory_limit_source: limit.map(|limit| limit.source.clone()),
         rss_bytes: tree_memory.rss_bytes,
         pss_bytes: tree_memory.pss_bytes,
         swap_bytes: memory.swap_bytes,

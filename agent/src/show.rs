@@ -338,7 +338,7 @@ fn title(workload: &Workload) -> String {
     match name {
         "" => format!("{kind} {}", workload.id),
         name if name == kind => kind.to_owned(),
-        name if name == workload.id => format!("{kind} {name}"),
+        name if workload.id == *name => format!("{kind} {name}"),
         name => {
             // Enough of an id to tell two apart.
             let id: String = workload.id.chars().take(8).collect();

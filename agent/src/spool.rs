@@ -207,18 +207,26 @@ impl Spool {
         let block = self.block_of(cursor)?;
         let first_seq = if continues { cursor } else { block.first_seq() };
         let count_max = SAMPLES_PER_REPORT_MAX as u64;
-        let (mut samples, mut count) = block.slice(first_seq, !continues, count_max, bytes_max)?;
+        let (samples, mut count) = block.slices(first_seq, !continues, count_max, bytes_max)?;
+        let samples_bytes = samples.map(<[u8]>::len).iter().sum::<usize>();
+        // Without room to spare it becomes a part of the message as it is.
+        let mut batch = Vec::with_capacity(Batch::head_bytes(first_seq) + samples_bytes);
+        Batch::write_head(!continues, first_seq, &mut batch);
+        let head_bytes = batch.len();
+        samples
+            .iter()
+            .for_each(|part| batch.extend_from_slice(part));
         // The next block goes on where this one ends.
         while let Some(next) = self.block_of(first_seq + count)
-            && let Some(room) = bytes_max.checked_sub(samples.len())
+            && let Some(room) = bytes_max.checked_sub(batch.len() - head_bytes)
             && let Some((more, more_count)) =
-                next.slice(first_seq + count, false, count_max - count, room)
+                next.slices(first_seq + count, false, count_max - count, room)
         {
-            samples.extend_from_slice(&more);
+            more.iter().for_each(|part| batch.extend_from_slice(part));
             count += more_count;
         }
         Some(Together {
-            batch: Batch::write(!continues, first_seq, &samples),
+            batch,
             first_seq,
             next_seq: first_seq + count,
         })
@@ -233,8 +241,8 @@ impl Spool {
                 (true, Some(seq)) => seq,
                 _ => block.first_seq(),
             };
-            let (samples, _) = block.slice(seq, !continues, 1, usize::MAX)?;
-            let bytes = Batch::write(!continues, seq, &samples);
+            let (samples, _) = block.slices(seq, !continues, 1, usize::MAX)?;
+            let bytes = Batch::write(!continues, seq, &samples.concat());
             let mut batch = Batch::read(&bytes).ok()?;
             reader.decoder.begin(&batch).ok()?;
             let (_, sample) = reader.decoder.next(&mut batch).ok()??;

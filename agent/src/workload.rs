@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::{
     rate::Owner,
     sample::{
-        WorkloadKind, WorkloadState,
+        Text, WorkloadKind, WorkloadState,
         kernels::Identity,
         keyed::{KeyMap, PidMap},
         process::{Key, Reading},
@@ -47,9 +47,9 @@ pub enum Names {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tag {
     pub(crate) kind: WorkloadKind,
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) notebook: Option<String>,
+    pub(crate) id: Text,
+    pub(crate) name: Text,
+    pub(crate) notebook: Option<Text>,
     pub(crate) state: Option<WorkloadState>,
     pub(crate) idle_ms: Option<u64>,
 }
@@ -93,8 +93,8 @@ impl Tag {
     pub(crate) fn other(names: Names) -> Self {
         Self {
             kind: WorkloadKind::Other,
-            id: "other".to_owned(),
-            name: names.shown("other"),
+            id: "other".into(),
+            name: names.shown("other").into(),
             notebook: None,
             state: None,
             idle_ms: None,

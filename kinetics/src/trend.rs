@@ -114,6 +114,9 @@ impl Window {
 
     fn trend(mut self) -> Trend {
         let steps = self.len - 1;
+        if self.bytes[..self.len].iter().all(|bytes| *bytes == 0.0) {
+            return self.at_rest();
+        }
         let rising = (0..steps).filter(|&i| self.rise(i) > 0.0).count();
         self.take_out_lone_jump();
 
@@ -137,6 +140,18 @@ impl Window {
             low_bytes_per_second: unordered(slopes[low]),
             high_bytes_per_second: unordered(slopes[high]),
             rising_share: rising as f64 / steps as f64,
+            span_ms: self.span_ms,
+            points: self.len,
+        }
+    }
+
+    /// What all below comes to when nothing moved: most servers, most of the time.
+    fn at_rest(&self) -> Trend {
+        Trend {
+            bytes_per_second: 0.0,
+            low_bytes_per_second: 0.0,
+            high_bytes_per_second: 0.0,
+            rising_share: 0.0,
             span_ms: self.span_ms,
             points: self.len,
         }

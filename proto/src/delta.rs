@@ -66,12 +66,23 @@ pub struct DeltaError {
 // === impl Batch ===
 
 impl<'a> Batch<'a> {
-    /// `samples` as the [`Encoder`] wrote them, from the one numbered `first_seq` on.
+    /// Bytes of what comes before samples, the first of which has this number.
+    #[must_use]
+    pub fn head_bytes(first_seq: u64) -> usize {
+        1 + number::length(first_seq)
+    }
+
+    /// What comes before samples as the [`Encoder`] wrote them, from the one numbered `first_seq` on.
+    pub fn write_head(whole: bool, first_seq: u64, out: &mut Vec<u8>) {
+        out.push(if whole { WHOLE } else { 0 });
+        number::put(first_seq.into(), out);
+    }
+
+    /// `samples` with that before them.
     #[must_use]
     pub fn write(whole: bool, first_seq: u64, samples: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(BATCH_HEAD_BYTES_MAX + samples.len());
-        out.push(if whole { WHOLE } else { 0 });
-        number::put(first_seq.into(), &mut out);
+        let mut out = Vec::with_capacity(Self::head_bytes(first_seq) + samples.len());
+        Self::write_head(whole, first_seq, &mut out);
         out.extend_from_slice(samples);
         out
     }

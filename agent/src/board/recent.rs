@@ -10,7 +10,7 @@ use self::rows::Rows;
 use super::{RECENT_MAX, RECENT_MS, Reading};
 use crate::{
     meter::Figures,
-    sample::{MemorySource, Sample, WallTime, Workload, WorkloadKind, vitals::Vitals},
+    sample::{MemorySource, Sample, Text, WallTime, Workload, WorkloadKind, vitals::Vitals},
 };
 
 /// Readings of the last ten minutes.
@@ -27,7 +27,7 @@ pub(super) struct Recent {
 #[derive(Debug)]
 struct Named {
     rows: usize,
-    limit_source: Option<Arc<str>>,
+    limit_source: Option<Text>,
     workloads: Box<[Arc<Name>]>,
 }
 
@@ -35,10 +35,10 @@ struct Named {
 #[derive(Debug, PartialEq)]
 struct Name {
     kind: WorkloadKind,
-    id: Box<str>,
-    name: Box<str>,
+    id: Text,
+    name: Text,
     pid: u32,
-    notebook: Option<Box<str>>,
+    notebook: Option<Text>,
 }
 
 // === impl Recent ===
@@ -97,13 +97,9 @@ impl Named {
     /// The texts of `sample`, shared with `last` where they are the same.
     fn after(last: Option<&Self>, sample: &Sample) -> Self {
         let known = last.map_or(&[][..], |last| &last.workloads);
-        let source = sample.memory_limit_source.as_deref();
         Self {
             rows: 1,
-            limit_source: match last.and_then(|last| last.limit_source.as_ref()) {
-                Some(last) if Some(&**last) == source => Some(Arc::clone(last)),
-                _ => source.map(Arc::from),
-            },
+            limit_source: sample.memory_limit_source.clone(),
             workloads: sample
                 .workloads
                 .iter()
@@ -116,7 +112,7 @@ impl Named {
     }
 
     fn names(&self, sample: &Sample) -> bool {
-        self.limit_source.as_deref() == sample.memory_limit_source.as_deref()
+        self.limit_source == sample.memory_limit_source
             && self.workloads.len() == sample.workloads.len()
             && self
                 .workloads
@@ -145,7 +141,7 @@ impl Named {
             memory_source: MemorySource::Rss,
             memory_age_ms: 0,
             memory_limit_bytes: None,
-            memory_limit_source: self.limit_source.as_deref().map(str::to_owned),
+            memory_limit_source: self.limit_source.clone(),
             memory_limit_enforced: false,
             memory_limit_shared: false,
             rss_bytes: 0,
@@ -181,27 +177,27 @@ impl Name {
     fn of(workload: &Workload) -> Self {
         Self {
             kind: workload.kind,
-            id: workload.id.as_str().into(),
-            name: workload.name.as_str().into(),
+            id: workload.id.clone(),
+            name: workload.name.clone(),
             pid: workload.pid,
-            notebook: workload.notebook.as_deref().map(Box::from),
+            notebook: workload.notebook.clone(),
         }
     }
 
     fn is_of(&self, workload: &Workload) -> bool {
         self.kind == workload.kind
             && self.pid == workload.pid
-            && *self.id == *workload.id
-            && *self.name == *workload.name
-            && self.notebook.as_deref() == workload.notebook.as_deref()
+            && self.id == workload.id
+            && self.name == workload.name
+            && self.notebook == workload.notebook
     }
 
     /// A workload with its texts and without its numbers.
     fn blank(&self) -> Workload {
         Workload {
             kind: self.kind,
-            id: self.id.to_string(),
-            name: self.name.to_string(),
+            id: self.id.clone(),
+            name: self.name.clone(),
             pid: self.pid,
             memory_used_bytes: None,
             rss_bytes: 0,
@@ -210,7 +206,7 @@ impl Name {
             cpu_cores: None,
             processes: 0,
             threads: 0,
-            notebook: self.notebook.as_deref().map(str::to_owned),
+            notebook: self.notebook.clone(),
             state: None,
             idle_ms: None,
             job: None,
@@ -237,8 +233,8 @@ mod tests {
     fn workload(pid: u32, state: WorkloadState, at_ms: u64) -> Workload {
         Workload {
             kind: WorkloadKind::Kernel,
-            id: format!("a{pid}"),
-            name: "python3".to_owned(),
+            id: format!("a{pid}").into(),
+            name: "python3".into(),
             pid,
             memory_used_bytes: Some(at_ms),
             rss_bytes: 2 * at_ms,
@@ -247,7 +243,7 @@ mod tests {
             cpu_cores: Some(0.1 * at_ms as f64),
             processes: 1,
             threads: 4,
-            notebook: Some("train.ipynb".to_owned()),
+            notebook: Some("train.ipynb".into()),
             state: Some(state),
             idle_ms: Some(9),
             job: None,
@@ -261,7 +257,7 @@ mod tests {
     fn full(at_ms: u64) -> Reading {
         let mut sample = sample(at_ms, 3);
         sample.time = WallTime(sample.wall_ms);
-        sample.memory_limit_source = Some("env".to_owned());
+        sample.memory_limit_source = Some("env".into());
         sample.memory_source = MemorySource::Cgroup1;
         sample.unattributed_bytes = Some(-17);
         sample.memory_corrected_bytes = i64::MIN;

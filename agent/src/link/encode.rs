@@ -103,8 +103,8 @@ pub fn fold_small(workloads: &mut Vec<Workload>) {
 fn empty_other() -> Workload {
     Workload {
         kind: WorkloadKind::Other,
-        id: OTHER.to_owned(),
-        name: OTHER.to_owned(),
+        id: OTHER.into(),
+        name: OTHER.into(),
         pid: 0,
         memory_used_bytes: Some(0),
         rss_bytes: 0,
@@ -135,6 +135,13 @@ fn up(body: Body) -> Bytes {
 /// A sample as the wire has it, within every bound.
 #[must_use]
 pub fn sample(sample: &Sample) -> v1::Sample {
+    let mut told = v1::Sample::default();
+    sample_into(sample, &mut told);
+    told
+}
+
+/// The same, in the room that the texts and workloads of the one told before had.
+pub fn sample_into(sample: &Sample, told: &mut v1::Sample) {
     let folded;
     let workloads = if sample.workloads.len() > WORKLOADS_PER_SAMPLE_MAX {
         let mut all = sample.workloads.clone();
@@ -144,7 +151,14 @@ pub fn sample(sample: &Sample) -> v1::Sample {
     } else {
         &sample.workloads
     };
-    v1::Sample {
+    let before = std::mem::take(told);
+    let mut told_workloads = before.workloads;
+    told_workloads.resize_with(workloads.len(), v1::Workload::default);
+    for (workload, told) in workloads.iter().zip(&mut told_workloads) {
+        tell_workload(workload, told);
+    }
+    let limit_source = sample.memory_limit_source.as_deref().unwrap_or_default();
+    *told = v1::Sample {
         mono_ms: sample.mono_ms,
         wall_ms: sample.wall_ms,
         interval_ms: clamp(sample.interval_ms.unwrap_or(0)),
@@ -154,8 +168,9 @@ pub fn sample(sample: &Sample) -> v1::Sample {
         memory_source: wire_source(sample.memory_source).into(),
         memory_age_ms: clamp(sample.memory_age_ms),
         memory_limit_bytes: sample.memory_limit_bytes,
-        memory_limit_source: cut(
-            sample.memory_limit_source.as_deref().unwrap_or_default(),
+        memory_limit_source: cut_into(
+            before.memory_limit_source,
+            limit_source,
             LIMIT_SOURCE_BYTES_MAX,
         ),
         memory_limit_enforced: sample.memory_limit_enforced,
@@ -171,22 +186,30 @@ pub fn sample(sample: &Sample) -> v1::Sample {
         memory_guarantee_bytes: sample.memory_guarantee_bytes,
         cpu_limit_millicores: sample.cpu_limit_millicores,
         cpu_guarantee_millicores: sample.cpu_guarantee_millicores,
-        workloads: workloads.iter().map(wire_workload).collect(),
+        workloads: told_workloads,
         ended: largest_ended(&sample.ended),
         memory_limit_used_bytes: sample.memory_limit_used_bytes,
         memory_corrected_bytes: sample.memory_corrected_bytes,
         cpu_may_miss: sample.cpu_may_miss,
         processes_beyond: sample.processes_beyond,
         vitals: Some(wire_vitals(&sample.vitals)),
-    }
+    };
 }
 
-fn wire_workload(workload: &Workload) -> v1::Workload {
-    v1::Workload {
+fn tell_workload(workload: &Workload, told: &mut v1::Workload) {
+    let before = std::mem::take(told);
+    let notebook = workload.notebook.as_deref();
+    *told = v1::Workload {
         kind: wire_kind(workload.kind).into(),
-        id: label(&workload.id),
-        name: label(&workload.name),
-        notebook: workload.notebook.as_deref().map(label),
+        id: cut_into(before.id, &workload.id, LABEL_BYTES_MAX),
+        name: cut_into(before.name, &workload.name, LABEL_BYTES_MAX),
+        notebook: notebook.map(|notebook| {
+            cut_into(
+                before.notebook.unwrap_or_default(),
+                notebook,
+                LABEL_BYTES_MAX,
+            )
+        }),
         state: workload
             .state
             .map_or(v1::WorkloadState::Unspecified, wire_state)
@@ -202,7 +225,7 @@ fn wire_workload(workload: &Workload) -> v1::Workload {
         read_bytes: workload.read_bytes,
         written_bytes: workload.written_bytes,
         remote: workload.remote,
-    }
+    };
 }
 
 fn wire_vitals(vitals: &Vitals) -> v1::Vitals {
@@ -303,7 +326,13 @@ fn label(text: &str) -> String {
 }
 
 fn cut(text: &str, bytes_max: usize) -> String {
-    text[..text.floor_char_boundary(bytes_max)].to_owned()
+    cut_into(String::new(), text, bytes_max)
+}
+
+fn cut_into(mut room: String, text: &str, bytes_max: usize) -> String {
+    room.clear();
+    room.push_str(&text[..text.floor_char_boundary(bytes_max)]);
+    room
 }
 
 fn clamp(value: u64) -> u32 {
@@ -331,7 +360,7 @@ pub(crate) mod tests {
             memory_source: MemorySource::Pss,
             memory_age_ms: 0,
             memory_limit_bytes: Some(1_000_000_000),
-            memory_limit_source: Some("env".to_owned()),
+            memory_limit_source: Some("env".into()),
             memory_limit_enforced: false,
             memory_limit_shared: false,
             rss_bytes: used,
@@ -363,9 +392,9 @@ pub(crate) mod tests {
     pub(crate) fn workload(rss_bytes: u64, text: &str) -> Workload {
         Workload {
             kind: WorkloadKind::Kernel,
-            id: text.to_owned(),
-            name: text.to_owned(),
-            notebook: Some(text.to_owned()),
+            id: text.into(),
+            name: text.into(),
+            notebook: Some(text.into()),
             state: Some(WorkloadState::Busy),
             pid: u32::MAX,
             memory_used_bytes: Some(rss_bytes),
@@ -403,7 +432,7 @@ pub(crate) mod tests {
             prop_assert!(sent.len() <= WORKLOADS_PER_SAMPLE_MAX);
             for workload in sent {
                 prop_assert!(workload.id.len() <= LABEL_BYTES_MAX);
-                prop_assert!(text.starts_with(&workload.id) || workload.id == OTHER);
+                prop_assert!(text.starts_with(&*workload.id) || workload.id == OTHER);
             }
             prop_assert_eq!(sent.iter().map(|w| w.rss_bytes).sum::<u64>(), sizes.iter().sum::<u64>());
             prop_assert_eq!(sent.iter().map(|w| w.cpu_millis).sum::<u64>(), sizes.iter().sum::<u64>());
@@ -415,15 +444,15 @@ pub(crate) mod tests {
         let long = "x".repeat(4 * LABEL_BYTES_MAX);
         let mut sample = sample(1, u64::MAX);
         (sample.mono_ms, sample.wall_ms, sample.cpu_millis) = (u64::MAX, u64::MAX, u64::MAX);
-        sample.memory_limit_source = Some("y".repeat(4 * LIMIT_SOURCE_BYTES_MAX));
+        sample.memory_limit_source = Some("y".repeat(4 * LIMIT_SOURCE_BYTES_MAX).into());
         sample.unattributed_bytes = Some(i64::MIN);
         sample.workloads = (0..200).map(|i| workload((1 << 50) + i, &long)).collect();
         sample.ended = (0..200)
             .map(|_| Ended {
                 kind: WorkloadKind::Kernel,
-                id: long.clone(),
-                name: long.clone(),
-                notebook: Some(long.clone()),
+                id: long.as_str().into(),
+                name: long.as_str().into(),
+                notebook: Some(long.as_str().into()),
                 pid: u32::MAX,
                 cause: EndCause::OutOfMemory,
                 memory_used_bytes: u64::MAX,

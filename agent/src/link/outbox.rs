@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub(super) spool: Spool,
     pub(super) people: People,
     seldom: Seldom,
+    /// The newest sample as it was told; room for the next.
+    told: v1::Sample,
     /// How long they may wait.
     hold_ms: u64,
     /// Since when the oldest that was not sent waits.
@@ -54,6 +56,7 @@ impl Outbox {
                 spool: Spool::new(bytes_max),
                 people: People::default(),
                 seldom: Seldom::default(),
+                told: v1::Sample::default(),
                 hold_ms: 0,
                 waits_since_ms: None,
                 due: false,
@@ -66,9 +69,7 @@ impl Outbox {
     /// Takes `sample` as the next report; one that is urgent takes those before it along.
     pub fn push(&self, sample: &Sample, is_urgent: bool) {
         let mut held = self.held.lock();
-        let mut told = encode::sample(sample);
-        held.seldom.hold_back(&mut told);
-        held.spool.push(&told);
+        held.take(sample);
         held.waits_since_ms.get_or_insert(sample.mono_ms);
         if is_urgent || held.hold_ms == 0 {
             self.send(held);
@@ -133,6 +134,13 @@ impl Outbox {
 // === impl Held ===
 
 impl Held {
+    /// Keeps `sample` as the next report.
+    fn take(&mut self, sample: &Sample) {
+        encode::sample_into(sample, &mut self.told);
+        self.seldom.hold_back(&mut self.told);
+        self.spool.push(&self.told);
+    }
+
     /// Everything was sent.
     pub(super) fn all_sent(&mut self) {
         self.due = false;

@@ -84,6 +84,9 @@ impl Observer {
             trouble: String::new(),
             told_cost: false,
         };
+        let mut stop = self.stop.clone();
+        // Made once: it is as dear as a look at ten processes.
+        let mut asked = std::pin::pin!(stop.asked());
         loop {
             if let Err(error) = timer.set(rhythm.due_ms()) {
                 warn!(%error, "the timer cannot be set");
@@ -100,7 +103,7 @@ impl Observer {
                         break;
                     }
                 }
-                () = self.stop.asked() => break,
+                () = &mut asked => break,
                 Ok(()) = self.pace.changed() => {
                     let interval = self.pace.borrow_and_update().unwrap_or(self.interval);
                     rhythm.set_interval(interval, self.clock.mono_ms());

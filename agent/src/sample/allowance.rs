@@ -27,7 +27,10 @@ pub(crate) const OPENING: u32 = 16;
 /// What is left of a tick's time.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
-    until_ns: u64,
+    /// What may be spent from the first look at the clock on.
+    ns: u64,
+    /// Until when: the clock is looked at once there is a reason to, which a usual tick never has.
+    until_ns: Option<u64>,
     unasked: u32,
     spent: bool,
 }
@@ -35,18 +38,20 @@ pub(crate) struct Allowance {
 // === impl Allowance ===
 
 impl Allowance {
-    /// Of `ns` from now.
+    /// Of `ns`, and what work is free.
     pub(crate) fn of(ns: u64) -> Self {
         Self {
-            until_ns: own_ns().saturating_add(ns),
-            unasked: 0,
-            spent: false,
+            ns,
+            ..Self::default()
         }
     }
 
     /// Lets `ns` more be spent, though nothing be left.
     pub(crate) fn add(&mut self, ns: u64) {
-        self.until_ns = self.until_ns.saturating_add(ns);
+        match &mut self.until_ns {
+            Some(until_ns) => *until_ns = until_ns.saturating_add(ns),
+            None => self.ns = self.ns.saturating_add(ns),
+        }
         (self.unasked, self.spent) = (0, false);
     }
 
@@ -56,9 +61,14 @@ impl Allowance {
         self.unasked += work;
         if self.unasked > WORK_UNASKED {
             self.unasked = 0;
-            self.spent = self.spent || own_ns() >= self.until_ns;
+            self.spent = self.spent || self.is_over(own_ns());
         }
         !self.spent
+    }
+
+    fn is_over(&mut self, now_ns: u64) -> bool {
+        let until_ns = *self.until_ns.get_or_insert(now_ns.saturating_add(self.ns));
+        now_ns >= until_ns
     }
 }
 

@@ -81,8 +81,8 @@ mod tests {
         let mut sample = sample(5_000, 7);
         sample.workloads = vec![Workload {
             kind: WorkloadKind::Kernel,
-            id: "a1".to_owned(),
-            name: "python3".to_owned(),
+            id: "a1".into(),
+            name: "python3".into(),
             pid: 7,
             memory_used_bytes: Some(1),
             rss_bytes: 2,

@@ -344,8 +344,24 @@ fn number_at(text: &[u8], place: usize, key: &str) -> Option<u64> {
 
 /// The first word, if it is a number.
 fn first_number(bytes: &[u8]) -> Option<u64> {
+    if let Some(number) = plain_number(bytes) {
+        return Some(number);
+    }
     let text = std::str::from_utf8(bytes).ok()?;
     text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The same of nearly all that the kernel writes: digits, and at most a unit.
+fn plain_number(bytes: &[u8]) -> Option<u64> {
+    let bytes = bytes.trim_ascii_start();
+    let digits = bytes.strip_suffix(b" kB").unwrap_or(bytes);
+    let add = |number: u64, digit: &u8| {
+        let digit = digit.wrapping_sub(b'0');
+        let number = number.checked_mul(10)?.checked_add(digit.into())?;
+        (digit < 10).then_some(number)
+    };
+    let number = digits.iter().try_fold(0, add)?;
+    (!digits.is_empty()).then_some(number)
 }
 
 /// The number that is all of a file.

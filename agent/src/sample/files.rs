@@ -6,8 +6,8 @@
 use std::{fs, path::Path};
 
 use super::{
-    faults,
-    file::{read_dir, read_text},
+    faults::{self, Fault},
+    file::{read_bytes, read_dir},
     process::Key,
     tree::Tree,
     vitals::OpenFiles,
@@ -79,7 +79,12 @@ fn nearer(one: Option<OpenFiles>, other: Option<OpenFiles>) -> Option<OpenFiles>
 fn look_at(proc_root: &Path, pid: u32, kernels: bool) -> Option<OpenFiles> {
     let dir = proc_root.join(pid.to_string());
     let limits = dir.join("limits");
-    let limit = soft_limit(&faults::noted(&limits, read_text(&limits))?)?;
+    let text = faults::noted(&limits, read_bytes(&limits))?;
+    let Ok(text) = std::str::from_utf8(&text) else {
+        faults::note_as(Fault::Malformed, &limits);
+        return None;
+    };
+    let limit = soft_limit(text)?;
     let open = count(&dir.join("fd"), kernels)?;
     (limit > 0).then_some(OpenFiles { open, limit, pid })
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::{
+    Text,
     cgroup::Group,
     faults::{self, Fault},
     file::{field_kb, is_gone, read_strings, read_text},
@@ -37,7 +38,7 @@ pub(crate) struct Machine {
 pub(crate) struct Limit {
     pub(crate) bytes: u64,
     /// `cgroup2:<path>`, `cgroup1:<path>`, `env` or `machine`.
-    pub(crate) source: String,
+    pub(crate) source: Text,
     /// Whether passing it kills.
     pub(crate) enforced: bool,
     /// Whether others use it up, too.
@@ -170,7 +171,7 @@ impl Limit {
             if smallest.as_ref().is_none_or(|limit| bytes < limit.bytes) {
                 smallest = Some(Self {
                     bytes,
-                    source: source.to_owned(),
+                    source: source.into(),
                     enforced,
                     shared: false,
                     group: None,
@@ -205,7 +206,7 @@ impl Limit {
         let limiting = above.or_else(|| equals.into_iter().next())?;
         Some(Self {
             bytes,
-            source: limiting.source(),
+            source: limiting.source().into(),
             enforced: true,
             shared,
             group: Some(limiting),

@@ -42,6 +42,9 @@ pub(crate) struct PressureGauge {
 impl Pressure {
     /// From a pressure file's text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(pressure) = Self::parse_usual(text) {
+            return Some(pressure);
+        }
         let share = |who: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(who))?;
             let mut fields = line.split_ascii_whitespace();
@@ -51,6 +54,17 @@ impl Pressure {
         Some(Self {
             some_bp: share("some ")?,
             full_bp: share("full ")?,
+        })
+    }
+
+    /// In the order in which kernels write it.
+    fn parse_usual(text: &str) -> Option<Self> {
+        let (some, rest) = text.strip_prefix("some avg10=")?.split_once(' ')?;
+        let (_, rest) = rest.split_once('\n')?;
+        let (full, _) = rest.strip_prefix("full avg10=")?.split_once(' ')?;
+        Some(Self {
+            some_bp: hundredths(some)?.min(WHOLE_BP),
+            full_bp: hundredths(full)?.min(WHOLE_BP),
         })
     }
 }

@@ -34,6 +34,8 @@ const NS_PER_MS: u64 = 1_000_000;
 pub(crate) struct Assembly {
     root_pid: u32,
     names: Names,
+    /// What nobody claims.
+    other: Tag,
     claims: Claims,
     /// When it was heard what is claimed: ages that were told have grown by what is gone since.
     told_ms: Option<u64>,
@@ -103,6 +105,7 @@ impl Assembly {
         Self {
             root_pid,
             names,
+            other: Tag::other(names),
             claims: Claims::default(),
             told_ms: None,
             assignment: Assignment::default(),
@@ -220,7 +223,7 @@ impl Assembly {
         let room = WORKLOADS_PER_SAMPLE_MAX.saturating_sub(workloads.len());
         let is_here = |id: &str| {
             let mut kernels = workloads.iter().filter(|w| w.kind == WorkloadKind::Kernel);
-            kernels.any(|workload| workload.id == id)
+            kernels.any(|workload| workload.id == *id)
         };
         let tags = self.claims.remote_tags(self.names);
         tags.filter(|tag| !is_here(&tag.id))
@@ -256,15 +259,13 @@ impl Assembly {
                 sum.add(reading, tick);
             }
         }
-        let mut of_owners: Vec<(Owner, Sum)> =
-            self.slots.owners.iter().copied().zip(sums).collect();
         // Without a process it is there for the time alone: that of workloads which ended would
         // be missing from the sum. Less than a millisecond is in the server's rounding.
-        if self.ledger.other_ns() >= NS_PER_MS && !self.slots.owners.contains(&Owner::Other) {
-            of_owners.push((Owner::Other, Sum::default()));
-        }
+        let is_time_alone =
+            self.ledger.other_ns() >= NS_PER_MS && !self.slots.owners.contains(&Owner::Other);
+        let of_owners = self.slots.owners.iter().copied().zip(sums);
         let mut workloads: Vec<(Owner, Workload)> = of_owners
-            .into_iter()
+            .chain(is_time_alone.then(|| (Owner::Other, Sum::default())))
             .map(|(owner, sum)| {
                 let tag = match owner {
                     Owner::Root(root) => self.assignment.tags.get(&root),
@@ -294,14 +295,7 @@ impl Assembly {
         tag: Option<&Tag>,
         interval_ms: Option<u64>,
     ) -> Workload {
-        let other;
-        let tag = match tag {
-            Some(tag) => tag,
-            None => {
-                other = Tag::other(self.names);
-                &other
-            }
-        };
+        let tag = tag.unwrap_or(&self.other);
         let ns = match owner {
             Owner::Root(root) => self.ledger.workload_ns(&root),
             Owner::Other => self.ledger.other_ns(),
@@ -395,7 +389,9 @@ impl Assembly {
     }
 
     fn remember(&mut self, mono_ms: u64, workloads: &[(Owner, Workload)]) {
-        let mut workload_ns = KeyMap::default();
+        let before = self.previous.take();
+        let mut workload_ns = before.map_or_else(KeyMap::default, |before| before.workload_ns);
+        workload_ns.clear();
         for (owner, _) in workloads {
             let Owner::Root(root) = *owner else { continue };
             workload_ns.insert(root, self.ledger.workload_ns(&root));
@@ -483,8 +479,8 @@ fn fold(workloads: &mut Vec<(Owner, Workload)>) {
                 Owner::Other,
                 Workload {
                     kind: WorkloadKind::Other,
-                    id: "other".to_owned(),
-                    name: "other".to_owned(),
+                    id: "other".into(),
+                    name: "other".into(),
                     notebook: None,
                     state: None,
                     idle_ms: None,

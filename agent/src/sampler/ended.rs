@@ -84,6 +84,8 @@ pub(super) struct Ends<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Endings {
     missable: Option<KeyMap<Ended>>,
+    /// Room for the next tick's.
+    spare: KeyMap<Ended>,
     /// Those that hold nothing any more and are not dead yet: whether memory was near its limit
     /// when they last held anything. Who gives back a hundred gigabytes is on its way out for
     /// seconds, and nothing is near its limit after that.
@@ -231,7 +233,7 @@ impl Endings {
 
     /// Keeps what there is as it will be told.
     pub(super) fn remember(&mut self, workloads: &[(Owner, Workload)]) {
-        let mut missable = KeyMap::default();
+        let mut missable = std::mem::take(&mut self.spare);
         for (owner, workload) in workloads {
             let Owner::Root(root) = *owner else { continue };
             if matches!(
@@ -249,7 +251,10 @@ impl Endings {
                 missable.insert(root, told);
             }
         }
-        self.missable = Some(missable);
+        if let Some(mut before) = self.missable.replace(missable) {
+            before.clear();
+            self.spare = before;
+        }
     }
 
     /// Keeps who is on its way out; `near_limit` is of the tick before, when it still held memory.

@@ -48,7 +48,7 @@ fn truth(sample: &Sample) -> Truth {
             w.processes.into(),
             w.memory_used_bytes.unwrap(),
         ];
-        ((w.kind, w.id.clone()), figures)
+        ((w.kind, w.id.to_string()), figures)
     });
     (server, workloads.collect())
 }

@@ -100,7 +100,7 @@ impl PortableSampler {
             .filter(|&bytes| bytes > 0)
             .map(|bytes| Limit {
                 bytes,
-                source: "machine".to_owned(),
+                source: "machine".into(),
                 enforced: true,
                 shared: false,
                 group: None,
@@ -112,7 +112,13 @@ impl PortableSampler {
         let sample = Sample {
             // Nothing is told of children that were waited for.
             cpu_may_miss: true,
-            ..sample((mono_ms, wall_ms), &memory, limit, &tree_memory, assembled)
+            ..sample(
+                (mono_ms, wall_ms),
+                &memory,
+                limit.as_ref(),
+                &tree_memory,
+                assembled,
+            )
         };
         self.nearness.take(&sample);
         Ok(sample)

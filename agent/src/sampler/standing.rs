@@ -4,7 +4,10 @@
 //! still in the same cgroups is checked at every tick; who else is in them when somebody was born
 //! or went, and now and then, since processes can be moved without either; limits now and then.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::sample::{
     cgroup::{Group, Groups, Mounts},
@@ -33,7 +36,7 @@ pub(super) struct Standing {
     cpu_agents: Vec<u32>,
     /// Counts changes of either.
     cpu_epoch: u64,
-    limit: Option<Limit>,
+    limit: Option<Arc<Limit>>,
     cpu_limit_millicores: Option<u32>,
     limits_for: Option<EnvLimits>,
     /// Of the own cgroup, else of the one whose kills are counted.
@@ -106,7 +109,7 @@ impl Standing {
                 before.unwrap_or_default()
             }
         };
-        if self.member_of.as_deref() != Some(text) {
+        if !before.is_some_and(|before| is_same(before, text)) {
             self.member_of = Some(text.to_vec());
             look = Look::All;
         }
@@ -213,10 +216,11 @@ impl Standing {
         env: &EnvLimits,
         machine: &Machine,
         tree: &Tree,
-    ) -> (Option<Limit>, Option<u32>) {
+    ) -> (Option<Arc<Limit>>, Option<u32>) {
         if self.limits_for.as_ref() != Some(env) {
             let own = self.owned.own.as_ref();
-            self.limit = Limit::find(self.groups.memory.as_ref(), own, env, machine, tree);
+            let limit = Limit::find(self.groups.memory.as_ref(), own, env, machine, tree);
+            self.limit = limit.map(Arc::new);
             self.cpu_limit_millicores = limit::cpu_limit_millicores(self.groups.cpu.as_ref(), env);
             let shared = self.limit.as_ref().filter(|limit| limit.shared);
             let group = shared.and_then(|limit| limit.group.as_ref());
@@ -240,6 +244,15 @@ impl Standing {
     pub(super) fn own_cpu(&self) -> Option<&Group> {
         self.own_cpu.as_ref()
     }
+}
+
+/// Eight bytes at a time: the static build's C library compares one by one, and this is compared at
+/// every tick.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((ones, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    one.len() == other.len()
+        && rest == other_rest
+        && ones.iter().zip(others).all(|(one, other)| one == other)
 }
 
 /// The gauges of `group`: those there were, if they are its.

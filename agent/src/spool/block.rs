@@ -89,14 +89,14 @@ impl Block {
     }
 
     /// Reports from `first_seq` on, and how many, as many as fit; the first of the block whole if
-    /// that is asked for. `None` when not even one fits.
-    pub(super) fn slice(
+    /// that is asked for: then it comes apart. `None` when not even one fits.
+    pub(super) fn slices(
         &self,
         first_seq: u64,
         whole: bool,
         count_max: u64,
         bytes_max: usize,
-    ) -> Option<(Vec<u8>, u64)> {
+    ) -> Option<([&[u8]; 2], u64)> {
         let at = usize::try_from(first_seq.checked_sub(self.first_seq)?).ok()?;
         let begins = match at.checked_sub(1) {
             Some(before) => *self.ends.get(before)?,
@@ -115,7 +115,7 @@ impl Block {
         let count = ends.clone().count();
         let end = usize::try_from(*ends.last()?).ok()?;
         let tail = self.samples.get(usize::try_from(begins).ok()?..end)?;
-        Some(([head, tail].concat(), count as u64))
+        Some(([head, tail], count as u64))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Assignment, Claims, Eyes, Names, Tag, claims::Claimed, naming::label
 use crate::{
     rate::Owner,
     sample::{
-        WorkloadKind,
+        Text, WorkloadKind,
         keyed::{KeyMap, PidMap},
         process::{Key, Reading},
     },
@@ -23,7 +23,7 @@ pub(super) struct Assigner<'a> {
     jupyter_pid: Option<u32>,
     root_pid: u32,
     before: &'a Assignment,
-    by_id: HashMap<(WorkloadKind, String), Key>,
+    by_id: HashMap<(WorkloadKind, Text), Key>,
     /// Notebook → the kernel that serves it.
     sessions: HashMap<String, Key>,
     /// Pseudo-terminal → the terminal whose shell is on it.
@@ -227,7 +227,7 @@ impl<'a> Assigner<'a> {
     fn app(&mut self, name: &str, reading: &Reading) -> Owner {
         let named = label(name);
         let taken = |id: &String| {
-            let of = self.by_id.get(&(WorkloadKind::App, id.clone()));
+            let of = (self.by_id).get(&(WorkloadKind::App, Text::from(id.as_str())));
             of.is_some_and(|root| *root != reading.key)
         };
         let id = match self.names {
@@ -244,8 +244,8 @@ impl<'a> Assigner<'a> {
     fn plain_tag(&self, kind: WorkloadKind, id: String, name: &str) -> Tag {
         Tag {
             kind,
-            id,
-            name: self.names.shown(name),
+            id: id.into(),
+            name: self.names.shown(name).into(),
             notebook: None,
             state: None,
             idle_ms: None,
@@ -262,7 +262,8 @@ impl<'a> Assigner<'a> {
         let notebook = told
             .and_then(|told| told.notebook.as_deref())
             .or(session)
-            .and_then(|path| self.names.shown_path(path));
+            .and_then(|path| self.names.shown_path(path))
+            .map(Text::from);
         let name = told.map(|told| told.name.as_str()).unwrap_or_default();
         let name = match name {
             // The kernel's spec is not known from outside; the program is the next best.

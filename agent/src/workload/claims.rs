@@ -8,7 +8,7 @@ use super::{
     told::{Told, ToldEnd, ToldKernel},
 };
 use crate::sample::{
-    WorkloadKind,
+    Text, WorkloadKind,
     keyed::{KeyMap, PidMap},
     process::{Key, Reading},
 };
@@ -98,9 +98,11 @@ impl Claims {
         let remote = self.told.kernels.iter().filter(|k| k.pid.is_none());
         remote.map(move |kernel| Tag {
             kind: WorkloadKind::Kernel,
-            id: label(&kernel.id),
-            name: names.shown(&kernel.name),
-            notebook: (kernel.notebook.as_deref()).and_then(|path| names.shown_path(path)),
+            id: label(&kernel.id).into(),
+            name: names.shown(&kernel.name).into(),
+            notebook: (kernel.notebook.as_deref())
+                .and_then(|path| names.shown_path(path))
+                .map(Text::from),
             state: kernel.state,
             idle_ms: kernel.idle_ms,
         })

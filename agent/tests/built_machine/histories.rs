@@ -283,7 +283,8 @@ impl Life {
 }
 
 fn time_by_id(sample: &Sample) -> BTreeMap<(WorkloadKind, String, u32), u64> {
-    let of = |w: &hubmeter_agent::sample::Workload| ((w.kind, w.id.clone(), w.pid), w.cpu_millis);
+    let of =
+        |w: &hubmeter_agent::sample::Workload| ((w.kind, w.id.to_string(), w.pid), w.cpu_millis);
     sample.workloads.iter().map(of).collect()
 }
 

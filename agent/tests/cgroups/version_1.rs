@@ -67,7 +67,7 @@ fn v1_a_limit_above_is_found_and_shared_as_soon_as_somebody_else_is_below_it() {
     let mut sampler = server.sampler();
     let sample = tick(&mut sampler);
     assert_eq!(sample.memory_source, MemorySource::Cgroup1);
-    assert_eq!(sample.memory_limit_source, Some(job.source()));
+    assert_eq!(sample.memory_limit_source, Some(job.source().into()));
     assert!(!sample.memory_limit_shared);
     assert_eq!(sample.memory_limit_used_bytes, None);
 

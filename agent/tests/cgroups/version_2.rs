@@ -23,7 +23,7 @@ fn v2_the_figure_is_what_the_kernel_cannot_take_back_from_the_own_cgroup() {
     );
     assert!(sample.memory_used_bytes >= 40 * MIB);
     assert_eq!(sample.memory_limit_bytes, Some(256 * MIB));
-    assert_eq!(sample.memory_limit_source, Some(group.source()));
+    assert_eq!(sample.memory_limit_source, Some(group.source().into()));
     assert!(sample.memory_limit_enforced && !sample.memory_limit_shared);
     assert_eq!(sample.memory_limit_used_bytes, None, "nobody shares it");
     server.tell("drop");
@@ -106,7 +106,7 @@ fn v2_a_limit_above_is_found_and_shared_as_soon_as_somebody_else_is_below_it() {
     let sample = tick(&mut sampler);
     assert_eq!(sample.memory_source, MemorySource::Cgroup2);
     assert_eq!(sample.memory_limit_bytes, Some(384 * MIB));
-    assert_eq!(sample.memory_limit_source, Some(job.source()));
+    assert_eq!(sample.memory_limit_source, Some(job.source().into()));
     assert!(!sample.memory_limit_shared);
 
     let extern_step = job.below("step_extern");
@@ -195,7 +195,7 @@ fn v2_a_limit_that_is_changed_is_seen() {
     }
     group.set("memory.max", "max");
     let none = tick_until(&mut sampler, |s| {
-        s.memory_limit_source != Some(group.source())
+        s.memory_limit_source != Some(group.source().into())
     });
     assert_eq!(none.memory_limit_source.as_deref(), Some("machine"));
     drop(server);
@@ -244,12 +244,12 @@ fn v2_a_server_that_is_moved_is_followed_and_a_cgroup_that_is_gone_is_let_go() {
     server.tell("hold 20");
     let mut sampler = server.sampler();
     let before = tick(&mut sampler);
-    assert_eq!(before.memory_limit_source, Some(first.source()));
+    assert_eq!(before.memory_limit_source, Some(first.source().into()));
     second.take(server.pid());
     drop(first);
     let after = tick(&mut sampler);
     assert_eq!(after.memory_source, MemorySource::Cgroup2);
-    assert_eq!(after.memory_limit_source, Some(second.source()));
+    assert_eq!(after.memory_limit_source, Some(second.source().into()));
     assert!(after.cpu_millis >= before.cpu_millis, "never backwards");
     // What was charged stays with the old cgroup: the new one begins with what is touched in it.
     server.tell("hold 20");

@@ -137,8 +137,8 @@ fn notice(episode: &str, cleared: bool) -> Notice {
 fn sample(mono_ms: u64) -> Sample {
     let kernel = Workload {
         kind: WorkloadKind::Kernel,
-        id: "k1".to_owned(),
-        name: "python3".to_owned(),
+        id: "k1".into(),
+        name: "python3".into(),
         pid: 7,
         memory_used_bytes: Some(1),
         rss_bytes: 1,
@@ -147,7 +147,7 @@ fn sample(mono_ms: u64) -> Sample {
         cpu_cores: None,
         processes: 1,
         threads: 1,
-        notebook: Some("a.ipynb".to_owned()),
+        notebook: Some("a.ipynb".into()),
         state: Some(WorkloadState::Busy),
         idle_ms: Some(1_500),
         job: None,
@@ -163,7 +163,7 @@ fn sample(mono_ms: u64) -> Sample {
         memory_source: MemorySource::Cgroup1,
         memory_age_ms: 0,
         memory_limit_bytes: Some(1 << 31),
-        memory_limit_source: Some("env".to_owned()),
+        memory_limit_source: Some("env".into()),
         memory_limit_enforced: false,
         memory_limit_shared: false,
         rss_bytes: 1 << 30,
@@ -324,7 +324,7 @@ async fn a_kernel_elsewhere_is_shown_with_nothing_measured() {
     let served = Served::start();
     let mut sample = sample(5_000);
     sample.workloads.push(Workload {
-        id: "far".to_owned(),
+        id: "far".into(),
         pid: 0,
         memory_used_bytes: None,
         rss_bytes: 0,

@@ -16,6 +16,25 @@ const BEAT_PARTS: u64 = 8;
 /// What part of a delay moves the beat.
 const LATE_PARTS: i64 = 4;
 
+/// Columns whose next value is guessed from more than the one before: for all others that is the guess.
+pub(super) const WORKLOAD_GUESSED: u64 = {
+    use columns::workload::{CPU, IDLE, MEMORY_USED, PSS};
+    1 << CPU | 1 << MEMORY_USED | 1 << PSS | 1 << IDLE
+};
+pub(super) const SERVER_GUESSED: u64 = {
+    use columns::server::{
+        CORRECTED, CPU, INTERVAL, LIMIT_USED, MEMORY_AGE, MEMORY_USED, PROCESSES, PSS, RSS,
+        THREADS, UNATTRIBUTED, WORKING_SET,
+    };
+    let sums = 1 << MEMORY_USED | 1 << CPU | 1 << RSS | 1 << THREADS | 1 << PROCESSES;
+    let beside = 1 << PSS | 1 << UNATTRIBUTED | 1 << WORKING_SET | 1 << LIMIT_USED;
+    sums | beside | 1 << MEMORY_AGE | 1 << INTERVAL | 1 << CORRECTED
+};
+pub(super) const VITALS_GUESSED: u64 = {
+    use columns::vitals::{DISK_AGE, READ, WRITTEN};
+    1 << READ | 1 << WRITTEN | 1 << DISK_AGE
+};
+
 /// The sample before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain {
@@ -151,6 +170,9 @@ impl Slot {
     ) -> u64 {
         use columns::workload::{CPU, IDLE, MEMORY_USED, PSS, RSS};
         let before = self.row.bits(at);
+        if WORKLOAD_GUESSED & 1 << at == 0 {
+            return before;
+        }
         match at {
             CPU => before.wrapping_add(self.expected_cpu_step(time)),
             // Between two readings of its proportional share, use moves as residence does.
@@ -207,6 +229,9 @@ pub(super) fn expected_of_server(
         },
         workload,
     };
+    if SERVER_GUESSED & 1 << at == 0 {
+        return before.bits(at);
+    }
     let as_workloads = |of: usize| {
         let change = sums_now.0[of].wrapping_sub(sums_before.0[of]);
         before.bits(at).wrapping_add(change)
@@ -246,6 +271,9 @@ pub(super) fn expected_of_vitals(
         vitals::{DISK_AGE, READ, WRITTEN},
         workload,
     };
+    if VITALS_GUESSED & 1 << at == 0 {
+        return before.bits(at);
+    }
     let as_workloads = |of: usize| {
         let change = sums_now.0[of].wrapping_sub(sums_before.0[of]);
         before.bits(at).wrapping_add(change)

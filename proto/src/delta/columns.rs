@@ -170,6 +170,15 @@ impl<const N: usize> Row<N> {
         self.known & (1 << at) != 0
     }
 
+    /// A bit for each column that is not what it was `before`.
+    pub(super) fn moved(&self, before: &Self) -> u64 {
+        let mut moved = self.known ^ before.known;
+        for (at, (now, before)) in self.values.iter().zip(&before.values).enumerate() {
+            moved |= u64::from(now != before) << at;
+        }
+        moved
+    }
+
     pub(super) fn set(&mut self, at: usize, value: Option<u64>) {
         if let Some(place) = self.values.get_mut(at) {
             *place = value.unwrap_or(0);

@@ -2,7 +2,10 @@
 
 use super::{
     BURST, ENDED, KNOT, ROSTER, SERVER, TIME, VITALS, WORKLOADS,
-    chain::{Chain, Slot, Sums, Time, expected_of_server, expected_of_vitals},
+    chain::{
+        Chain, SERVER_GUESSED, Slot, Sums, Time, VITALS_GUESSED, WORKLOAD_GUESSED,
+        expected_of_server, expected_of_vitals,
+    },
     columns::{self, Column, Row},
     number::{put, put_text, zigzag},
 };
@@ -17,6 +20,8 @@ pub struct Encoder {
     chain: Chain,
     /// Room for a part whose mask comes before it.
     part: Vec<u8>,
+    /// For each slot its workload's place in the sample.
+    places: Vec<usize>,
 }
 
 /// Sets the bit of a part that is there.
@@ -45,9 +50,9 @@ impl Encoder {
     /// Begins anew: appends `sample` to `whole` for whoever has nothing, and to `out` for whoever
     /// has the one before. From there on both read the same bytes.
     pub fn begin(&mut self, sample: &v1::Sample, whole: &mut Vec<u8>, out: &mut Vec<u8>) {
-        let told = self.write(sample, true, out);
+        self.write(sample, true, out);
         // In the order of our list, which the one who comes from before has too.
-        let workloads = told.iter().map(|at| sample.workloads[*at].clone());
+        let workloads = self.places.iter().map(|at| sample.workloads[*at].clone());
         let ordered = v1::Sample {
             workloads: workloads.collect(),
             ..sample.clone()
@@ -59,11 +64,11 @@ impl Encoder {
     /// About how many bytes it holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.chain.bytes() + self.part.capacity()
+        let places = self.places.capacity() * size_of::<usize>();
+        self.chain.bytes() + self.part.capacity() + places
     }
 
-    /// Gives for each of our workloads its place in the sample.
-    fn write(&mut self, sample: &v1::Sample, knot: bool, out: &mut Vec<u8>) -> Vec<usize> {
+    fn write(&mut self, sample: &v1::Sample, knot: bool, out: &mut Vec<u8>) {
         let mut head = Head { at: out.len(), out };
         head.out.push(0);
         let time = self.chain.time(sample.mono_ms, sample.burst);
@@ -79,46 +84,45 @@ impl Encoder {
             put(zigzag(late_ms.cast_signed()).into(), head.out);
         }
         let sums_before = self.chain.sums();
-        let told = self.write_roster(&sample.workloads, &mut head);
-        self.write_workloads(sample, &told, time, &mut head);
+        self.write_roster(&sample.workloads, &mut head);
+        self.write_workloads(sample, time, &mut head);
         let sums = (&sums_before, &self.chain.sums());
         self.write_server(sample, sums, time, &mut head);
         self.write_vitals(sample, sums, time, &mut head);
         write_ended(&sample.ended, &mut head);
         self.chain.advance(time, sample.burst, knot);
-        told
     }
 
-    /// Says which workloads went and which came; gives for each slot its workload's place.
-    fn write_roster(&mut self, workloads: &[v1::Workload], head: &mut Head<'_>) -> Vec<usize> {
+    /// Says which workloads went and which came, and finds for each slot its workload's place.
+    fn write_roster(&mut self, workloads: &[v1::Workload], head: &mut Head<'_>) {
         let count = workloads.len().min(WORKLOADS_PER_SAMPLE_MAX);
-        let mut taken = vec![false; count];
+        let mut taken = 0u64;
         let mut find = |slot: &Slot| {
             let is = |(at, workload): &(usize, &v1::Workload)| {
-                !taken[*at] && workload.kind == slot.kind && workload.id == slot.id
+                taken & (1 << at) == 0 && workload.kind == slot.kind && workload.id == slot.id
             };
             let (at, _) = workloads[..count].iter().enumerate().find(is)?;
-            taken[at] = true;
+            taken |= 1 << at;
             Some(at)
         };
-        let mut told = Vec::with_capacity(count);
+        let places = &mut self.places;
+        places.clear();
         let mut went = 0u64;
         let mut place = 0;
         self.chain.slots.retain(|slot| {
             let found = find(slot);
             went |= u64::from(found.is_none()) << place;
             place += 1;
-            told.extend(found);
+            places.extend(found);
             found.is_some()
         });
-        let came: Vec<usize> = (0..count).filter(|at| !taken[*at]).collect();
-        if went == 0 && came.is_empty() {
-            return told;
+        if went == 0 && places.len() == count {
+            return;
         }
         head.set(ROSTER);
         put(went.into(), head.out);
-        put(came.len() as u128, head.out);
-        for at in came {
+        put((count - places.len()) as u128, head.out);
+        for at in (0..count).filter(|at| taken & (1 << at) == 0) {
             let workload = &workloads[at];
             put(u128::from(workload.kind.cast_unsigned()), head.out);
             put_text(&workload.id, head.out);
@@ -127,21 +131,14 @@ impl Encoder {
                 id: workload.id.clone(),
                 ..Slot::default()
             });
-            told.push(at);
+            places.push(at);
         }
-        told
     }
 
-    fn write_workloads(
-        &mut self,
-        sample: &v1::Sample,
-        told: &[usize],
-        time: Time,
-        head: &mut Head<'_>,
-    ) {
+    fn write_workloads(&mut self, sample: &v1::Sample, time: Time, head: &mut Head<'_>) {
         self.part.clear();
         let (mut changed, mut same) = (0u64, 0u64);
-        for (place, (slot, at)) in self.chain.slots.iter_mut().zip(told).enumerate() {
+        for (place, (slot, at)) in self.chain.slots.iter_mut().zip(&self.places).enumerate() {
             let workload = &sample.workloads[*at];
             let now = columns::workload::read(workload);
             let named = slot.name != workload.name;
@@ -149,7 +146,7 @@ impl Encoder {
             let texts = u64::from(named) | u64::from(noted) << 1;
             let before = &slot.row;
             let expect = |at, now: &Row<_>| slot.expected(at, now, time);
-            let columns = &columns::workload::COLUMNS;
+            let columns = (&columns::workload::COLUMNS, WORKLOAD_GUESSED);
             let told = Told::of(columns, before, &now, expect, texts);
             if told.mask != 0 {
                 changed |= 1 << place;
@@ -190,7 +187,7 @@ impl Encoder {
         let before = &self.chain.server;
         let named = self.chain.limit_source != sample.memory_limit_source;
         let expect = |at, now: &Row<_>| expected_of_server(at, before, now, sums, time);
-        let columns = &columns::server::COLUMNS;
+        let columns = (&columns::server::COLUMNS, SERVER_GUESSED);
         if Told::of(columns, before, &now, expect, named.into()).write(head.out) {
             head.set(SERVER);
         }
@@ -214,7 +211,7 @@ impl Encoder {
         let now = columns::vitals::read(sample.vitals.as_ref().unwrap_or(&none));
         let before = &self.chain.vitals;
         let expect = |at, _: &Row<_>| expected_of_vitals(at, before, sums, time);
-        let columns = &columns::vitals::COLUMNS;
+        let columns = (&columns::vitals::COLUMNS, VITALS_GUESSED);
         if Told::of(columns, before, &now, expect, 0).write(head.out) {
             head.set(VITALS);
         }
@@ -235,16 +232,23 @@ impl Head<'_> {
 // === impl Told ===
 
 impl<const N: usize> Told<N> {
-    /// What of `now` is not as expected; `texts` are bits beyond the columns.
+    /// What of `now` is not as expected; `texts` are bits beyond the columns. Those that are not
+    /// `guessed` are as expected where they did not move.
     fn of(
-        columns: &[Column; N],
+        (columns, guessed): (&[Column; N], u64),
         before: &Row<N>,
         now: &Row<N>,
         expect: impl Fn(usize, &Row<N>) -> u64,
         texts: u64,
     ) -> Self {
         let (mut mask, mut folded) = (texts << N, [0; N]);
-        for (at, (column, folded)) in columns.iter().zip(&mut folded).enumerate() {
+        let mut left = guessed | now.moved(before);
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let (Some(column), Some(folded)) = (columns.get(at), folded.get_mut(at)) else {
+                break;
+            };
             let was_known = before.is_known(at);
             let expected = expect(at, now);
             let number = match (column.optional, now.get(at)) {
@@ -263,10 +267,11 @@ impl<const N: usize> Told<N> {
 
     /// Appends the numbers.
     fn put(&self, out: &mut Vec<u8>) {
-        for (at, folded) in self.folded.iter().enumerate() {
-            if self.mask & (1 << at) != 0 {
-                put(*folded, out);
-            }
+        let mut left = self.mask;
+        // Beyond the columns are texts.
+        while let Some(folded) = self.folded.get(left.trailing_zeros() as usize) {
+            put(*folded, out);
+            left &= left - 1;
         }
     }
 

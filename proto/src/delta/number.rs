@@ -56,6 +56,12 @@ impl Unit {
     }
 }
 
+/// Bytes of a number of 64 bits.
+pub(super) fn length(number: u64) -> usize {
+    let bits = u64::BITS - (number | 1).leading_zeros();
+    bits.div_ceil(BITS) as usize
+}
+
 /// Appends a number.
 pub(super) fn put(mut number: u128, out: &mut Vec<u8>) {
     while number >= u128::from(MORE) {

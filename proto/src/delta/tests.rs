@@ -388,3 +388,16 @@ fn each_wrong_field_is_named() {
         "sample.threads is out of range"
     );
 }
+
+proptest! {
+    #[test]
+    fn a_batchs_head_takes_as_many_bytes_as_it_is_given_room_for(first_seq: u64) {
+        let mut head = Vec::new();
+        for seq in [0, first_seq, first_seq >> 32, first_seq >> 57, u64::MAX] {
+            head.clear();
+            Batch::write_head(false, seq, &mut head);
+            prop_assert_eq!(head.len(), Batch::head_bytes(seq));
+            prop_assert!(head.len() <= BATCH_HEAD_BYTES_MAX);
+        }
+    }
+}

@@ -192,11 +192,11 @@ fn workload(kind: WorkloadKind, id: String, figures: Figures) -> Workload {
     Workload {
         kind,
         name: if kind == WorkloadKind::Kernel {
-            "python3".to_owned()
+            "python3".into()
         } else {
-            id.clone()
+            id.as_str().into()
         },
-        id,
+        id: id.into(),
         pid: 1,
         memory_used_bytes: Some(figures.used_bytes),
         rss_bytes: figures.rss_bytes,
@@ -227,7 +227,7 @@ fn sample(workloads: Vec<Workload>, moment: Moment) -> Sample {
         memory_source: MemorySource::Pss,
         memory_age_ms: 0,
         memory_limit_bytes: Some(LIMIT_BYTES.max(2 * used_bytes)),
-        memory_limit_source: Some("env".to_owned()),
+        memory_limit_source: Some("env".into()),
         memory_limit_enforced: true,
         memory_limit_shared: false,
         rss_bytes: sum(|workload| workload.rss_bytes),

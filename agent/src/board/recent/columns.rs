@@ -293,6 +293,11 @@ impl Walker for Writer<'_> {
     fn number(&mut self, value: &mut impl Number) {
         self.0.push(value.bits());
     }
+
+    fn option<T: Number + Default>(&mut self, value: &mut Option<T>) {
+        let bits = value.unwrap_or_default().bits();
+        self.0.extend_from_slice(&[value.is_some().into(), bits]);
+    }
 }
 
 // === impl Reader ===

@@ -36,6 +36,9 @@ impl Rows {
         if self.len == 0 {
             self.oldest.clone_from(row);
         } else {
+            let len = row.len().max(used_len(&self.newest));
+            self.newest.resize(len, 0);
+            row.resize(len, 0);
             write_change(&self.newest, row, &mut self.changes);
         }
         std::mem::swap(&mut self.newest, row);
@@ -88,17 +91,29 @@ impl Rows {
     }
 }
 
+/// How long a row is without the zeros that it goes on with.
+fn used_len(row: &[u64]) -> usize {
+    row.iter()
+        .rposition(|bits| *bits != 0)
+        .map_or(0, |at| at + 1)
+}
+
+/// The rows are as long as each other: where one ends earlier, it goes on with zeros.
 fn write_change(before: &[u64], row: &[u64], out: &mut VecDeque<u8>) {
-    let at = |row: &[u64], column| row.get(column).copied().unwrap_or(0);
-    let changes = (0..before.len().max(row.len()))
-        .map(|column| (column, at(before, column) ^ at(row, column)))
-        .filter(|(_, bits)| *bits != 0);
-    write_int(changes.clone().count() as u64, out);
-    let mut next = 0;
-    for (column, bits) in changes {
-        write_int((column - next) as u64, out);
+    let changes = before.iter().zip(row).map(|(before, now)| before ^ now);
+    write_int(
+        changes.clone().filter(|bits| *bits != 0).count() as u64,
+        out,
+    );
+    let mut passed_over = 0;
+    for bits in changes {
+        if bits == 0 {
+            passed_over += 1;
+            continue;
+        }
+        write_int(passed_over, out);
         write_int(bits, out);
-        next = column + 1;
+        passed_over = 0;
     }
 }
 

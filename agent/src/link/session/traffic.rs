@@ -70,6 +70,10 @@ impl Session<'_> {
         if drain_until.is_some() {
             open.hurry();
         }
+        // Both are waited for as long as the stream lives, and made once: each costs as much as a
+        // small message.
+        let mut asked = std::pin::pin!(stop.asked());
+        let mut drained = std::pin::pin!(at(drain_until));
         loop {
             let idle = !self.has_more(drain_until.is_some());
             if drain_until.is_some() && outbox.lock().spool.is_empty() {
@@ -87,14 +91,13 @@ impl Session<'_> {
                     Err(_) => Event::UpClosed,
                 },
                 message = open.down.message() => Event::Message(message?),
-                () = stop.asked(), if drain_until.is_none() => {
+                () = &mut asked, if drain_until.is_none() => {
                     drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
+                    drained.set(at(drain_until));
                     open.hurry();
                     continue;
                 }
-                () = sleep_until(drain_until.unwrap_or_else(Instant::now)), if drain_until.is_some() => {
-                    Event::DrainOver
-                }
+                () = &mut drained, if drain_until.is_some() => Event::DrainOver,
             };
             match event {
                 Event::Message(Some(message)) => {
@@ -241,6 +244,14 @@ impl Open {
         if let Some(line) = &self.line {
             line.hurry();
         }
+    }
+}
+
+/// Ends then, or never.
+async fn at(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 
