@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
+from pathlib import Path
+
 import pytest
 from agent_sample import SAMPLE
 
@@ -273,3 +277,26 @@ def test_a_tab_is_watched_while_its_server_is_asked_often_and_not_by_what_a_hidd
     if interval_s <= 5:
         assert not any(looks(60))
     assert all(looks(10))
+
+
+def of_the_tab(file, name):
+    text = (Path(__file__).parent.parent / "src" / file).read_text()
+    found = re.search(rf"^const {name} = ([0-9. *_]+);$", text, re.MULTILINE)
+    assert found, f"{file} has no number {name}"
+    return math.prod(float(factor) for factor in found[1].replace("_", "").split("*"))
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "here"),
+    [
+        ("sample.ts", "COUNTED_SECONDS_MAX", drift.COUNTED_S_MAX),
+        ("sample.ts", "COUNTED_SHARE_MAX", drift.COUNTED_SHARE_MAX),
+        ("model.ts", "RISING_SHARE", notable.RISING_SHARE),
+        ("model.ts", "CRITICAL_SHARE", notable.CRITICAL_SHARE),
+        ("model.ts", "RISING_SECONDS", notable.RISING_S),
+        ("model.ts", "CRITICAL_SECONDS", notable.CRITICAL_S),
+        ("model.ts", "FORECAST_SHARE_MIN", notable.FORECAST_SHARE_MIN),
+    ],
+)
+def test_the_tab_judges_by_the_same_figures(file, name, here):
+    assert of_the_tab(file, name) == here

@@ -1,11 +1,9 @@
-import { useEffect, useState } from 'preact/hooks';
 import { notices, type Notice } from './api';
 import { rule, time } from './format';
+import { useRows } from './rows';
 
 /// Rows asked for; the API has the rest.
 const SHOWN_MAX = 50;
-/// Events within this time are one reason to ask.
-const GATHER_MS = 1000;
 
 /// What became of a notice, in words.
 export function fate(notice: Notice): string {
@@ -36,27 +34,7 @@ export function subject(notice: Notice): string {
 }
 
 export function NoticeList({ noticed }: { noticed: number }) {
-  const [rows, setRows] = useState<Notice[]>([]);
-  const [problem, setProblem] = useState<string | null>(null);
-
-  useEffect(() => {
-    let alive = true;
-    const load = () =>
-      notices(SHOWN_MAX).then(
-        answer => {
-          if (alive) {
-            setRows(answer);
-            setProblem(null);
-          }
-        },
-        (error: unknown) => alive && setProblem(error instanceof Error ? error.message : String(error))
-      );
-    const timer = window.setTimeout(() => void load(), noticed === 0 ? 0 : GATHER_MS);
-    return () => {
-      alive = false;
-      window.clearTimeout(timer);
-    };
-  }, [noticed]);
+  const { rows, problem } = useRows(() => notices(SHOWN_MAX), noticed);
 
   if (rows.length === 0 && problem === null) {
     return null;
