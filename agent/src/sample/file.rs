@@ -8,12 +8,17 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io,
+    mem::MaybeUninit,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use nix::libc;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::{Errno, retry_on_intr},
+};
 
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -28,8 +33,8 @@ use super::{
 /// are the largest, some tens of KiB.
 pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes asked for first: most files are shorter.
-const READ_AT_ONCE: usize = 1024;
+/// Bytes asked for at once of a file that is read once: most are shorter.
+const READ_AT_ONCE: usize = 4096;
 
 /// Bytes of `stat` and `statm`: under 400 in practice.
 const LINE_BYTES_MAX: usize = 2048;
@@ -174,11 +179,14 @@ pub fn files_opened() -> u64 {
     calls::Calls::so_far().opened
 }
 
-/// Opens a file, and counts it.
+/// Opens a file, and counts it. One call: the C library of the static build asks for
+/// close-on-exec twice.
 fn open(path: &Path) -> io::Result<File> {
     step(path)?;
     calls::opened();
-    File::open(path)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    Ok(File::from(opened))
 }
 
 fn read_at(file: &File, into: &mut [u8], path: &Path) -> io::Result<usize> {
@@ -243,13 +251,20 @@ pub(crate) fn open_once(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// One byte more than may be, to tell what is longer.
+/// At least one byte more than may be, to tell what is longer. Read onto the stack and copied: room on
+/// the heap for what most files do not have is mapped, filled with zeros and given back each time.
 fn read_start(path: &Path) -> io::Result<Vec<u8>> {
-    // Into an empty one the first reads are of some tens of bytes.
-    let mut bytes = Vec::with_capacity(READ_AT_ONCE);
-    open_once(path)?
-        .take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    let file = open_once(path)?;
+    let mut bytes = Vec::new();
+    let mut room = [MaybeUninit::uninit(); READ_AT_ONCE];
+    while bytes.len() <= FILE_BYTES_MAX {
+        match rustix::io::read(&file, &mut room) {
+            Ok(([], _)) => break,
+            Ok((read, _)) => bytes.extend_from_slice(read),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(bytes)
 }
 

@@ -8,6 +8,7 @@ use std::{fs, path::Path};
 use super::{
     faults::{self, Fault},
     file::{read_bytes, read_dir},
+    keyed::KeyMap,
     process::Key,
     tree::Tree,
     vitals::OpenFiles,
@@ -23,16 +24,32 @@ const LOOKS_MAX: usize = 32;
 /// thousands take milliseconds, and more than this is more than the usual limits allow.
 const COUNTED_MAX: usize = 4_096;
 
+/// A limit is read at the first looks, while a program may still set its own, and then in one round of
+/// so many: reading it costs ten times what it costs to see how many files are open.
+const LIMIT_ROUNDS: u32 = 10;
+
+/// At the first so many.
+const LIMIT_ROUNDS_FIRST: u32 = 2;
+
 /// Goes round the processes.
 #[derive(Debug, Default)]
 pub(crate) struct FilesRound {
     due_ms: u64,
+    limits: KeyMap<Known>,
     /// The last one looked at, in a round that is not over.
     after: Option<Key>,
     /// Of the round so far.
     found: Option<OpenFiles>,
     /// Of the last whole round.
     nearest: Option<OpenFiles>,
+}
+
+/// A process' limit as last read.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    limit: u32,
+    /// Looks since it was first seen.
+    looks: u32,
 }
 
 // === impl FilesRound ===
@@ -52,6 +69,7 @@ impl FilesRound {
         if self.after.is_none() {
             self.due_ms = now_ms.saturating_add(ROUND_MS);
             self.found = None;
+            self.limits.retain(|key, _| tree.contains(key.pid));
         }
         let after = self.after.take();
         let keys = tree.readings().map(|reading| reading.key);
@@ -59,10 +77,34 @@ impl FilesRound {
             if looked == LOOKS_MAX {
                 return;
             }
-            self.found = nearer(self.found, look_at(proc_root, key.pid, tree.keeps()));
+            self.found = nearer(self.found, self.look_at(proc_root, key, tree.keeps()));
             self.after = Some(key);
         }
         (self.after, self.nearest) = (None, self.found.take());
+    }
+
+    /// One process' open files; `None` where it may not be looked at, is gone, or has no limit.
+    fn look_at(&mut self, proc_root: &Path, key: Key, kernels: bool) -> Option<OpenFiles> {
+        let dir = proc_root.join(key.pid.to_string());
+        let Some(open) = count(&dir.join("fd"), kernels) else {
+            self.limits.remove(&key);
+            return None;
+        };
+        let known = self.limits.get(&key).copied();
+        let looks = known.map_or(1, |known| known.looks.saturating_add(1));
+        let due = looks <= LIMIT_ROUNDS_FIRST || looks.is_multiple_of(LIMIT_ROUNDS);
+        // Near it, it is to be as it is now.
+        let known = known.filter(|known| !due && open <= known.limit / 2);
+        let Some(limit) = known.map(|known| known.limit).or_else(|| limit(&dir)) else {
+            self.limits.remove(&key);
+            return None;
+        };
+        self.limits.insert(key, Known { limit, looks });
+        (limit > 0).then_some(OpenFiles {
+            open,
+            limit,
+            pid: key.pid,
+        })
     }
 }
 
@@ -75,18 +117,15 @@ fn nearer(one: Option<OpenFiles>, other: Option<OpenFiles>) -> Option<OpenFiles>
     Some(if share(b, a) > share(a, b) { b } else { a })
 }
 
-/// One process' open files; `None` where it may not be looked at, is gone, or has no limit.
-fn look_at(proc_root: &Path, pid: u32, kernels: bool) -> Option<OpenFiles> {
-    let dir = proc_root.join(pid.to_string());
+/// The soft limit of the process under `dir`.
+fn limit(dir: &Path) -> Option<u32> {
     let limits = dir.join("limits");
     let text = faults::noted(&limits, read_bytes(&limits))?;
     let Ok(text) = std::str::from_utf8(&text) else {
         faults::note_as(Fault::Malformed, &limits);
         return None;
     };
-    let limit = soft_limit(text)?;
-    let open = count(&dir.join("fd"), kernels)?;
-    (limit > 0).then_some(OpenFiles { open, limit, pid })
+    soft_limit(text)
 }
 
 /// Since Linux 6.2 the directory's size is how many there are; before, it is 0. A copy of `/proc`
@@ -137,6 +176,39 @@ mod tests {
                 .open,
             u32::MAX
         );
+    }
+
+    #[test]
+    fn a_limit_is_read_at_the_first_looks_then_rarely_and_always_where_it_is_near() {
+        let proc = tempfile::tempdir().unwrap();
+        let dir = proc.path().join("7");
+        fs::create_dir_all(dir.join("fd")).unwrap();
+        for fd in 0..5 {
+            fs::write(dir.join("fd").join(fd.to_string()), "").unwrap();
+        }
+        let set = |limit: u32| {
+            let line = format!("Max open files            {limit}     524288      files     \n");
+            fs::write(dir.join("limits"), line).unwrap();
+        };
+        let key = Key {
+            pid: 7,
+            start_ticks: 1,
+        };
+        let mut round = FilesRound::default();
+        let mut look = || round.look_at(proc.path(), key, false).unwrap().limit;
+        set(100);
+        assert_eq!(look(), 100);
+        set(200);
+        assert_eq!(look(), 200, "as its program has set it by then");
+        set(300);
+        assert_eq!([look(), look()], [200; 2]);
+        let rest: Vec<u32> = (5..=10).map(|_| look()).collect();
+        assert_eq!(rest, [200, 200, 200, 200, 200, 300]);
+        set(8);
+        let rest: Vec<u32> = (11..=20).map(|_| look()).collect();
+        assert_eq!(rest, [vec![300; 9], vec![8]].concat());
+        set(6);
+        assert_eq!(look(), 6, "five of eight are near it");
     }
 
     #[test]

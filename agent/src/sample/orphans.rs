@@ -178,6 +178,9 @@ pub(crate) fn could_be_of(proc_root: &Path, pid: u32, root_pid: u32) -> bool {
     let (Some(theirs), Some(ours)) = (owner(&dir(pid)), owner(&dir(root_pid))) else {
         return false;
     };
+    if theirs != ours {
+        return false;
+    }
     let environ = |pid: u32| {
         let path = dir(pid).join("environ");
         faults::noted(&path, read_strings(&path)).unwrap_or_default()
@@ -186,7 +189,7 @@ pub(crate) fn could_be_of(proc_root: &Path, pid: u32, root_pid: u32) -> bool {
     let token = |environ| variable(environ, "JUPYTERHUB_API_TOKEN");
     let other_server =
         token(&their_environ).is_some() && token(&their_environ) != token(&our_environ);
-    theirs == ours && !other_server
+    !other_server
 }
 
 /// Who started it. Of what may not be traced (`ssh-agent`) even the directory is root's, so the

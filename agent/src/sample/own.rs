@@ -13,7 +13,7 @@ use super::{
     cgroup::Group,
     faults::{self, Fault},
     file::read_bytes,
-    passers::Fate,
+    passers::{ANCESTORS_MAX, Fate},
     stat::{Statm, page_bytes},
     tree::Tree,
 };
@@ -241,18 +241,13 @@ impl<'a> Family<'a> {
             Fate::Unread => return Relation::Stranger,
         };
         // Born since the tree was read, or a child of an agent.
-        let above = self.tree.ancestors(pid);
-        if std::iter::once(&stat.ppid)
-            .chain(&above)
-            .any(|&up| self.tree.contains(up) || self.is_agent_below_root(up))
-        {
+        if self.is_below_ours(stat.ppid) {
             return Relation::Member;
         }
         // Re-parented to pid 1, after the server had started. A
         // wrapper that started the server is older; what somebody put here has a parent elsewhere.
-        let adopted = stat.ppid == INIT_PID;
-        let same_server = self.tree.could_be_ours(pid);
-        if adopted && stat.start_ticks >= self.root_start_ticks && same_server {
+        let adopted = stat.ppid == INIT_PID && stat.start_ticks >= self.root_start_ticks;
+        if adopted && self.tree.could_be_ours(pid) {
             return Relation::Orphan;
         }
         // One that ended while it was looked at has no ancestors, and would be a stranger.
@@ -261,6 +256,25 @@ impl<'a> Family<'a> {
             Fate::There(_) | Fate::Gone => Relation::Gone,
             Fate::Unread => Relation::Stranger,
         }
+    }
+
+    /// Whether `pid` or somebody above it is the server's. Who is above the root has nobody of the
+    /// server's above, so nobody is looked at beyond.
+    fn is_below_ours(&self, pid: u32) -> bool {
+        let mut at = pid;
+        for _ in 0..ANCESTORS_MAX {
+            if self.tree.contains(at) || self.is_agent_below_root(at) {
+                return true;
+            }
+            if at <= INIT_PID || self.ancestors.contains(&at) {
+                return false;
+            }
+            let Some(stat) = self.tree.stat(at) else {
+                return false;
+            };
+            at = stat.ppid;
+        }
+        false
     }
 
     /// Whether `pid` holds no more than a wrapper does.

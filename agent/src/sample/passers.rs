@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Parents between a process and pid 1: a bound against a changing table, not a real depth.
-const ANCESTORS_MAX: usize = 128;
+pub(crate) const ANCESTORS_MAX: usize = 128;
 
 /// What can be said of any process.
 pub(crate) enum Fate {
