@@ -1,4 +1,4 @@
-import { deeds, type Deed } from './api';
+import { deeds } from './api';
 import { deedTime, deedWords } from './deeds';
 import { useNow } from './hold';
 import { useRows } from './rows';
