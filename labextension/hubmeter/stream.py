@@ -137,10 +137,11 @@ class Feed:
         self._newest = Newest(raw)
         link = raw.get("link")
         self._link = link if isinstance(link, Mapping) else {}
+        # Before the loop is woken: it would find the interpreter taken, and sleep and wake once more.
+        self.on_sample()
         if not self._outlet.is_heard(events.SAMPLE_SCHEMA):
             # Whoever comes asks for the newest, and gets the next one whatever it says.
             self._notable.forget()
         elif self._notable.take(raw, self._watched()) and (sample := self.sample):
             event = events.sample_event(sample, self._notable.drifts)
             self._outlet.send(events.SAMPLE_SCHEMA, event, newest_only=True)
-        self.on_sample()
