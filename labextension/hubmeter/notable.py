@@ -34,7 +34,8 @@ TICK_S = 0.5  # a sample that comes a little early is the one that was waited fo
 JUMPS_MAX = 6
 JUMP_S = 12.0
 
-CORES = 0.05
+#: Processors' shares, as cores and as a share of what is shown: a kernel that computes jitters by some percent.
+CORES, CORES_SHARE = 0.05, 0.1
 BYTES_MIN = 1024 * 1024
 #: Steps of memory, as a share of the limit and at most. The line in the status bar has tenths of a GiB.
 LEAP = (0.05, 500 * BYTES_MIN)
@@ -216,7 +217,7 @@ def _row_differs(shown: Seen, now: Seen, bytes_min: tuple[float, float], cores_m
         before = shown.rows.get(key)
         if before is None or row.same != before.same or abs(row.used - before.used) >= step:
             return True
-        if abs(row.cores - before.cores) >= cores_min:
+        if abs(row.cores - before.cores) >= max(cores_min, CORES_SHARE * before.cores):
             return True
     return False
 

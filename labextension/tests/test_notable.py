@@ -233,6 +233,14 @@ def test_processors_that_jitter_go_out_four_times_a_minute():
     assert 10 <= len(sent) <= 21
 
 
+def test_a_kernel_that_computes_on_and_on_goes_out_once_a_minute():
+    busy = {**BEFORE, "cpu_cores": 3.9, "workloads": [{**ROW, "cpu_cores": 3.9, "state": "busy"}]}
+    less = {**busy, "cpu_cores": 3.6, "workloads": [{**busy["workloads"][0], "cpu_cores": 3.6}]}
+    half = {**busy, "workloads": [{**busy["workloads"][0], "cpu_cores": 2.0}]}
+    assert not takes_from(busy, less, notable.QUIET_S - 1)
+    assert takes_from(busy, half, notable.LIVELY_S)
+
+
 @pytest.mark.parametrize(
     ("over", "goes"),
     [
