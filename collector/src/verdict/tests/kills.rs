@@ -167,8 +167,23 @@ fn a_kill_that_only_the_counter_saw_gets_its_name_when_it_is_told() {
             .collect::<Vec<_>>()
     };
     assert_eq!(find(&state)[0].workload, None);
+    let told = |verdict: &Verdict| {
+        let of = |key| evidence(verdict, key).cloned();
+        [
+            of("memory_used_bytes"),
+            of("last_minute_max_bytes"),
+            of("last_minute_last_bytes"),
+        ]
+    };
+    let before = told(&find(&state)[0]);
+    assert_eq!(before[0], Some(Evidence::Integer((1_650 * MB) as i64)));
     state.apply(&killed_at(35_000, true, false));
     let named = find(&state);
+    assert_eq!(
+        told(&named[0]),
+        before,
+        "its last minute, not the one after it"
+    );
     assert_eq!(named.len(), 1, "one death, one episode");
     assert_eq!(named[0].workload.as_ref().unwrap().id.as_str(), "8f3a");
 }
