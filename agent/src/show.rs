@@ -85,7 +85,7 @@ pub fn default_pid() -> u32 {
 /// The same, with how it was found.
 pub(crate) fn find_root() -> (u32, FoundBy) {
     let proc_root = std::path::Path::new("/proc");
-    let above = ancestors(proc_root, std::process::id());
+    let above: Vec<u32> = ancestors(proc_root, std::process::id()).collect();
     let jupyter = above.iter().find(|pid| {
         let block = read_strings(&proc_root.join(pid.to_string()).join("cmdline"));
         let arguments: Vec<String> = strings(&block.unwrap_or_default())

@@ -69,7 +69,8 @@ impl FilesRound {
         if self.after.is_none() {
             self.due_ms = now_ms.saturating_add(ROUND_MS);
             self.found = None;
-            self.limits.retain(|key, _| tree.contains(key.pid));
+            self.limits
+                .retain(|key, _| tree.processes.contains_key(key));
         }
         let after = self.after.take();
         let keys = tree.readings().map(|reading| reading.key);
@@ -86,19 +87,13 @@ impl FilesRound {
     /// One process' open files; `None` where it may not be looked at, is gone, or has no limit.
     fn look_at(&mut self, proc_root: &Path, key: Key, kernels: bool) -> Option<OpenFiles> {
         let dir = proc_root.join(key.pid.to_string());
-        let Some(open) = count(&dir.join("fd"), kernels) else {
-            self.limits.remove(&key);
-            return None;
-        };
+        let open = count(&dir.join("fd"), kernels)?;
         let known = self.limits.get(&key).copied();
         let looks = known.map_or(1, |known| known.looks.saturating_add(1));
         let due = looks <= LIMIT_ROUNDS_FIRST || looks.is_multiple_of(LIMIT_ROUNDS);
         // Near it, it is to be as it is now.
         let known = known.filter(|known| !due && open <= known.limit / 2);
-        let Some(limit) = known.map(|known| known.limit).or_else(|| limit(&dir)) else {
-            self.limits.remove(&key);
-            return None;
-        };
+        let limit = known.map_or_else(|| limit(&dir), |known| Some(known.limit))?;
         self.limits.insert(key, Known { limit, looks });
         (limit > 0).then_some(OpenFiles {
             open,

@@ -59,7 +59,7 @@ impl Orphans {
 
     /// Finds out who is above the server: rarely somebody else than before.
     pub(crate) fn find_adopters(&mut self) {
-        self.adopters = ancestors(&self.proc_root, self.root_pid);
+        self.adopters = ancestors(&self.proc_root, self.root_pid).collect();
         self.adopters.push(1);
     }
 
@@ -175,10 +175,8 @@ impl Orphans {
 /// token in its environment.
 pub(crate) fn could_be_of(proc_root: &Path, pid: u32, root_pid: u32) -> bool {
     let dir = |pid: u32| proc_root.join(pid.to_string());
-    let (Some(theirs), Some(ours)) = (owner(&dir(pid)), owner(&dir(root_pid))) else {
-        return false;
-    };
-    if theirs != ours {
+    let theirs = owner(&dir(pid));
+    if theirs.is_none() || theirs != owner(&dir(root_pid)) {
         return false;
     }
     let environ = |pid: u32| {

@@ -5,7 +5,7 @@
 //! somebody else's too; but the shell that started the server (a batch script, `tini`, `sudo`) is
 //! nobody else, as long as it is small enough not to be seen in the figure.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use super::{
     cgroup::Group,
     faults::{self, Fault},
     file::read_bytes,
-    passers::{ANCESTORS_MAX, Fate},
+    passers::Fate,
     stat::{Statm, page_bytes},
     tree::Tree,
 };
@@ -128,7 +128,7 @@ impl<'a> Family<'a> {
         Self {
             tree,
             root_start_ticks: root.map_or(0, |root| root.key.start_ticks),
-            ancestors: tree.ancestors(tree.root_pid),
+            ancestors: tree.ancestors(tree.root_pid).collect(),
         }
     }
 
@@ -261,20 +261,11 @@ impl<'a> Family<'a> {
     /// Whether `pid` or somebody above it is the server's. Who is above the root has nobody of the
     /// server's above, so nobody is looked at beyond.
     fn is_below_ours(&self, pid: u32) -> bool {
-        let mut at = pid;
-        for _ in 0..ANCESTORS_MAX {
-            if self.tree.contains(at) || self.is_agent_below_root(at) {
-                return true;
-            }
-            if at <= INIT_PID || self.ancestors.contains(&at) {
-                return false;
-            }
-            let Some(stat) = self.tree.stat(at) else {
-                return false;
-            };
-            at = stat.ppid;
-        }
-        false
+        let is_ours = |pid: u32| self.tree.contains(pid) || self.is_agent_below_root(pid);
+        iter::once(pid)
+            .chain(self.tree.ancestors(pid))
+            .find(|up| is_ours(*up) || self.ancestors.contains(up))
+            .is_some_and(is_ours)
     }
 
     /// Whether `pid` holds no more than a wrapper does.

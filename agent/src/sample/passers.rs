@@ -1,6 +1,6 @@
 //! Processes that are not followed: looked at once, to tell whose they are.
 
-use std::{io, path::Path};
+use std::{io, iter, path::Path};
 
 use super::{
     error::SampleError,
@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Parents between a process and pid 1: a bound against a changing table, not a real depth.
-pub(crate) const ANCESTORS_MAX: usize = 128;
+const ANCESTORS_MAX: usize = 128;
 
 /// What can be said of any process.
 pub(crate) enum Fate {
@@ -60,18 +60,16 @@ pub(crate) fn pids(proc_root: &Path) -> Result<Vec<u32>, SampleError> {
         .collect())
 }
 
-/// From the parent of `pid` up to pid 1.
-pub(crate) fn ancestors(proc_root: &Path, pid: u32) -> Vec<u32> {
-    let mut above = Vec::new();
+/// From the parent of `pid` up to pid 1, each looked up when it is asked for.
+pub(crate) fn ancestors(proc_root: &Path, pid: u32) -> impl Iterator<Item = u32> {
     let mut at = pid;
-    while let Some(stat) = read_stat(proc_root, at) {
-        if stat.ppid == 0 || above.len() >= ANCESTORS_MAX {
-            break;
-        }
-        above.push(stat.ppid);
-        at = stat.ppid;
-    }
-    above
+    iter::from_fn(move || {
+        // The kernel is no process.
+        let parent = (at != 0).then(|| read_stat(proc_root, at))??.ppid;
+        at = parent;
+        (parent != 0).then_some(parent)
+    })
+    .take(ANCESTORS_MAX)
 }
 
 /// A fresh `stat`; `None` when it is gone, or after counting why it could not be read.

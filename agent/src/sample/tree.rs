@@ -333,7 +333,7 @@ impl Tree {
     }
 
     /// From the parent of `pid` up to pid 1.
-    pub(crate) fn ancestors(&self, pid: u32) -> Vec<u32> {
+    pub(crate) fn ancestors(&self, pid: u32) -> impl Iterator<Item = u32> {
         ancestors(&self.proc_root, pid)
     }
 

@@ -51,9 +51,6 @@ pub(crate) struct Killed {
 struct Nameless {
     at_ms: i64,
     episode: String,
-    kills: u64,
-    /// What was told of the time before it: by when its victim is named the memory is free again.
-    last_words: Vec<(&'static str, Evidence)>,
 }
 
 // === impl Killed ===
@@ -93,19 +90,18 @@ impl Killed {
             };
             self.missing.insert(end.key.clone());
             changed.extend(match nameless {
-                Some((verdict, seen)) => {
-                    let finding = finding(Some(end), seen.kills, seen.last_words);
+                Some(verdict) => {
+                    let finding = with_victim(verdict, end);
                     update(verdict, at_ms, finding)
                 }
                 None => {
-                    let finding = finding(Some(end), kills.max(1), self.last_words(view));
+                    let finding = self.finding(view, Some(end), kills.max(1));
                     raise(open, key, Rule::Killed, at_ms, finding)
                 }
             });
         }
         if kills > 0 && named == 0 {
-            let last_words = self.last_words(view);
-            let finding = finding(None, kills, last_words.clone());
+            let finding = self.finding(view, None, kills);
             let raised = raise(open, key, Rule::Killed, at_ms, finding);
             if let Some(verdict) = &raised {
                 if self.nameless.len() >= KILLS_MAX {
@@ -114,8 +110,6 @@ impl Killed {
                 self.nameless.push_back(Nameless {
                     at_ms,
                     episode: verdict.episode.clone(),
-                    kills,
-                    last_words,
                 });
             }
             changed.extend(raised);
@@ -134,22 +128,36 @@ impl Killed {
         changed
     }
 
-    /// The open verdict that has lacked its victim for longest, if it may get one still, and what was
-    /// seen then.
-    fn take_nameless<'a>(
-        &mut self,
-        open: &'a mut [Verdict],
-    ) -> Option<(&'a mut Verdict, Nameless)> {
+    /// The open verdict that has lacked its victim for longest, if it may get one still.
+    fn take_nameless<'a>(&mut self, open: &'a mut [Verdict]) -> Option<&'a mut Verdict> {
         let nameless = self.nameless.pop_front()?;
-        let verdict = open
-            .iter_mut()
-            .find(|verdict| verdict.episode == nameless.episode)?;
-        Some((verdict, nameless))
+        open.iter_mut()
+            .find(|verdict| verdict.episode == nameless.episode)
     }
 
-    /// Of the time before the newest sample, which may be from after the kill.
-    fn last_words(&self, view: &View<'_>) -> Vec<(&'static str, Evidence)> {
-        last_words(view.before.unwrap_or(view.sample), self.minute)
+    fn finding(&self, view: &View<'_>, end: Option<&WorkloadEnd>, kills: u64) -> Finding {
+        let last = view.before.unwrap_or(view.sample);
+        let cause = end.map_or(EndCause::OutOfMemory, |end| end.cause);
+        let mut evidence = vec![("inferred", Evidence::Flag(false))];
+        let severity = match cause {
+            EndCause::OutOfMemory | EndCause::Gone => {
+                evidence.push(("cause", word("out_of_memory")));
+                evidence.push(("kills", Evidence::count(kills)));
+                Severity::Critical
+            }
+            EndCause::KilledNearLimit => {
+                evidence.push(("cause", word("killed_near_limit")));
+                Severity::Warning
+            }
+        };
+        evidence.extend(end.map(held));
+        evidence.extend(last_words(last, self.minute));
+        Finding {
+            workload: end.map(name),
+            severity,
+            evidence,
+            clears_when: end.map_or_else(|| "2 minutes have passed".to_owned(), clears_when),
+        }
     }
 
     /// The finding for a server that vanished without a word, if its last sample says why.
@@ -178,39 +186,31 @@ impl Killed {
     }
 }
 
-/// A kill, of whom it took if that is known.
-fn finding(
-    end: Option<&WorkloadEnd>,
-    kills: u64,
-    last_words: Vec<(&'static str, Evidence)>,
-) -> Finding {
-    let cause = end.map_or(EndCause::OutOfMemory, |end| end.cause);
-    let mut evidence = vec![("inferred", Evidence::Flag(false))];
-    let severity = match cause {
-        EndCause::OutOfMemory | EndCause::Gone => {
-            evidence.push(("cause", word("out_of_memory")));
-            evidence.push(("kills", Evidence::count(kills)));
-            Severity::Critical
-        }
-        EndCause::KilledNearLimit => {
-            evidence.push(("cause", word("killed_near_limit")));
-            Severity::Warning
-        }
-    };
-    if let Some(end) = end {
-        let bytes = Evidence::count(end.memory_used_bytes);
-        evidence.push(("workload_memory_used_bytes", bytes));
-    }
-    evidence.extend(last_words);
+/// What was found of a kill when only the counter had seen it, now that its victim is known. By now
+/// the memory is free again: the last words stay those of then.
+fn with_victim(nameless: &Verdict, end: &WorkloadEnd) -> Finding {
+    let mut evidence = nameless.evidence.clone();
+    let counted = evidence.iter().position(|(key, _)| *key == "kills");
+    evidence.insert(counted.map_or(0, |at| at + 1), held(end));
     Finding {
-        workload: end.map(|end| WorkloadName::new(&end.key, &end.name, end.notebook.as_ref())),
-        severity,
+        workload: Some(name(end)),
+        severity: nameless.severity,
         evidence,
-        clears_when: match end {
-            Some(end) => format!("the {} is back, or after 15 minutes", end.key.kind.as_str()),
-            None => "2 minutes have passed".to_owned(),
-        },
+        clears_when: clears_when(end),
     }
+}
+
+fn held(end: &WorkloadEnd) -> (&'static str, Evidence) {
+    let bytes = Evidence::count(end.memory_used_bytes);
+    ("workload_memory_used_bytes", bytes)
+}
+
+fn name(end: &WorkloadEnd) -> WorkloadName {
+    WorkloadName::new(&end.key, &end.name, end.notebook.as_ref())
+}
+
+fn clears_when(end: &WorkloadEnd) -> String {
+    format!("the {} is back, or after 15 minutes", end.key.kind.as_str())
 }
 
 /// Ends what has been open long enough.

@@ -18,7 +18,7 @@ impl Tree {
     /// The agent among the root's ancestors: it started the server, and orphans come to it.
     pub(crate) fn agent_above(&self) -> Option<u32> {
         let is_agent = |pid: &u32| self.name(*pid).as_deref() == Some(AGENT_NAME);
-        self.ancestors(self.root_pid).into_iter().find(is_agent)
+        self.ancestors(self.root_pid).find(is_agent)
     }
 
     /// CPU time of what this agent waited for as the server's subreaper.
